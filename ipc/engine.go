@@ -1,0 +1,195 @@
+package ipc
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Engine is what the server needs from the rest of the daemon. All methods may
+// be called concurrently, from any goroutine.
+//
+// Errors that a client should be able to act on are *Error values (wrapped or
+// not); every other error is answered as an internal error and only logged.
+type Engine interface {
+	// Generate answers one request and returns when the answer is complete.
+	//
+	// It calls emit in order and never concurrently, from any goroutine, and
+	// not after it has returned. emit copies what it needs and never blocks;
+	// when it returns an error (the client is gone or does not read), Generate
+	// stops and returns that error.
+	//
+	// The first emit must carry Progress, and must happen as soon as the request
+	// is known to be acceptable (model found, prompt rendered, tokenized and
+	// shorter than the context), before queueing and prefill: until then
+	// the server can still answer with a proper HTTP status.
+	//
+	// When ctx is done, Generate returns within one prefill chunk or decode
+	// step, with an error that wraps context.Cause(ctx) or ctx.Err().
+	Generate(ctx context.Context, req *Request, emit func(Delta) error) (Result, error)
+
+	// Models lists every model that a request may name, the default first.
+	// It answers in every State, also while loading.
+	Models(ctx context.Context) []ModelInfo
+
+	// Tokenize returns the token ids of a text, with pieces when asked for.
+	Tokenize(ctx context.Context, req TokenizeRequest) ([]Token, error)
+
+	// Detokenize returns the text of ids. Bytes that are not UTF-8 become U+FFFD.
+	Detokenize(ctx context.Context, model string, ids []int32) (string, error)
+
+	// Status is cheap: it is asked once per request.
+	Status() Status
+}
+
+// State is where the engine is in its life.
+type State int
+
+const (
+	Loading  State = iota // not yet able to answer
+	Ready                 // a real decode has succeeded
+	Failed                // will not become ready without an operator
+	Draining              // finishes what runs, accepts nothing new
+)
+
+// String names the state as /readyz and the log print it.
+func (s State) String() string {
+	switch s {
+	case Loading:
+		return "loading"
+	case Ready:
+		return "ready"
+	case Failed:
+		return "failed"
+	case Draining:
+		return "draining"
+	}
+	return "unknown"
+}
+
+// Status is the engine's state with a sentence for people, such as
+// "loading needle-26m: 40 %" or the reason of a failure.
+type Status struct {
+	State State
+	Text  string
+}
+
+// Request is one validated generation request: exactly one of Messages and
+// Prompt is set, and every number is inside the range that docs/API.md gives.
+type Request struct {
+	ID    string // chatcmpl-… or cmpl-…, also in the response and the log
+	Model string // a ModelInfo.ID, never empty
+
+	Messages     []Message       // for the model's chat template
+	TemplateVars json.RawMessage // chat_template_kwargs: a JSON object, or nil
+	Prompt       *Prompt         // raw prompt, no template
+
+	MaxTokens   int      // most tokens to generate; 0 = until the context is full
+	Stop        []string // generation ends before the first of these; not in the output
+	Sampling    Sampling
+	Logprobs    bool // report Delta.Logprobs
+	TopLogprobs int  // alternatives per token, 0..MaxTopLogprobs
+}
+
+// Prompt is text or token ids, never both. Tokens is nil when Text is meant,
+// which may be empty.
+type Prompt struct {
+	Text   string // tokenized with the model's default special tokens (BOS), none parsed
+	Tokens []int32
+}
+
+// Message is one turn of a conversation.
+type Message struct {
+	Role       string // system, user, assistant or tool; developer arrives as system
+	Name       string
+	Content    string          // text parts are joined with a newline
+	Reasoning  string          // reasoning_content of an assistant turn
+	ToolCalls  json.RawMessage // assistant: a JSON array as sent, or nil
+	ToolCallID string          // tool: the call that this answers
+}
+
+// Sampling holds the sampling parameters that the request set. A nil pointer
+// means the model's or the configuration's default.
+type Sampling struct {
+	Temperature      *float64 // 0..2; 0 = greedy
+	TopP             *float64 // (0,1]
+	TopK             *int     // 0 = off
+	MinP             *float64 // 0..1
+	TypicalP         *float64 // (0,1]
+	RepeatPenalty    *float64 // (0,10]; 1 = off
+	PresencePenalty  *float64 // -2..2
+	FrequencyPenalty *float64 // -2..2
+	Seed             *int64
+	LogitBias        map[int32]float64 // token id to bias, -100..100
+}
+
+// Delta is one piece of an answer: text, progress of the prefill, or both.
+type Delta struct {
+	Text     string         // valid UTF-8; may be empty while a code point is incomplete
+	Logprobs []TokenLogprob // tokens behind Text, when the request asked for them
+	Progress *Progress
+}
+
+// Progress counts prompt tokens. Done includes Cached and never exceeds Total.
+type Progress struct {
+	Done, Total, Cached int
+}
+
+// TokenLogprob is a sampled token with its natural log probability.
+type TokenLogprob struct {
+	ID      int32
+	Bytes   []byte // the token's piece; may be part of a code point
+	Logprob float64
+	Top     []TokenLogprob // most likely first; their Top is nil
+}
+
+// FinishReason says why generation ended.
+type FinishReason string
+
+const (
+	FinishStop   FinishReason = "stop"   // end-of-turn token or stop string
+	FinishLength FinishReason = "length" // MaxTokens or the end of the context
+)
+
+// Result closes a successful generation.
+type Result struct {
+	FinishReason FinishReason
+
+	PromptTokens     int // all tokens of the prompt
+	CachedTokens     int // of these, taken from the cache
+	CompletionTokens int // generated, the end-of-turn token included
+
+	PromptTime  time.Duration // prefill of PromptTokens-CachedTokens
+	PredictTime time.Duration // decode of CompletionTokens
+}
+
+// ModelInfo describes a model that requests may name.
+type ModelInfo struct {
+	ID      string
+	Created time.Time // modification time of the file
+	OwnedBy string
+	Loaded  bool // resident now
+
+	ContextTokens      int   // longest prompt plus answer that is served, 0 = not known yet
+	TrainContextTokens int   // from the model's metadata, 0 = not known yet
+	Params             int64 // number of weights, 0 = not known yet
+	Bytes              int64 // size of the model's files
+	VocabSize          int
+}
+
+// TokenizeRequest asks for the tokens of Content.
+type TokenizeRequest struct {
+	Model        string // a ModelInfo.ID, never empty
+	Content      string
+	AddSpecial   bool // add BOS (and EOS) as the model wants them
+	ParseSpecial bool // recognise control tokens that are spelled out in Content
+}
+
+// Token is a token id and the bytes that it stands for.
+type Token struct {
+	ID    int32
+	Piece []byte // may be part of a code point
+}
+
+// MaxTopLogprobs is the most alternatives per token that a request may ask for.
+const MaxTopLogprobs = 20
