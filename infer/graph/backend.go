@@ -1,0 +1,139 @@
+package graph
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// Limits fixes what a compiled program can ever be asked for. Everything is
+// allocated for these sizes at compile time.
+type Limits struct {
+	MaxRows int // tokens of one step, all sequences together
+	MaxOut  int // rows of one step whose logits are wanted
+	MaxSeqs int // sequences of one step
+	Context int // largest position plus one
+	Elem    offload.Elem
+	Threads int                     // CPU threads; other backends ignore it
+	Host    *pinnedmem.Host         // pays for weights and activations
+	Loaded  func(done, total int64) // weight bytes taken over so far; may be nil
+}
+
+// Validate names the first limit that is not usable.
+func (l Limits) Validate() error {
+	for _, f := range []struct {
+		name string
+		v    int
+	}{{"rows", l.MaxRows}, {"outputs", l.MaxOut}, {"sequences", l.MaxSeqs}, {"context", l.Context}, {"threads", l.Threads}} {
+		if f.v <= 0 {
+			return fmt.Errorf("check step limits: %s is %d, must be at least 1", f.name, f.v)
+		}
+	}
+	if l.Host == nil {
+		return errors.New("check step limits: no host memory account")
+	}
+	return nil
+}
+
+// Rows are the ragged rows of one step: tokens of one or more sequences.
+// The rows of one sequence are adjacent, with consecutive positions that start
+// at the sequence's length.
+type Rows struct {
+	Tok []int32 // [nRow] token ids
+	Pos []int32 // [nRow] position in the row's sequence
+	Seq []int32 // [nRow] index into the step's sequences
+	Out []int32 // [nOut] ascending row indexes whose logits are wanted
+}
+
+// Reset empties the rows and keeps their memory.
+func (r *Rows) Reset() {
+	r.Tok, r.Pos, r.Seq, r.Out = r.Tok[:0], r.Pos[:0], r.Seq[:0], r.Out[:0]
+}
+
+// Add appends one row; want asks for its logits.
+func (r *Rows) Add(tok, pos, seq int32, want bool) {
+	if want {
+		r.Out = append(r.Out, int32(len(r.Tok)))
+	}
+	r.Tok, r.Pos, r.Seq = append(r.Tok, tok), append(r.Pos, pos), append(r.Seq, seq)
+}
+
+// ErrRows is wrapped by the errors of Check.
+var ErrRows = errors.New("step rows are not valid")
+
+// Check verifies rows against the limits, the vocabulary and the sequences,
+// whose positions must already be reserved. Backends call it first.
+func (r *Rows) Check(vocab int, l Limits, kv []*offload.Seq) error {
+	n := len(r.Tok)
+	if n == 0 || n > l.MaxRows || len(r.Pos) != n || len(r.Seq) != n {
+		return fmt.Errorf("%w: %d tokens, %d positions, %d sequence indexes; at most %d rows", ErrRows, n, len(r.Pos), len(r.Seq), l.MaxRows)
+	}
+	if len(r.Out) > l.MaxOut || len(kv) == 0 || len(kv) > l.MaxSeqs {
+		return fmt.Errorf("%w: %d outputs of at most %d, %d sequences of at most %d", ErrRows, len(r.Out), l.MaxOut, len(kv), l.MaxSeqs)
+	}
+	for i, o := range r.Out {
+		if o < 0 || int(o) >= n || i > 0 && o <= r.Out[i-1] {
+			return fmt.Errorf("%w: output %d is row %d of %d", ErrRows, i, o, n)
+		}
+	}
+	for i := range n {
+		if err := r.checkRow(i, vocab, l, kv); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Rows) checkRow(i, vocab int, l Limits, kv []*offload.Seq) error {
+	s := r.Seq[i]
+	if s < 0 || int(s) >= len(kv) {
+		return fmt.Errorf("%w: row %d is of sequence %d of %d", ErrRows, i, s, len(kv))
+	}
+	if t := r.Tok[i]; t < 0 || int(t) >= vocab {
+		return fmt.Errorf("%w: row %d is token %d, vocabulary is %d", ErrRows, i, t, vocab)
+	}
+	want := int32(kv[s].Len())
+	if i > 0 && r.Seq[i-1] == s {
+		want = r.Pos[i-1] + 1
+	} else if i > 0 && s <= r.Seq[i-1] {
+		return fmt.Errorf("%w: rows of sequence %d are not adjacent and ascending", ErrRows, s)
+	}
+	if r.Pos[i] != want || int(want) >= l.Context {
+		return fmt.Errorf("%w: row %d is at position %d, expected %d below %d", ErrRows, i, r.Pos[i], want, l.Context)
+	}
+	if int(want) >= kv[s].Reserved() {
+		return fmt.Errorf("%w: row %d at position %d lies outside the %d reserved", ErrRows, i, want, kv[s].Reserved())
+	}
+	return nil
+}
+
+// Logits are the rows that a step was asked for, [nOut, Vocab], valid until
+// the next step of the same Exec.
+type Logits struct {
+	Data  []float32
+	Vocab int
+}
+
+// Row is the logits of the i-th wanted row.
+func (l Logits) Row(i int) []float32 { return l.Data[i*l.Vocab : (i+1)*l.Vocab] }
+
+// Backend turns programs into running code on one device.
+type Backend interface {
+	// Compile allocates everything that the program will ever need within
+	// the limits, or fails.
+	Compile(*Program, Limits) (Exec, error)
+	Close() error
+}
+
+// Exec is a compiled program. It belongs to one goroutine.
+type Exec interface {
+	// Step runs the rows, writes their K and V to reserved positions of kv,
+	// and returns the wanted logits. It does not commit the positions: a step
+	// that failed or was cancelled leaves the sequences as they were.
+	// Cancelling ctx ends a step early with ctx's error.
+	Step(ctx context.Context, rows *Rows, kv []*offload.Seq) (Logits, error)
+	Close() error
+}

@@ -1,0 +1,148 @@
+package graph
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrProgram is wrapped by every error of Validate.
+var ErrProgram = errors.New("program is malformed")
+
+// Validate checks every op's shapes against the buffers, weights and cache
+// layers that it names.
+func (p *Program) Validate() error {
+	if p.Vocab <= 0 || p.Context <= 0 || len(p.KV) == 0 || len(p.Ops) == 0 {
+		return fmt.Errorf("validate program %s: %w: vocab %d, context %d, %d layers, %d ops", p.Name, ErrProgram, p.Vocab, p.Context, len(p.KV), len(p.Ops))
+	}
+	if err := p.width(p.Logits, p.Vocab); err != nil {
+		return fmt.Errorf("validate program %s: %w: logits: %w", p.Name, ErrProgram, err)
+	}
+	for i, op := range p.Ops {
+		if err := op.check(p); err != nil {
+			return fmt.Errorf("validate program %s: %w: op %d: %w", p.Name, ErrProgram, i, err)
+		}
+	}
+	return nil
+}
+
+// width checks that a buffer exists and is n wide.
+func (p *Program) width(b Buf, n int) error {
+	if b < 0 || int(b) >= len(p.Buffers) {
+		return fmt.Errorf("buffer %d does not exist", b)
+	}
+	if w := p.Buffers[b].Width; w != n {
+		return fmt.Errorf("buffer %s is %d wide, not %d", p.Buffers[b].Name, w, n)
+	}
+	return nil
+}
+
+// shape checks that a weight exists and is [n, k].
+func (p *Program) shape(w WeightID, n, k int) error {
+	if w < 0 || int(w) >= len(p.Weights) {
+		return fmt.Errorf("weight %d does not exist", w)
+	}
+	t := p.Weights[w]
+	if t.N != n || t.K != k {
+		return fmt.Errorf("weight %s is [%d,%d], not [%d,%d]", t.Name, t.N, t.K, n, k)
+	}
+	return nil
+}
+
+func (p *Program) bufWidth(b Buf) int {
+	if b < 0 || int(b) >= len(p.Buffers) {
+		return -1
+	}
+	return p.Buffers[b].Width
+}
+
+// same checks that two buffers have the same shape.
+func (p *Program) same(a, b Buf) error {
+	if err := p.width(a, p.bufWidth(b)); err != nil {
+		return err
+	}
+	if p.Buffers[a].Rows != p.Buffers[b].Rows {
+		return fmt.Errorf("buffers %s and %s have different rows", p.buf(a), p.buf(b))
+	}
+	return nil
+}
+
+func (o Embed) check(p *Program) error {
+	return p.shape(o.Table, p.Vocab, p.bufWidth(o.Dst))
+}
+
+func (o RMSNorm) check(p *Program) error {
+	return errors.Join(p.same(o.Dst, o.Src), p.shape(o.W, 1, p.bufWidth(o.Src)))
+}
+
+func (o AddRMSNorm) check(p *Program) error {
+	return errors.Join(p.same(o.X, o.Y), p.shape(o.W, 1, p.bufWidth(o.Y)))
+}
+
+func (o Linear) check(p *Program) error {
+	if len(o.Parts) == 0 {
+		return errors.New("linear without parts")
+	}
+	for _, t := range o.Parts {
+		n := p.bufWidth(t.Dst)
+		if err := p.shape(t.W, n, p.bufWidth(o.Src)); err != nil {
+			return err
+		}
+		if t.Dst == o.Src {
+			return fmt.Errorf("linear writes its own input %s", p.buf(o.Src))
+		}
+		if t.Bias != NoWeight {
+			if err := p.shape(t.Bias, 1, n); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (o GatedLinear) check(p *Program) error {
+	n, k := p.bufWidth(o.Dst), p.bufWidth(o.Src)
+	return errors.Join(p.shape(o.Gate, n, k), p.shape(o.Up, n, k))
+}
+
+func (o HeadNorm) check(p *Program) error {
+	return errors.Join(p.width(o.X, o.Heads*o.Dim), p.shape(o.W, 1, o.Dim))
+}
+
+func (o Rope) check(p *Program) error {
+	if o.Table < 0 || o.Table >= len(p.Ropes) {
+		return fmt.Errorf("rope table %d does not exist", o.Table)
+	}
+	if d := 2 * len(p.Ropes[o.Table].InvFreq); d == 0 || d > o.Dim {
+		return fmt.Errorf("rope of %d channels on heads of %d", d, o.Dim)
+	}
+	return p.width(o.X, o.Heads*o.Dim)
+}
+
+func (o KVAppend) check(p *Program) error {
+	if o.Layer < 0 || o.Layer >= len(p.KV) {
+		return fmt.Errorf("cache layer %d does not exist", o.Layer)
+	}
+	n := p.KV[o.Layer].KVHeads * p.KV[o.Layer].HeadDim
+	return errors.Join(p.width(o.K, n), p.width(o.V, n))
+}
+
+func (o Attend) check(p *Program) error {
+	if o.Layer < 0 || o.Layer >= len(p.KV) {
+		return fmt.Errorf("cache layer %d does not exist", o.Layer)
+	}
+	k := p.KV[o.Layer]
+	if o.Heads <= 0 || o.Heads%k.KVHeads != 0 {
+		return fmt.Errorf("%d query heads over %d KV heads", o.Heads, k.KVHeads)
+	}
+	return errors.Join(p.width(o.Q, o.Heads*k.HeadDim), p.width(o.Dst, o.Heads*k.HeadDim))
+}
+
+func (o Select) check(p *Program) error {
+	if err := p.width(o.Dst, p.bufWidth(o.Src)); err != nil {
+		return err
+	}
+	if p.Buffers[o.Dst].Rows != OutRows || p.Buffers[o.Src].Rows != AllRows {
+		return fmt.Errorf("select from %s to %s does not go from all rows to output rows", p.buf(o.Src), p.buf(o.Dst))
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+// Package pinnedmem owns the large host allocations of edged: packed weights,
+// KV pages, page tables and scratch. They live outside the Go heap, so that
+// the collector never scans or moves them, C code may keep pointers to them,
+// and a device can later register them for DMA.
+//
+// # Ownership
+//
+// A [Host] is the account: it knows every live [Arena] and how many bytes
+// each [Purpose] holds. An Arena is one anonymous mapping made at load; its
+// memory is handed out front to back by [Arena.Alloc] and given back all at
+// once by [Arena.Close]. Slices from Alloc die with their arena.
+//
+// # Goroutine-safety
+//
+// Host methods may be called from any goroutine. An Arena belongs to one
+// goroutine at a time; its contents are as safe as any shared slice.
+//
+// # Failure modes
+//
+// Allocation fails with [ErrBudget] when the account's budget is exceeded and
+// with the system's error when the mapping or its locking is refused. Both
+// name purpose and bytes. [Host.Close] reports arenas that were never closed.
+package pinnedmem
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBudget is wrapped by the error of an allocation beyond the host budget.
+var ErrBudget = errors.New("host memory budget exceeded")
+
+// ErrFull is wrapped by the error of an Alloc beyond an arena's size.
+var ErrFull = errors.New("arena is full")
+
+// Purpose says what an arena holds; usage is accounted per purpose.
+type Purpose uint8
+
+// The purposes, in the order in which reports print them.
+const (
+	Weights Purpose = iota
+	KVPages
+	PageTables
+	Activations
+	nPurpose
+)
+
+var purposeNames = [nPurpose]string{"weights", "kv-pages", "page-tables", "activations"}
+
+func (p Purpose) String() string {
+	if p < nPurpose {
+		return purposeNames[p]
+	}
+	return fmt.Sprintf("purpose(%d)", uint8(p))
+}
+
+// Usage is the live bytes of every purpose.
+type Usage [nPurpose]int64
+
+// Total is the sum over all purposes, in bytes.
+func (u Usage) Total() int64 {
+	var n int64
+	for _, b := range u {
+		n += b
+	}
+	return n
+}
+
+// Options say how an arena's pages are backed.
+type Options struct {
+	Lock bool // mlock: never swapped, a page fault at load instead of at use
+	Huge bool // ask for transparent huge pages: fewer TLB misses when streamed
+}
+
+// Host is the account of all arenas of one process or one test.
+type Host struct {
+	mu     sync.Mutex // guards everything that follows
+	budget int64      // bytes; 0 means no limit
+	usage  Usage
+	live   map[*Arena]struct{}
+}
+
+// NewHost makes an empty account with a budget in bytes (0: unlimited).
+func NewHost(budget int64) *Host {
+	return &Host{budget: budget, live: make(map[*Arena]struct{})}
+}
+
+// Usage returns the bytes that live arenas hold, per purpose.
+func (h *Host) Usage() Usage {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.usage
+}
+
+// Close reports every arena that is still open: a leak of its owner.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.live) > 0 {
+		return fmt.Errorf("close host memory: %d arenas still open, %d bytes (%s)", len(h.live), h.usage.Total(), h.usage)
+	}
+	return nil
+}
+
+func (u Usage) String() string {
+	s := ""
+	for p, b := range u {
+		if b != 0 {
+			s += fmt.Sprintf(" %s %d", Purpose(p), b)
+		}
+	}
+	if s == "" {
+		return "empty"
+	}
+	return s[1:]
+}
+
+// Arena maps at least bytes (rounded up to whole pages) of zeroed memory.
+func (h *Host) Arena(p Purpose, bytes int64, opt Options) (*Arena, error) {
+	if p >= nPurpose || bytes < 0 {
+		return nil, fmt.Errorf("allocate arena: %s of %d bytes is not a valid request", p, bytes)
+	}
+	page := int64(unix.Getpagesize())
+	size := max((bytes+page-1)/page*page, page)
+	if err := h.reserve(p, size); err != nil {
+		return nil, err
+	}
+	mem, err := mapAnonymous(size, opt)
+	if err != nil {
+		h.release(p, size, nil)
+		return nil, fmt.Errorf("allocate %s arena of %d bytes: %w", p, size, err)
+	}
+	a := &Arena{host: h, purpose: p, mem: mem}
+	h.mu.Lock()
+	h.live[a] = struct{}{}
+	h.mu.Unlock()
+	return a, nil
+}
+
+func (h *Host) reserve(p Purpose, size int64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if used := h.usage.Total(); h.budget > 0 && used+size > h.budget {
+		return fmt.Errorf("allocate %s arena of %d bytes: %w: %d of %d bytes are in use", p, size, ErrBudget, used, h.budget)
+	}
+	h.usage[p] += size
+	return nil
+}
+
+func (h *Host) release(p Purpose, size int64, a *Arena) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.usage[p] -= size
+	delete(h.live, a)
+}
+
+func mapAnonymous(size int64, opt Options) ([]byte, error) {
+	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("map memory: %w", err)
+	}
+	if opt.Huge {
+		// Only advice: a kernel without huge pages serves small ones.
+		_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
+	}
+	if opt.Lock {
+		if err := unix.Mlock(mem); err != nil {
+			_ = unix.Munmap(mem)
+			return nil, fmt.Errorf("lock memory (see ulimit -l): %w", err)
+		}
+	}
+	return mem, nil
+}
+
+// Arena is one mapping, handed out front to back.
+type Arena struct {
+	host    *Host
+	purpose Purpose
+	mem     []byte
+	used    int
+}
+
+// Bytes is the whole mapping.
+func (a *Arena) Bytes() []byte { return a.mem }
+
+// Used is the number of bytes handed out, padding included.
+func (a *Arena) Used() int { return a.used }
+
+// Alloc hands out n zeroed bytes whose address is a multiple of align, a
+// power of two no larger than a memory page.
+func (a *Arena) Alloc(n, align int) ([]byte, error) {
+	if n < 0 || align <= 0 || align&(align-1) != 0 || align > unix.Getpagesize() {
+		return nil, fmt.Errorf("allocate from %s arena: %d bytes aligned to %d is not a valid request", a.purpose, n, align)
+	}
+	start := (a.used + align - 1) &^ (align - 1)
+	if n > len(a.mem)-start {
+		return nil, fmt.Errorf("allocate %d bytes from %s arena: %w: %d of %d bytes are in use", n, a.purpose, ErrFull, a.used, len(a.mem))
+	}
+	a.used = start + n
+	return a.mem[start : start+n : start+n], nil
+}
+
+// Close unmaps the arena; every slice of it is invalid from then on. A second
+// Close does nothing.
+func (a *Arena) Close() error {
+	if a.mem == nil {
+		return nil
+	}
+	size := int64(len(a.mem))
+	if err := unix.Munmap(a.mem); err != nil {
+		return fmt.Errorf("unmap %s arena: %w", a.purpose, err)
+	}
+	a.mem = nil
+	a.host.release(a.purpose, size, a)
+	return nil
+}
+
+// View reinterprets b as a slice of T without copying. b must be aligned for
+// T, as Alloc's results are when align was at least the size of T; T must
+// hold no pointers.
+func View[T ~uint16 | ~uint32 | ~int32 | ~float32](b []byte) []T {
+	var t T
+	n := len(b) / int(unsafe.Sizeof(t))
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
+}
