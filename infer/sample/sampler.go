@@ -1,0 +1,145 @@
+package sample
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"math/rand/v2"
+)
+
+// NoToken is the ID of a Choice when no token could be chosen: every logit is
+// NaN or minus infinity, or the row does not have vocab entries.
+const NoToken int32 = -1
+
+// Choice is one sampled token.
+type Choice struct {
+	ID int32
+	// Logprob is the natural logarithm of the token's probability under the
+	// unmodified logits: before penalties, bias, filters and temperature.
+	// NaN unless Params.Logprobs is set.
+	Logprob float32
+}
+
+// Sampler chooses the tokens of one sequence. See the package documentation
+// for ownership and determinism.
+type Sampler struct {
+	p      Params
+	vocab  int // tokens
+	seed   uint64
+	rng    *rand.ChaCha8
+	adjust *adjuster // nil when logits are used as they are
+	pool   pool
+}
+
+// New checks p against a vocabulary of vocab tokens and returns a Sampler with
+// an empty history.
+func New(p Params, vocab int) (*Sampler, error) {
+	if err := p.Validate(vocab); err != nil {
+		return nil, fmt.Errorf("check sampling parameters: %w", err)
+	}
+	s := &Sampler{p: p, vocab: vocab, adjust: newAdjuster(p, vocab)}
+	if p.Seed != nil {
+		s.seed = *p.Seed
+	} else {
+		s.seed = rand.Uint64()
+	}
+	s.p.Seed, s.p.LogitBias = nil, nil // the caller owns both
+	s.rng = rand.NewChaCha8(chachaKey(s.seed))
+	return s, nil
+}
+
+// chachaKey spreads a 64-bit seed over a ChaCha8 key. The constant separates
+// these streams from other uses of the same seed; changing it changes every
+// seeded completion.
+func chachaKey(seed uint64) (key [32]byte) {
+	copy(key[8:], "edged sample stream 1")
+	binary.LittleEndian.PutUint64(key[:8], seed)
+	return key
+}
+
+// Seed returns the seed in use: the one in Params, or the one drawn by New.
+func (s *Sampler) Seed() uint64 { return s.seed }
+
+// AcceptPrompt appends prompt tokens to the history. They count for
+// RepeatPenalty, not for the presence and frequency penalties. An id outside
+// the vocabulary takes its place in the window, but has no logit to penalise.
+func (s *Sampler) AcceptPrompt(ids []int32) {
+	if s.adjust == nil {
+		return
+	}
+	for _, id := range ids {
+		s.adjust.accept(id, false)
+	}
+}
+
+// Accept appends one generated token to the history. It counts for all
+// penalties. Sample does not do this by itself: the caller may still reject
+// or replace the choice.
+func (s *Sampler) Accept(id int32) {
+	if s.adjust != nil {
+		s.adjust.accept(id, true)
+	}
+}
+
+// Sample chooses a token from logits, [vocab]float32, which it does not modify
+// or keep. The ID is NoToken when there is nothing to choose from.
+func (s *Sampler) Sample(logits []float32) Choice {
+	none := Choice{ID: NoToken, Logprob: float32(math.NaN())}
+	if len(logits) != s.vocab {
+		return none
+	}
+	row := logits
+	if s.adjust != nil {
+		row = s.adjust.apply(logits, true)
+	}
+	best := argmax(row)
+	if best == NoToken && s.adjust != nil {
+		// The bans left nothing; see Params.LogitBias.
+		row = s.adjust.apply(logits, false)
+		best = argmax(row)
+	}
+	if best == NoToken {
+		return none
+	}
+	choice := Choice{ID: best, Logprob: none.Logprob}
+	if s.p.Temperature > 0 {
+		s.pool.reset(row, row[best])
+		s.pool.filter(&s.p)
+		choice.ID = s.pool.draw(s.p.Temperature, s.uniform())
+	}
+	if s.p.Logprobs {
+		choice.Logprob = Logprob(logits, choice.ID)
+	}
+	return choice
+}
+
+// uniform returns a number in [0, 1) with 53 random bits. It does not use
+// rand.Rand, whose conversions may change between Go releases.
+func (s *Sampler) uniform() float64 {
+	return float64(s.rng.Uint64()>>11) * (1.0 / (1 << 53))
+}
+
+// argmax returns the lowest index of the largest element of row, or NoToken
+// when no element is above minus infinity. NaN never wins.
+func argmax(row []float32) int32 {
+	best, at := float32(math.Inf(-1)), NoToken
+	i := 0
+	// One well-predicted branch for eight elements: a new maximum is rare.
+	for ; i+8 <= len(row); i += 8 {
+		b := row[i : i+8 : i+8]
+		if b[0] > best || b[1] > best || b[2] > best || b[3] > best ||
+			b[4] > best || b[5] > best || b[6] > best || b[7] > best {
+			for j, v := range b {
+				if v > best {
+					best, at = v, int32(i+j)
+				}
+			}
+		}
+	}
+	for ; i < len(row); i++ {
+		if row[i] > best {
+			best, at = row[i], int32(i)
+		}
+	}
+	return at
+}
