@@ -81,7 +81,7 @@ func (a *adjuster) apply(logits []float32, ban bool) []float32 {
 			if l := a.work[id]; l > 0 {
 				a.work[id] = l / a.repeat
 			} else {
-				a.work[id] = l * a.repeat
+				a.work[id] = float32(l * a.repeat)
 			}
 		}
 	}

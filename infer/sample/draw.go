@@ -2,70 +2,72 @@ package sample
 
 import "slices"
 
-// blockLen is how many logits share one partial sum of draw: the second walk
-// then recomputes at most one block.
+// blockLen is how many logits share one partial sum of drawRow: the second
+// walk then recomputes at most one block.
 const blockLen = 512
 
 // draw returns the token at the quantile u, in [0, 1), of the pool's
 // distribution at the given temperature. The pool must not be empty.
 func (p *pool) draw(temperature float32, u float64) int32 {
-	t := float64(temperature)
-	if !p.dense {
-		return drawList(p.list, p.listMax(), t, u)
+	scale := 1 / float64(temperature)
+	if p.dense {
+		return p.drawRow(scale, u)
 	}
-	m := finiteMax(p.top)
+	return p.drawList(scale, u)
+}
+
+func (p *pool) drawRow(scale, u float64) int32 {
 	p.sums = p.sums[:0]
 	total := 0.0
 	for block := range slices.Chunk(p.row, blockLen) {
-		sum := 0.0
-		for _, l := range block {
-			sum += expNeg((float64(l) - m) / t)
-		}
+		sum := sumExp(block, p.top, scale)
 		p.sums = append(p.sums, sum)
 		total += sum
 	}
-	target := float64(u * total)
-	at, before, passed := 0, 0.0, 0.0
+	w := walk{target: float64(u * total), at: -1}
 	for i, sum := range p.sums {
-		if sum > 0 {
-			at, before = i, passed
-			if passed += sum; passed > target {
-				break
-			}
+		if w.step(i, sum) {
+			break
 		}
 	}
-	return drawBlock(p.row, at*blockLen, m, t, target-before)
+	first := w.at * blockLen
+	w = walk{target: w.target - w.before, at: -1}
+	for i, l := range p.row[first:min(first+blockLen, len(p.row))] {
+		if w.step(i, expNeg(float64((float64(l)-p.top)*scale))) {
+			break
+		}
+	}
+	return int32(first + w.at)
 }
 
-// drawBlock walks the block of row that starts at start until its cumulated
-// weight passes target. Rounding may leave target just out of reach; the last
-// token with weight is then right.
-func drawBlock(row []float32, start int, m, t, target float64) int32 {
-	id, sum := start, 0.0
-	for i := start; i < min(start+blockLen, len(row)); i++ {
-		if e := expNeg((float64(row[i]) - m) / t); e > 0 {
-			id = i
-			if sum += e; sum > target {
-				break
-			}
+func (p *pool) drawList(scale, u float64) int32 {
+	top, total := p.listMax(), 0.0
+	for _, c := range p.list {
+		total += expNeg(float64(p.depth(c, top) * scale))
+	}
+	w := walk{target: float64(u * total), at: -1}
+	for i, c := range p.list {
+		if w.step(i, expNeg(float64(p.depth(c, top)*scale))) {
+			break
 		}
 	}
-	return int32(id)
+	return p.list[w.at].id()
 }
 
-func drawList(list []candidate, m, t, u float64) int32 {
-	total := 0.0
-	for _, c := range list {
-		total += expNeg((float64(c.logit) - m) / t)
+// walk finds the item at which a running sum of weights passes target. When
+// rounding leaves target just out of reach, it is the last item with weight.
+type walk struct {
+	target float64
+	passed float64 // sum of the weights so far
+	before float64 // the same without item at
+	at     int     // last item with weight
+}
+
+// step adds item i and reports whether the sum has passed the target.
+func (w *walk) step(i int, weight float64) bool {
+	if weight > 0 {
+		w.at, w.before = i, w.passed
+		w.passed += weight
 	}
-	target, sum, id := float64(u*total), 0.0, list[0].id
-	for _, c := range list {
-		if e := expNeg((float64(c.logit) - m) / t); e > 0 {
-			id = c.id
-			if sum += e; sum > target {
-				break
-			}
-		}
-	}
-	return id
+	return w.passed > w.target
 }

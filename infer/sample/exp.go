@@ -3,48 +3,56 @@ package sample
 import "math"
 
 const (
-	// expFloor is where expNeg becomes 0; e^-708 is still a normal float64.
-	expFloor = -708
+	// expFloor is where expNeg becomes 0; e^-707 is still a normal float64.
+	expFloor = -707
 
-	log2e = 1 / math.Ln2
-	// ln2Hi has 32 significant bits, so that k*ln2Hi is exact for |k| < 2^20.
-	ln2Hi = 6.93147180369123816490e-01
-	ln2Lo = math.Ln2 - ln2Hi
+	// expNeg splits its argument into k*ln2/expSteps + r, |r| <= ln2/expSteps/2.
+	expBits  = 8
+	expSteps = 1 << expBits
+	stepHi   = 0x1.62e42fep-1 / expSteps // 25 significant bits: exact times k, |k| < 2^19
+	stepLo   = (math.Ln2 - 0x1.62e42fep-1) / expSteps
+
 	// Adding roundShift to |x| < 2^51 leaves the nearest integer in the low
 	// bits of the sum.
 	roundShift = 3 << 51
 )
 
+// exp2Steps[i] is 2^(i/expSteps).
+var exp2Steps = makeExp2Steps()
+
+// makeExp2Steps sums Taylor series, with products rounded by conversions: the
+// table, like expNeg, must come out equal on all machines.
+func makeExp2Steps() (t [expSteps]float64) {
+	for i := range t {
+		x, sum := float64(i)*(math.Ln2/expSteps), 1.0
+		for n := 20; n >= 1; n-- {
+			sum = 1 + float64(x*sum)/float64(n)
+		}
+		t[i] = sum
+	}
+	return t
+}
+
 // expNeg returns e^x for x <= 0, with a relative error below 1e-12: 1 for
-// x >= 0 and 0 for x < -708 and NaN. Every product is rounded by a conversion,
+// x >= 0 and 0 for x < -707 and NaN. Every product is rounded by a conversion,
 // which forbids fused multiply-add and keeps the result equal on all machines.
 func expNeg(x float64) float64 {
 	if !(x >= expFloor) {
 		return 0
 	}
-	if x >= 0 {
-		return 1
-	}
-	t := float64(x*log2e) + roundShift
+	return expNegNormal(min(x, 0))
+}
+
+// expNegNormal is expNeg for expFloor <= x <= 0. It is apart, and short, so
+// that the compiler expands it in place.
+func expNegNormal(x float64) float64 {
+	t := float64(x*(expSteps/math.Ln2)) + roundShift
 	k := t - roundShift
-	r := x - float64(k*ln2Hi) - float64(k*ln2Lo) // |r| <= ln2/2
-
-	// Taylor polynomial of degree 11 in Estrin's form, for instruction-level
-	// parallelism.
-	r2 := float64(r * r)
-	r4 := float64(r2 * r2)
-	r8 := float64(r4 * r4)
-	p01 := 1 + r
-	p23 := 1.0/2 + float64(r*(1.0/6))
-	p45 := 1.0/24 + float64(r*(1.0/120))
-	p67 := 1.0/720 + float64(r*(1.0/5040))
-	p89 := 1.0/40320 + float64(r*(1.0/362880))
-	pab := 1.0/3628800 + float64(r*(1.0/39916800))
-	low := p01 + float64(r2*p23) + float64(r4*(p45+float64(r2*p67)))
-	e := low + float64(r8*(p89+float64(r2*pab)))
-
-	// k is in [-1022, 0]: add it to the exponent.
-	return math.Float64frombits(math.Float64bits(e) + math.Float64bits(t)<<52)
+	r := x - float64(k*stepHi) - float64(k*stepLo)
+	e := 1 + float64(r*(1+float64(r*(1.0/2+float64(r*(1.0/6))))))
+	n := math.Float64bits(t) // k modulo 2^51 in the low bits
+	scale := math.Float64bits(exp2Steps[n%expSteps]) + n>>expBits<<52
+	return float64(e * math.Float64frombits(scale))
 }
 
 // ln returns the natural logarithm of a finite x > 0, with an absolute error

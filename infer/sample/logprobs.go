@@ -34,7 +34,8 @@ func TopLogprobs(dst []TokenProb, logits []float32, n int) []TokenProb {
 		}
 		dst[i] = TokenProb{ID: int32(id), Logprob: l}
 	}
-	top, lnSum := finiteMax(logits[best]), ln(sumExp(logits, logits[best]))
+	top := finiteMax(logits[best])
+	lnSum := ln(sumExp(logits, top, 1))
 	for i := start; i < len(dst); i++ {
 		dst[i].Logprob = logSoftmax(dst[i].Logprob, top, lnSum)
 	}
@@ -49,7 +50,8 @@ func Logprob(logits []float32, id int32) float32 {
 	if best == NoToken || id < 0 || int(id) >= len(logits) {
 		return float32(math.NaN())
 	}
-	return logSoftmax(logits[id], finiteMax(logits[best]), ln(sumExp(logits, logits[best])))
+	top := finiteMax(logits[best])
+	return logSoftmax(logits[id], top, ln(sumExp(logits, top, 1)))
 }
 
 // logSoftmax is l - top - lnSum, where top is the largest logit and lnSum the
@@ -69,11 +71,15 @@ func logSoftmax(l float32, top, lnSum float64) float32 {
 // differ from it by +Inf, which expNeg takes as 0, instead of by NaN.
 func finiteMax(l float32) float64 { return min(float64(l), math.MaxFloat32) }
 
-// sumExp returns the sum of e^(l - top) over row, where top is its maximum.
-func sumExp(row []float32, top float32) float64 {
-	m, sum := finiteMax(top), 0.0
+// sumExp returns the sum of e^(scale * (l - top)) over row, where top is its
+// maximum made finite and scale is at least 0.
+func sumExp(row []float32, top, scale float64) float64 {
+	sum := 0.0
 	for _, l := range row {
-		sum += expNeg(float64(l) - m)
+		// Also skips NaN. The sum is sequential, so its order is fixed.
+		if x := float64((float64(l) - top) * scale); x >= expFloor {
+			sum += expNegNormal(min(x, 0))
+		}
 	}
 	return sum
 }

@@ -1,28 +1,24 @@
 package sample
 
-import "math"
-
-// candidate is a token that is still in the pool.
-type candidate struct {
-	key   float64 // what the current filter ranks by, largest first
-	logit float32 // adjusted, before temperature
-	id    int32
-}
+import (
+	"math"
+	"slices"
+)
 
 // pool is the set of tokens that may still be drawn. It starts as the whole
 // row and becomes an explicit list with the first filter that is on, so that
 // plain temperature sampling never builds a list of the vocabulary.
 type pool struct {
-	row   []float32 // [vocab]; the pool while dense
-	dense bool
-	top   float32     // largest logit in row
-	list  []candidate // the pool while not dense
-	sums  []float64   // scratch of draw, one per block of the row
+	row   []float32 // [vocab] adjusted logits, before temperature
+	dense bool      // the pool is all of row
+	top   float64   // largest logit in row, made finite
+	list  []candidate
+	sums  []float64 // scratch of draw, one per block of the row
 }
 
 // reset fills the pool with row, whose largest logit is top.
 func (p *pool) reset(row []float32, top float32) {
-	p.row, p.dense, p.top, p.list = row, true, top, p.list[:0]
+	p.row, p.dense, p.top, p.list = row, true, finiteMax(top), p.list[:0]
 }
 
 // filter runs the truncating filters. They never empty the pool.
@@ -51,51 +47,49 @@ func (p *pool) topK(k int) {
 // until their mass reaches mass.
 func (p *pool) typical(mass float64) {
 	p.collect(math.Inf(-1))
-	m, sum := p.normalizer()
+	top := p.listMax()
+	sum := p.listSum(top)
 	lnSum := ln(sum)
 	entropy := 0.0
 	for _, c := range p.list {
-		d := min(float64(c.logit)-m, 0)
-		if e := expNeg(d); e > 0 {
-			entropy += float64(e / sum * (lnSum - d))
-		}
+		d := p.depth(c, top)
+		entropy += float64(expNeg(d) / sum * (lnSum - max(d, expFloor)))
 	}
-	for i := range p.list {
-		c := &p.list[i]
-		surprise := lnSum - min(float64(c.logit)-m, 0)
-		c.key = -math.Abs(surprise - entropy)
+	for i, c := range p.list {
+		surprise := lnSum - p.depth(c, top)
+		p.list[i] = newCandidate(-float32(math.Abs(surprise-entropy)), c.id())
 	}
-	p.keepMass(mass*sum, m)
+	p.keepMass(mass*sum, top)
+	for i, c := range p.list {
+		p.list[i] = newCandidate(p.row[c.id()], c.id())
+	}
 }
 
 // topP keeps the fewest most probable tokens whose mass reaches mass.
 func (p *pool) topP(mass float64) {
-	var m, sum float64
 	if p.dense {
-		m, sum = finiteMax(p.top), sumExp(p.row, p.top)
-		// Tokens below (1-mass)/n of the sum hold less than 1-mass together,
-		// so the nucleus lies within the others. Half of it leaves room for
-		// rounding.
-		p.collect(m + ln((1-mass)*sum/float64(len(p.row))/2))
-	} else {
-		m, sum = p.normalizer()
+		sum := sumExp(p.row, p.top, 1)
+		// Tokens below (1-mass)/vocab of the sum hold less than 1-mass
+		// together, so the nucleus lies within the others. Half of that
+		// leaves room for rounding.
+		p.collect(p.top + ln((1-mass)*sum/float64(len(p.row))/2))
+		p.keepMass(mass*sum, p.top)
+		return
 	}
-	for i := range p.list {
-		p.list[i].key = float64(p.list[i].logit)
-	}
-	p.keepMass(mass*sum, m)
+	top := p.listMax()
+	p.keepMass(mass*p.listSum(top), top)
 }
 
 // minP keeps the tokens at least ratio times as probable as the best one.
 func (p *pool) minP(ratio float64) {
 	if p.dense {
-		p.collect(finiteMax(p.top) + ln(ratio))
+		p.collect(p.top + ln(ratio))
 		return
 	}
 	floor := p.listMax() + ln(ratio)
 	kept := p.list[:0]
 	for _, c := range p.list {
-		if float64(c.logit) >= floor {
+		if float64(p.row[c.id()]) >= floor {
 			kept = append(kept, c)
 		}
 	}
@@ -112,33 +106,37 @@ func (p *pool) collect(floor float64) {
 	lowest := float32(math.Inf(-1))
 	for id, l := range p.row {
 		if l > lowest && float64(l) >= floor {
-			p.list = append(p.list, candidate{logit: l, id: int32(id)})
+			p.list = append(p.list, newCandidate(l, int32(id)))
 		}
 	}
 }
 
+// depth returns how far the logit of c lies below top, as a number <= 0.
+func (p *pool) depth(c candidate, top float64) float64 {
+	return min(float64(p.row[c.id()])-top, 0)
+}
+
 // listMax returns the largest logit of the list, made finite.
 func (p *pool) listMax() float64 {
-	m := p.list[0].logit
+	top := p.row[p.list[0].id()]
 	for _, c := range p.list[1:] {
-		m = max(m, c.logit)
+		top = max(top, p.row[c.id()])
 	}
-	return finiteMax(m)
+	return finiteMax(top)
 }
 
-// normalizer returns the list's largest logit m and the sum of e^(logit - m).
-func (p *pool) normalizer() (m, sum float64) {
-	m = p.listMax()
+// listSum returns the sum of e^(logit - top) over the list.
+func (p *pool) listSum(top float64) float64 {
+	sum := 0.0
 	for _, c := range p.list {
-		sum += expNeg(float64(c.logit) - m)
+		sum += expNeg(p.depth(c, top))
 	}
-	return m, sum
+	return sum
 }
 
-// keepMass cuts the list to the shortest prefix, in descending order of key,
-// whose sum of e^(logit - m) reaches target. It orders only as much of the
-// list as it keeps, within a factor.
-func (p *pool) keepMass(target, m float64) {
+// keepMass cuts the list to the shortest prefix, in rank order, whose sum of
+// e^(logit - top) reaches target. It sorts only what it keeps, within a factor.
+func (p *pool) keepMass(target, top float64) {
 	const firstRun, growth = 64, 8
 	sum := 0.0
 	for done, run := 0, firstRun; done < len(p.list); run *= growth {
@@ -147,9 +145,9 @@ func (p *pool) keepMass(target, m float64) {
 			partition(rest, run)
 			rest = rest[:run]
 		}
-		sortCandidates(rest)
+		slices.Sort(rest)
 		for _, c := range rest {
-			sum += expNeg(float64(c.logit) - m)
+			sum += expNeg(p.depth(c, top))
 			done++
 			if sum >= target {
 				p.list = p.list[:done]
