@@ -1,0 +1,141 @@
+package tok
+
+import "sync"
+
+// maxPiece bounds the memory of one run of merges: a longer stretch of text that no rule splits is cut there, in
+// bytes. It costs about 50 bytes of memory per byte of text.
+const maxPiece = 16 << 20
+
+// symbol is a node of the linked list of text that merges work on.
+type symbol struct {
+	start, end int32 // byte range in the text
+	prev, next int32 // neighbours, or -1
+	id         int32 // token, or NoToken
+}
+
+// candidate is a possible merge of a symbol with its right neighbour.
+type candidate struct {
+	order uint64 // priority<<32 | left symbol: the smallest is merged first
+	right int32
+	size  int32 // bytes of both symbols when the candidate was found
+	id    int32 // token that the merge makes
+}
+
+// merger merges neighbouring symbols, best pair first, in O(n log n). It is scratch memory that a pool reuses.
+type merger struct {
+	syms   []symbol
+	heap   []candidate
+	merges int // merges done and candidates dropped in the last run
+}
+
+// keepSymbols bounds the scratch memory that the pool retains between calls.
+const keepSymbols = 64 << 10
+
+var mergers = sync.Pool{New: func() any { return new(merger) }}
+
+func getMerger() *merger { return mergers.Get().(*merger) }
+
+func (m *merger) release() {
+	if cap(m.syms) <= keepSymbols && cap(m.heap) <= 2*keepSymbols {
+		mergers.Put(m)
+	}
+}
+
+// reset empties the list.
+func (m *merger) reset() {
+	m.syms, m.heap, m.merges = m.syms[:0], m.heap[:0], 0
+}
+
+// add appends a symbol to the list.
+func (m *merger) add(start, end int, id int32) {
+	n := int32(len(m.syms))
+	if n > 0 {
+		m.syms[n-1].next = n
+	}
+	m.syms = append(m.syms, symbol{start: int32(start), end: int32(end), prev: n - 1, next: -1, id: id})
+}
+
+// pairer says whether two neighbours may merge, into which token, and how early (a smaller priority first).
+type pairer interface {
+	pair(left, right *symbol) (priority uint32, id int32, ok bool)
+}
+
+// run merges until no pair may. What is left is the list that starts at symbol 0.
+func (m *merger) run(p pairer) {
+	for i := 1; i < len(m.syms); i++ {
+		m.propose(p, int32(i-1), int32(i))
+	}
+	for len(m.heap) > 0 {
+		c := m.pop()
+		m.merges++
+		l := int32(uint32(c.order))
+		left, right := &m.syms[l], &m.syms[c.right]
+		// A candidate is out of date when either side has merged since; a dead left side has next == -2.
+		if left.next != c.right || right.end-left.start != c.size {
+			continue
+		}
+		left.end, left.id, left.next = right.end, c.id, right.next
+		if right.next >= 0 {
+			m.syms[right.next].prev = l
+		}
+		right.next = -2
+		if left.prev >= 0 {
+			m.propose(p, left.prev, l)
+		}
+		if left.next >= 0 {
+			m.propose(p, l, left.next)
+		}
+	}
+}
+
+func (m *merger) propose(p pairer, l, r int32) {
+	left, right := &m.syms[l], &m.syms[r]
+	priority, id, ok := p.pair(left, right)
+	if !ok {
+		return
+	}
+	m.push(candidate{
+		order: uint64(priority)<<32 | uint64(uint32(l)),
+		right: r, size: right.end - left.start, id: id,
+	})
+}
+
+func (m *merger) push(c candidate) {
+	m.heap = append(m.heap, c)
+	i := len(m.heap) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if m.heap[parent].order <= c.order {
+			break
+		}
+		m.heap[i] = m.heap[parent]
+		i = parent
+	}
+	m.heap[i] = c
+}
+
+func (m *merger) pop() candidate {
+	top := m.heap[0]
+	last := m.heap[len(m.heap)-1]
+	m.heap = m.heap[:len(m.heap)-1]
+	if len(m.heap) == 0 {
+		return top
+	}
+	i := 0
+	for {
+		child := 2*i + 1
+		if child >= len(m.heap) {
+			break
+		}
+		if child+1 < len(m.heap) && m.heap[child+1].order < m.heap[child].order {
+			child++
+		}
+		if last.order <= m.heap[child].order {
+			break
+		}
+		m.heap[i] = m.heap[child]
+		i = child
+	}
+	m.heap[i] = last
+	return top
+}

@@ -1,0 +1,206 @@
+package tok
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// spaceMark is SentencePiece's spelling of a space in its vocabulary.
+const spaceMark = "\u2581"
+
+// spm is SentencePiece BPE with byte fallback: neighbours merge when their text is a token, highest score first.
+// Texts are kept with plain spaces, both in the vocabulary and while merging.
+type spm struct {
+	vocab       *vocab
+	priority    []uint32   // [size] by descending score
+	byteID      [256]int32 // byte tokens, or the unknown token
+	spacePrefix bool
+	acrossSpace bool // some token continues with a space after another character
+}
+
+func newSPM(m Metadata) (*Tokenizer, error) {
+	s := &spm{spacePrefix: true}
+	if add, ok := m.Bool(keySpacePrefix); ok {
+		s.spacePrefix = add
+	}
+	var err error
+	if s.vocab, err = readVocab(m, decodeSPM); err != nil {
+		return nil, err
+	}
+	if err := s.readScores(m); err != nil {
+		return nil, err
+	}
+	t := &Tokenizer{vocab: s.vocab, model: s, spacePrefix: s.spacePrefix}
+	if t.missing, err = s.indexBytes(m); err != nil {
+		return nil, err
+	}
+	if t.special, err = s.vocab.specialTrie(); err != nil {
+		return nil, err
+	}
+	for text := range s.vocab.ordinary {
+		if wordBreak(text, 0) < len(text) {
+			s.acrossSpace = true
+			break
+		}
+	}
+	t.roles, err = readRoles(m, s.vocab, t.special, true)
+	return t, err
+}
+
+func decodeSPM(dst []byte, text string, c class) ([]byte, error) {
+	if c != classByte {
+		return append(dst, strings.ReplaceAll(text, spaceMark, " ")...), nil
+	}
+	if len(text) != len("<0x00>") || text[:3] != "<0x" || text[5] != '>' {
+		return nil, fmt.Errorf("byte token %q is not of the form <0xNN>", text)
+	}
+	b, err := strconv.ParseUint(text[3:5], 16, 8)
+	if err != nil {
+		return nil, fmt.Errorf("byte token %q: %w", text, err)
+	}
+	return append(dst, byte(b)), nil
+}
+
+// readScores turns scores into priorities that order as unsigned integers, highest score first.
+func (s *spm) readScores(m Metadata) error {
+	scores, ok := m.Floats(keyScores)
+	if !ok {
+		return fmt.Errorf("key %s is missing or not an array of 32-bit floats", keyScores)
+	}
+	if len(scores) != s.vocab.size() {
+		return fmt.Errorf("%s has %d entries for %d tokens", keyScores, len(scores), s.vocab.size())
+	}
+	s.priority = make([]uint32, len(scores))
+	for i, score := range scores {
+		if score != score {
+			return fmt.Errorf("token %d: score is not a number", i)
+		}
+		bits := math.Float32bits(score + 0) // -0 becomes +0, which it equals
+		if bits>>31 == 0 {
+			bits = ^bits &^ (1 << 31)
+		}
+		s.priority[i] = bits
+	}
+	return nil
+}
+
+// indexBytes fills byteID and returns the bytes that only the unknown token can stand for.
+func (s *spm) indexBytes(m Metadata) (missing []byte, err error) {
+	unknown, err := readID(m, s.vocab, keyUnknown)
+	if err != nil {
+		return nil, err
+	}
+	for b := range s.byteID {
+		s.byteID[b] = NoToken
+	}
+	for i, c := range s.vocab.class {
+		if c == classByte {
+			s.byteID[s.vocab.piece(int32(i))[0]] = int32(i)
+		}
+	}
+	for b, id := range s.byteID {
+		if id != NoToken {
+			continue
+		}
+		if unknown == NoToken {
+			return nil, fmt.Errorf("byte 0x%02X has no token and %s is missing", b, keyUnknown)
+		}
+		s.byteID[b] = unknown
+		missing = append(missing, byte(b))
+	}
+	return missing, nil
+}
+
+func (s *spm) encode(dst []int32, text string, afterSpecial bool) []int32 {
+	if strings.Contains(text, spaceMark) {
+		text = strings.ReplaceAll(text, spaceMark, " ")
+	}
+	if s.spacePrefix && afterSpecial {
+		text = " " + text
+	}
+	m := getMerger()
+	for text != "" {
+		n := s.pieceEnd(text)
+		dst = s.encodePiece(dst, m, text[:n])
+		text = text[n:]
+	}
+	m.release()
+	return dst
+}
+
+// pieceEnd returns the length of the text's first piece that merges cannot leave.
+func (s *spm) pieceEnd(text string) int {
+	end := len(text)
+	if !s.acrossSpace {
+		end = wordBreak(text, 0)
+	}
+	if end <= maxPiece {
+		return end
+	}
+	end = maxPiece
+	for end > maxPiece-utf8.UTFMax && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return end
+}
+
+// wordBreak returns the index of the first space at or after from that follows another character, or len(text).
+func wordBreak(text string, from int) int {
+	for i := from + 1; i < len(text); i++ {
+		if text[i] == ' ' && text[i-1] != ' ' {
+			return i
+		}
+	}
+	return len(text)
+}
+
+func (s *spm) encodePiece(dst []int32, m *merger, piece string) []int32 {
+	m.reset()
+	for i := 0; i < len(piece); {
+		_, n := utf8.DecodeRuneInString(piece[i:])
+		m.add(i, i+n, NoToken)
+		i += n
+	}
+	m.run(spmPiece{s, piece})
+	for i := int32(0); i >= 0; i = m.syms[i].next {
+		sym := &m.syms[i]
+		text := piece[sym.start:sym.end]
+		id := sym.id
+		if id == NoToken { // not merged: a single character
+			var ok bool
+			if id, ok = s.vocab.ordinary[text]; !ok {
+				dst = s.appendBytes(dst, text)
+				continue
+			}
+		}
+		dst = append(dst, id)
+	}
+	return dst
+}
+
+func (s *spm) appendBytes(dst []int32, text string) []int32 {
+	for i := range len(text) {
+		dst = append(dst, s.byteID[text[i]])
+	}
+	return dst
+}
+
+// spmPiece finds the merges of one piece of text.
+type spmPiece struct {
+	*spm
+	text string
+}
+
+func (p spmPiece) pair(left, right *symbol) (uint32, int32, bool) {
+	if int(right.end-left.start) > p.vocab.maxLen {
+		return 0, NoToken, false
+	}
+	id, ok := p.vocab.ordinary[p.text[left.start:right.end]]
+	if !ok {
+		return 0, NoToken, false
+	}
+	return p.priority[id], id, true
+}
