@@ -117,6 +117,7 @@ type Sampling struct {
 	MinP             *float64 // 0..1
 	TypicalP         *float64 // (0,1]
 	RepeatPenalty    *float64 // (0,10]; 1 = off
+	RepeatLastN      *int     // tokens that RepeatPenalty looks back on; 0 = off, -1 = all
 	PresencePenalty  *float64 // -2..2
 	FrequencyPenalty *float64 // -2..2
 	Seed             *int64

@@ -36,6 +36,7 @@ type Options struct {
 	MinP             *float64           `json:"min_p,omitempty"`
 	TypicalP         *float64           `json:"typical_p,omitempty"`
 	RepeatPenalty    *float64           `json:"repeat_penalty,omitempty"`
+	RepeatLastN      *int               `json:"repeat_last_n,omitempty"`
 	PresencePenalty  *float64           `json:"presence_penalty,omitempty"`
 	FrequencyPenalty *float64           `json:"frequency_penalty,omitempty"`
 	Seed             *int64             `json:"seed,omitempty"`

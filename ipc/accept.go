@@ -1,0 +1,163 @@
+package ipc
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// refuseTimeout bounds the life of a connection that is only told why it is refused.
+const refuseTimeout = 2 * time.Second
+
+// maxRefusals bounds how many such connections there are at a time.
+const maxRefusals = 16
+
+// gate decides which connections reach the HTTP server. It is one per server,
+// so that its limits hold over all listeners.
+type gate struct {
+	log     *slog.Logger
+	uids    []uint32
+	peerUID func(net.Conn) (uint32, error)
+
+	slots    chan struct{} // capacity: connections served at a time
+	refusals chan struct{}
+	wg       sync.WaitGroup // refusals in flight
+}
+
+// gatedListener passes on the connections that the gate lets through.
+type gatedListener struct {
+	net.Listener
+	gate *gate
+}
+
+func (l gatedListener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if served := l.gate.admit(c); served != nil {
+			return served, nil
+		}
+	}
+}
+
+// admit returns c with a slot held, or nil when c is refused and disposed of.
+func (g *gate) admit(c net.Conn) net.Conn {
+	uid, err := g.peerUID(c)
+	if err != nil {
+		g.log.Error("ipc: read peer credentials", "err", err)
+		c.Close()
+		return nil
+	}
+	if !g.allowed(uid) {
+		g.log.Warn("ipc: peer refused", "uid", uid)
+		g.refuse(c, failure{
+			status: http.StatusForbidden, kind: typePermission, code: "uid_not_allowed",
+			message: fmt.Sprintf("user id %d may not use this daemon, which runs as user id %d", uid, os.Geteuid()),
+		})
+		return nil
+	}
+	select {
+	case g.slots <- struct{}{}:
+		return &slotConn{Conn: c, release: sync.OnceFunc(func() { <-g.slots })}
+	default:
+		g.refuse(c, failure{
+			status: http.StatusServiceUnavailable, kind: typeUnavailable, code: "too_many_connections", retryAfter: time.Second,
+			message: fmt.Sprintf("the daemon serves %d connections, which is its limit", cap(g.slots)),
+		})
+		return nil
+	}
+}
+
+func (g *gate) allowed(uid uint32) bool {
+	return uid == 0 || uid == uint32(os.Geteuid()) || slices.Contains(g.uids, uid)
+}
+
+// refuse answers one request with f, without a slot and without delay.
+func (g *gate) refuse(c net.Conn, f failure) {
+	select {
+	case g.refusals <- struct{}{}:
+	default:
+		c.Close()
+		return
+	}
+	g.wg.Go(func() {
+		defer func() { <-g.refusals }()
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(refuseTimeout))
+		// Read the request's header first: clients that are still writing it
+		// when the connection closes report that instead of our answer.
+		http.ReadRequest(bufio.NewReader(io.LimitReader(c, maxHeaderBytes)))
+		writeRefusal(c, f)
+	})
+}
+
+func writeRefusal(w io.Writer, f failure) {
+	body, err := json.Marshal(f.body())
+	if err != nil {
+		return // plain strings always marshal
+	}
+	h := http.Header{"Content-Type": {"application/json"}, "Connection": {"close"}}
+	f.setHeaders(h)
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "HTTP/1.1 %d %s\r\nContent-Length: %d\r\n", f.status, http.StatusText(f.status), len(body))
+	h.Write(out)
+	out.WriteString("\r\n")
+	out.Write(body)
+	out.Flush() // the peer may be gone; there is nobody to tell
+}
+
+// slotConn gives its slot back when it is closed.
+type slotConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *slotConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+// CloseWrite lets net/http end an answer to a client that is still sending
+// before it closes the connection, so that the client can read it.
+func (c *slotConn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return nil
+}
+
+// peerUID asks the kernel who connected.
+func peerUID(c net.Conn) (uint32, error) {
+	sc, ok := c.(syscall.Conn)
+	if !ok {
+		return 0, fmt.Errorf("connection of type %T has no credentials", c)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("get peer credentials: %w", err)
+	}
+	var cred *unix.Ucred
+	var optErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, optErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return 0, fmt.Errorf("get peer credentials: %w", err)
+	}
+	if optErr != nil {
+		return 0, fmt.Errorf("get peer credentials: %w", optErr)
+	}
+	return cred.Uid, nil
+}

@@ -1,0 +1,76 @@
+package ipc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// readBody reads a request body within the server's limits of size and time.
+// The caller calls release once it has decoded the bytes.
+func (s *Server) readBody(w *response, r *http.Request) (body []byte, release func(), err error) {
+	release = func() {}
+	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
+		return nil, release, &failure{status: http.StatusUnsupportedMediaType, kind: typeInvalid, code: "encoding_not_supported",
+			message: fmt.Sprintf("Content-Encoding %s is not supported; send the body as it is", show([]byte(enc)))}
+	}
+	if r.ContentLength > s.maxBody {
+		return nil, release, s.tooLarge(fmt.Sprintf("%d", r.ContentLength))
+	}
+	limited := http.MaxBytesReader(w, r.Body, s.maxBody)
+	body, err = io.ReadAll(io.LimitReader(limited, smallBodyBytes+1))
+	if err == nil && len(body) > smallBodyBytes {
+		if release, err = s.holdLarge(r); err != nil {
+			return nil, func() {}, err
+		}
+		w.ctl.SetReadDeadline(time.Now().Add(bodyTimeout)) // the turn may have taken some of it
+		var rest []byte
+		rest, err = io.ReadAll(limited)
+		body = append(body, rest...)
+	}
+	if err != nil {
+		release()
+		return nil, func() {}, s.bodyFailure(err, len(body))
+	}
+	// From here on net/http reads only to see whether the client hangs up,
+	// which must not end with the time for the body.
+	w.ctl.SetReadDeadline(time.Time{})
+	return body, release, nil
+}
+
+// holdLarge waits for a turn to keep a large body in memory.
+func (s *Server) holdLarge(r *http.Request) (release func(), err error) {
+	timeout := time.NewTimer(bodyTimeout)
+	defer timeout.Stop()
+	select {
+	case s.large <- struct{}{}:
+		return func() { <-s.large }, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	case <-timeout.C:
+		return nil, &Error{Kind: KindBusy, RetryAfter: time.Second,
+			Message: fmt.Sprintf("%d requests of more than %d bytes are being read, which is the limit", maxLargeBodies, smallBodyBytes)}
+	}
+}
+
+func (s *Server) tooLarge(size string) *failure {
+	return &failure{status: http.StatusRequestEntityTooLarge, kind: typeInvalid, code: "body_too_large",
+		message: fmt.Sprintf("the body has %s bytes, but at most %d are accepted", size, s.maxBody)}
+}
+
+func (s *Server) bodyFailure(err error, got int) error {
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLong):
+		return s.tooLarge(fmt.Sprintf("more than %d", s.maxBody))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &failure{status: http.StatusRequestTimeout, kind: typeInvalid, code: "body_timeout", noRetry: true,
+			message: fmt.Sprintf("the body did not arrive within %s; got %d bytes", bodyTimeout, got)}
+	default:
+		return &failure{status: http.StatusBadRequest, kind: typeInvalid, code: "body_incomplete",
+			message: fmt.Sprintf("the body could not be read past byte %d: %v", got, err)}
+	}
+}

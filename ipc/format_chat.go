@@ -1,0 +1,103 @@
+package ipc
+
+import (
+	"bytes"
+
+	"edged/ipc/api"
+)
+
+// chatFormat shapes answers of /v1/chat/completions.
+type chatFormat struct {
+	head
+	logprobs bool
+}
+
+func (f *chatFormat) chunk() *api.ChatChunk {
+	return &api.ChatChunk{ID: f.id, Object: "chat.completion.chunk", Created: f.created, Model: f.model, Choices: []api.ChatChunkChoice{}}
+}
+
+func (f *chatFormat) choice(d api.ChatDelta) *api.ChatChunk {
+	c := f.chunk()
+	c.Choices = append(c.Choices, api.ChatChunkChoice{Delta: d})
+	return c
+}
+
+func (f *chatFormat) first() any {
+	empty := ""
+	return f.choice(api.ChatDelta{Role: "assistant", Content: &empty})
+}
+
+func (f *chatFormat) delta(d Delta) any {
+	if d.Text == "" && len(d.Logprobs) == 0 {
+		return nil
+	}
+	c := f.choice(api.ChatDelta{Content: &d.Text})
+	c.Choices[0].Logprobs = f.chatLogprobs(d.Logprobs)
+	return c
+}
+
+func (f *chatFormat) progress(p Progress) any {
+	c := f.chunk()
+	c.Progress = (*api.Progress)(&p)
+	return c
+}
+
+func (f *chatFormat) finish(reason FinishReason) any {
+	c := f.choice(api.ChatDelta{})
+	c.Choices[0].FinishReason = (*string)(&reason)
+	return c
+}
+
+func (f *chatFormat) usage(r Result) any {
+	c := f.chunk()
+	usage, timings := usageOf(r), timingsOf(r)
+	c.Usage, c.Timings = &usage, &timings
+	return c
+}
+
+func (f *chatFormat) whole(text string, logprobs []TokenLogprob, r Result) any {
+	return &api.ChatCompletion{
+		ID: f.id, Object: "chat.completion", Created: f.created, Model: f.model,
+		Choices: []api.ChatChoice{{
+			Message:      api.ChatMessage{Role: "assistant", Content: text},
+			Logprobs:     f.chatLogprobs(logprobs),
+			FinishReason: string(r.FinishReason),
+		}},
+		Usage:   usageOf(r),
+		Timings: timingsOf(r),
+	}
+}
+
+// chatLogprobs returns nil when the request did not ask for log probabilities.
+func (f *chatFormat) chatLogprobs(tokens []TokenLogprob) *api.ChatLogprobs {
+	if !f.logprobs {
+		return nil
+	}
+	list := &api.ChatLogprobs{Content: []api.TokenLogprob{}}
+	for _, t := range tokens {
+		out := api.TokenLogprob{
+			ID: t.ID, Token: validText(t.Bytes), Logprob: finite(t.Logprob), Bytes: byteValues(t.Bytes),
+			TopLogprobs: []api.TopLogprob{},
+		}
+		for _, alt := range t.Top {
+			out.TopLogprobs = append(out.TopLogprobs, api.TopLogprob{
+				ID: alt.ID, Token: validText(alt.Bytes), Logprob: finite(alt.Logprob), Bytes: byteValues(alt.Bytes),
+			})
+		}
+		list.Content = append(list.Content, out)
+	}
+	return list
+}
+
+// cloneLogprobs copies what the engine may reuse after emit has returned.
+func cloneLogprobs(tokens []TokenLogprob) []TokenLogprob {
+	out := make([]TokenLogprob, len(tokens))
+	for i, t := range tokens {
+		t.Bytes = bytes.Clone(t.Bytes)
+		if t.Top != nil {
+			t.Top = cloneLogprobs(t.Top)
+		}
+		out[i] = t
+	}
+	return out
+}

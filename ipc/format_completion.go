@@ -1,0 +1,123 @@
+package ipc
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"edged/ipc/api"
+)
+
+// completionFormat shapes answers of /v1/completions.
+type completionFormat struct {
+	head
+	logprobs     bool
+	alternatives bool   // report top_logprobs
+	echo         string // the prompt, repeated before the answer; "" = not asked for
+	offset       int    // code points sent, for text_offset
+}
+
+func (f *completionFormat) chunk() *api.Completion {
+	return &api.Completion{ID: f.id, Object: "text_completion", Created: f.created, Model: f.model, Choices: []api.CompletionChoice{}}
+}
+
+func (f *completionFormat) choice(text string) *api.Completion {
+	c := f.chunk()
+	c.Choices = append(c.Choices, api.CompletionChoice{Text: text})
+	return c
+}
+
+func (f *completionFormat) first() any {
+	if f.echo == "" {
+		return nil
+	}
+	return f.choice(f.echo)
+}
+
+func (f *completionFormat) delta(d Delta) any {
+	if d.Text == "" && len(d.Logprobs) == 0 {
+		return nil
+	}
+	c := f.choice(d.Text)
+	c.Choices[0].Logprobs = f.completionLogprobs(d.Logprobs)
+	return c
+}
+
+func (f *completionFormat) progress(p Progress) any {
+	c := f.chunk()
+	c.Progress = (*api.Progress)(&p)
+	return c
+}
+
+func (f *completionFormat) finish(reason FinishReason) any {
+	c := f.choice("")
+	c.Choices[0].FinishReason = (*string)(&reason)
+	return c
+}
+
+func (f *completionFormat) usage(r Result) any {
+	c := f.chunk()
+	usage, timings := usageOf(r), timingsOf(r)
+	c.Usage, c.Timings = &usage, &timings
+	return c
+}
+
+func (f *completionFormat) whole(text string, logprobs []TokenLogprob, r Result) any {
+	c := f.choice(f.echo + text)
+	c.Choices[0].Logprobs = f.completionLogprobs(logprobs)
+	c.Choices[0].FinishReason = (*string)(&r.FinishReason)
+	usage, timings := usageOf(r), timingsOf(r)
+	c.Usage, c.Timings = &usage, &timings
+	return c
+}
+
+// completionLogprobs returns nil when the request did not ask for log
+// probabilities, and advances offset otherwise.
+func (f *completionFormat) completionLogprobs(tokens []TokenLogprob) *api.CompletionLogprobs {
+	if !f.logprobs {
+		return nil
+	}
+	list := &api.CompletionLogprobs{Tokens: []string{}, TokenLogprobs: []float64{}, TextOffset: []int{}}
+	for _, t := range tokens {
+		list.Tokens = append(list.Tokens, tokenName(t.Bytes))
+		list.TokenLogprobs = append(list.TokenLogprobs, finite(t.Logprob))
+		list.TextOffset = append(list.TextOffset, f.offset)
+		f.offset += codePoints(t.Bytes)
+		if f.alternatives {
+			top := make(map[string]float64, len(t.Top))
+			for _, alt := range t.Top {
+				name := tokenName(alt.Bytes)
+				if _, taken := top[name]; !taken { // two ids of one text: the likelier stays
+					top[name] = finite(alt.Logprob)
+				}
+			}
+			list.TopLogprobs = append(list.TopLogprobs, top)
+		}
+	}
+	return list
+}
+
+// codePoints counts the code points that begin in a piece, so that the offsets
+// stay right when a code point is spread over several tokens.
+func codePoints(piece []byte) int {
+	n := 0
+	for _, b := range piece {
+		if utf8.RuneStart(b) {
+			n++
+		}
+	}
+	return n
+}
+
+// tokenName keeps pieces apart that are parts of code points, as OpenAI does.
+func tokenName(piece []byte) string {
+	if utf8.Valid(piece) {
+		return string(piece)
+	}
+	var name strings.Builder
+	name.WriteString("bytes:")
+	for _, b := range piece {
+		fmt.Fprintf(&name, `\x%02x`, b)
+	}
+	return name.String()
+}

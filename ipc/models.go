@@ -1,0 +1,57 @@
+package ipc
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"edged/ipc/api"
+)
+
+func (s *Server) handleModels(w *response, r *http.Request) error {
+	list := api.ModelList{Object: "list", Data: []api.Model{}}
+	for _, m := range s.engine.Models(r.Context()) {
+		list.Data = append(list.Data, modelOf(m))
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+func (s *Server) handleModel(w *response, r *http.Request) error {
+	// Everything after the prefix: ids may contain slashes.
+	_, id, _ := strings.Cut(r.URL.Path, "/models/")
+	for _, m := range s.engine.Models(r.Context()) {
+		if m.ID == id {
+			return writeJSON(w, http.StatusOK, modelOf(m))
+		}
+	}
+	return modelNotFound(id)
+}
+
+// resolveModel returns the id of the model that a request means. A request
+// that names none gets the default, as from llama-server.
+func (s *Server) resolveModel(ctx context.Context, name string) (string, error) {
+	models := s.engine.Models(ctx)
+	if name == "" && len(models) > 0 {
+		return models[0].ID, nil
+	}
+	for _, m := range models {
+		if m.ID == name {
+			return name, nil
+		}
+	}
+	return "", modelNotFound(name)
+}
+
+func modelNotFound(id string) *Error {
+	return &Error{Kind: KindModelNotFound, Param: "model",
+		Message: fmt.Sprintf("the model %s does not exist; GET /v1/models lists those that do", show(fmt.Appendf(nil, "%q", id)))}
+}
+
+func modelOf(m ModelInfo) api.Model {
+	return api.Model{
+		ID: m.ID, Object: "model", Created: m.Created.Unix(), OwnedBy: m.OwnedBy,
+		MaxModelLen: m.ContextTokens, Loaded: m.Loaded,
+		Meta: api.ModelMeta{NVocab: m.VocabSize, NCtxTrain: m.TrainContextTokens, NParams: m.Params, Size: m.Bytes},
+	}
+}

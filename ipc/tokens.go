@@ -1,0 +1,77 @@
+package ipc
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	"edged/ipc/api"
+)
+
+func (s *Server) handleTokenize(w *response, r *http.Request) error {
+	j, err := decodeSmall(s, w, r, decodeTokenize)
+	if err != nil {
+		return err
+	}
+	if j.req.Model, err = s.resolveModel(r.Context(), j.req.Model); err != nil {
+		return err
+	}
+	tokens, err := s.engine.Tokenize(r.Context(), j.req)
+	if err != nil {
+		return err
+	}
+	out := api.TokenizeResponse{Tokens: make([]json.RawMessage, len(tokens))}
+	for i, t := range tokens {
+		if !j.withPieces {
+			out.Tokens[i] = strconv.AppendInt(nil, int64(t.ID), 10)
+		} else if out.Tokens[i], err = tokenPiece(t); err != nil {
+			return err
+		}
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+func (s *Server) handleDetokenize(w *response, r *http.Request) error {
+	j, err := decodeSmall(s, w, r, decodeDetokenize)
+	if err != nil {
+		return err
+	}
+	if j.model, err = s.resolveModel(r.Context(), j.model); err != nil {
+		return err
+	}
+	text, err := s.engine.Detokenize(r.Context(), j.model, j.ids)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, api.DetokenizeResponse{Content: text})
+}
+
+// decodeSmall reads and decodes a body for the routes beside generation.
+func decodeSmall[T any](s *Server, w *response, r *http.Request, decode func([]byte) (*T, *Error)) (*T, error) {
+	if err := failureOfStatus(s.status()); err != nil {
+		return nil, err
+	}
+	body, release, err := s.readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	j, bad := decode(body)
+	if bad != nil {
+		return nil, bad
+	}
+	return j, nil
+}
+
+func tokenPiece(t Token) (json.RawMessage, error) {
+	var piece any = byteValues(t.Piece)
+	if utf8.Valid(t.Piece) {
+		piece = string(t.Piece)
+	}
+	raw, err := marshal(piece)
+	if err != nil {
+		return nil, err
+	}
+	return marshal(api.TokenPiece{ID: t.ID, Piece: raw})
+}
