@@ -84,33 +84,39 @@ func (s *Sampler) Accept(id int32) {
 // Sample chooses a token from logits, [vocab]float32, which it does not modify
 // or keep. The ID is NoToken when there is nothing to choose from.
 func (s *Sampler) Sample(logits []float32) Choice {
-	none := Choice{ID: NoToken, Logprob: float32(math.NaN())}
+	choice := Choice{ID: NoToken, Logprob: float32(math.NaN())}
 	if len(logits) != s.vocab {
-		return none
+		return choice
 	}
-	row := logits
-	if s.adjust != nil {
-		row = s.adjust.apply(logits, true)
-	}
-	best := argmax(row)
-	if best == NoToken && s.adjust != nil {
-		// The bans left nothing; see Params.LogitBias.
-		row = s.adjust.apply(logits, false)
-		best = argmax(row)
-	}
+	row, best := s.prepare(logits)
 	if best == NoToken {
-		return none
+		return choice
 	}
-	choice := Choice{ID: best, Logprob: none.Logprob}
+	choice.ID = best
 	if s.p.Temperature > 0 {
 		s.pool.reset(row, row[best])
 		s.pool.filter(&s.p)
 		choice.ID = s.pool.draw(s.p.Temperature, s.uniform())
+		s.pool.row = nil // it may be the caller's
 	}
 	if s.p.Logprobs {
 		choice.Logprob = Logprob(logits, choice.ID)
 	}
 	return choice
+}
+
+// prepare returns the adjusted row and the token of its largest logit.
+func (s *Sampler) prepare(logits []float32) (row []float32, best int32) {
+	if s.adjust == nil {
+		return logits, argmax(logits)
+	}
+	row = s.adjust.apply(logits, true)
+	if best = argmax(row); best == NoToken {
+		// The bans left nothing; see Params.LogitBias.
+		row = s.adjust.apply(logits, false)
+		best = argmax(row)
+	}
+	return row, best
 }
 
 // uniform returns a number in [0, 1) with 53 random bits. It does not use
