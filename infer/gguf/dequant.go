@@ -22,27 +22,32 @@ func (t Type) Dequantize(dst []float32, src []byte) error {
 	if want := len(dst) / info.blockElems * info.blockBytes; len(src) != want {
 		return fmt.Errorf("dequantize %s: %d elements take %d bytes, got %d", t, len(dst), want, len(src))
 	}
-	block := t.blockDecoder()
-	for len(dst) > 0 {
-		block(dst[:info.blockElems], src[:info.blockBytes])
-		dst, src = dst[info.blockElems:], src[info.blockBytes:]
+	switch t {
+	case F32:
+		for i := range dst {
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
+		}
+	case F16:
+		for i := range dst {
+			dst[i] = half(src[2*i:])
+		}
+	case BF16:
+		for i := range dst {
+			dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
+		}
+	default:
+		block := t.blockDecoder()
+		for len(dst) > 0 {
+			block(dst[:info.blockElems], src[:info.blockBytes])
+			dst, src = dst[info.blockElems:], src[info.blockBytes:]
+		}
 	}
 	return nil
 }
 
-// blockDecoder returns the function that decodes one block of t.
+// blockDecoder returns the function that decodes one block of a quantized type.
 func (t Type) blockDecoder() func(dst []float32, src []byte) {
 	switch t {
-	case F32:
-		return func(dst []float32, src []byte) {
-			dst[0] = math.Float32frombits(binary.LittleEndian.Uint32(src))
-		}
-	case F16:
-		return func(dst []float32, src []byte) { dst[0] = half(src) }
-	case BF16:
-		return func(dst []float32, src []byte) {
-			dst[0] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src)) << 16)
-		}
 	case Q4_0:
 		return decodeQ4_0
 	case Q4_1:
