@@ -63,9 +63,6 @@ func failureOf(err error, requestID string) (f failure, internal bool) {
 	case KindContextLength:
 		f.status, f.kind, f.code = http.StatusBadRequest, typeInvalid, "context_length_exceeded"
 		f.nPrompt, f.nCtx, f.noRetry = e.NPrompt, e.NCtx, true
-		if f.param == "" {
-			f.param = "messages"
-		}
 	case KindModelNotFound:
 		f.status, f.kind, f.code = http.StatusNotFound, typeNotFound, "model_not_found"
 	case KindBusy:

@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime/debug"
@@ -95,7 +96,21 @@ func (s *Server) generate(ctx context.Context, req *Request, emit func(Delta) er
 		// Whatever the engine calls it: it was told to stop.
 		err = context.Cause(ctx)
 	}
-	return res, err
+	return res, nameParam(err, req)
+}
+
+// nameParam completes an engine's error about the length of the prompt: which
+// field that came from is not the engine's to know.
+func nameParam(err error, req *Request) error {
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != KindContextLength || e.Param != "" {
+		return err
+	}
+	named := *e
+	if named.Param = "messages"; req.Prompt != nil {
+		named.Param = "prompt"
+	}
+	return &named
 }
 
 // logGeneration writes one line per answer. It never contains text of the client or the model.

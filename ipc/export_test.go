@@ -1,0 +1,67 @@
+package ipc
+
+import (
+	"net"
+	"os"
+	"time"
+)
+
+// Limits and parts that tests in package ipc_test need.
+const (
+	MaxJSONDepth   = maxJSONDepth
+	MaxBodyBytes   = maxBodyBytes
+	SmallBodyBytes = smallBodyBytes
+	MaxConns       = maxConns
+	MaxUnread      = maxUnread
+	MaxSocketPath  = maxSocketPath
+	HeaderGrace    = headerGrace
+	HeaderTimeout  = headerTimeout
+	BodyTimeout    = bodyTimeout
+	WriteTimeout   = writeTimeout
+	MaxHeaderBytes = maxHeaderBytes
+)
+
+var (
+	CheckJSON        = checkJSON
+	ErrSlowClient    = errSlowClient
+	UnsupportedField = unsupportedFields
+)
+
+// DecodeChat returns the request of a chat body.
+func DecodeChat(body []byte) (*Request, *Error) {
+	j, err := decodeChat(body)
+	if err != nil {
+		return nil, err
+	}
+	return &j.req, nil
+}
+
+// DecodeCompletion returns the request of a completion body.
+func DecodeCompletion(body []byte) (*Request, *Error) {
+	j, err := decodeCompletion(body)
+	if err != nil {
+		return nil, err
+	}
+	return &j.req, nil
+}
+
+// DecodeTokens decodes a tokenize and a detokenize body.
+func DecodeTokens(body []byte) (a, b *Error) {
+	_, a = decodeTokenize(body)
+	_, b = decodeDetokenize(body)
+	return a, b
+}
+
+// FixIDs makes responses reproducible.
+func (s *Server) FixIDs() {
+	s.now = func() time.Time { return time.Unix(1_700_000_000, 0) }
+	s.newID = func() string { return "ID" }
+}
+
+// SetPeerUID replaces the question to the kernel.
+func (s *Server) SetPeerUID(uid uint32) {
+	s.gate.peerUID = func(net.Conn) (uint32, error) { return uid, nil }
+}
+
+// TrustPeers lets connections in that are no Unix sockets.
+func (s *Server) TrustPeers() { s.SetPeerUID(uint32(os.Geteuid())) }

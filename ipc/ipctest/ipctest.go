@@ -1,0 +1,236 @@
+// Package ipctest provides a scripted engine and a server for it, for tests of
+// programs that talk to the daemon.
+//
+// The engine's tokens are bytes when it counts or tokenizes a prompt, and the
+// pieces of its script when it answers, so that every number in a
+// response can be told in advance. It is safe for concurrent use and owns nothing
+// but memory.
+package ipctest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"edged/ipc"
+)
+
+// Endless in a prompt makes the engine answer until it is stopped.
+const Endless = "endless"
+
+// FirstPieceID is the token id of the first piece of a script; the others follow.
+const FirstPieceID = 1000
+
+// Engine is an ipc.Engine that answers every request with its script.
+type Engine struct {
+	Script  []string        // pieces of the answer, one token each
+	Context int             // tokens
+	List    []ipc.ModelInfo // models, the default first
+
+	// GenerateFunc, if not nil, replaces the script.
+	GenerateFunc func(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error)
+
+	mu        sync.Mutex // guards everything that follows
+	status    ipc.Status
+	requests  []*ipc.Request
+	cancelled int
+}
+
+// New returns an engine that is ready, with the model "scripted" and a context
+// of 4,096 tokens.
+func New() *Engine {
+	const ctx = 4096
+	return &Engine{
+		Script:  []string{"The", " answer", " is", " 42", "."},
+		Context: ctx,
+		List: []ipc.ModelInfo{{
+			ID: "scripted", Created: time.Unix(1_700_000_000, 0), OwnedBy: "edged", Loaded: true,
+			ContextTokens: ctx, TrainContextTokens: 2 * ctx, Params: 26_000_000, Bytes: 28_000_000, VocabSize: 256,
+		}},
+		status: ipc.Status{State: ipc.Ready},
+	}
+}
+
+// SetStatus changes what Status answers.
+func (e *Engine) SetStatus(s ipc.Status) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.status = s
+}
+
+// Status implements ipc.Engine.
+func (e *Engine) Status() ipc.Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status
+}
+
+// Requests returns the generation requests so far.
+func (e *Engine) Requests() []*ipc.Request {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]*ipc.Request(nil), e.requests...)
+}
+
+// Cancelled returns how many generations ended because their context did.
+func (e *Engine) Cancelled() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.cancelled
+}
+
+// Models implements ipc.Engine.
+func (e *Engine) Models(context.Context) []ipc.ModelInfo { return e.List }
+
+// Tokenize implements ipc.Engine: one token per byte.
+func (e *Engine) Tokenize(_ context.Context, req ipc.TokenizeRequest) ([]ipc.Token, error) {
+	tokens := []ipc.Token{}
+	if req.AddSpecial {
+		tokens = append(tokens, ipc.Token{ID: 256, Piece: []byte("<s>")})
+	}
+	for _, b := range []byte(req.Content) {
+		tokens = append(tokens, ipc.Token{ID: int32(b), Piece: []byte{b}})
+	}
+	return tokens, nil
+}
+
+// Detokenize implements ipc.Engine.
+func (e *Engine) Detokenize(_ context.Context, _ string, ids []int32) (string, error) {
+	text := make([]byte, len(ids))
+	for i, id := range ids {
+		if id > 255 {
+			return "", &ipc.Error{Kind: ipc.KindInvalidRequest, Param: "tokens",
+				Message: fmt.Sprintf("token id %d is outside the vocabulary of 256", id)}
+		}
+		text[i] = byte(id)
+	}
+	return strings.ToValidUTF8(string(text), "\uFFFD"), nil
+}
+
+// Generate implements ipc.Engine.
+func (e *Engine) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error) {
+	e.mu.Lock()
+	e.requests = append(e.requests, req)
+	e.mu.Unlock()
+	generate := e.play
+	if e.GenerateFunc != nil {
+		generate = e.GenerateFunc
+	}
+	res, err := generate(ctx, req, emit)
+	if ctx.Err() != nil {
+		e.mu.Lock()
+		e.cancelled++
+		e.mu.Unlock()
+	}
+	return res, err
+}
+
+// play answers with the script.
+func (e *Engine) play(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error) {
+	prompt := promptText(req)
+	n := len(prompt)
+	if n >= e.Context {
+		return ipc.Result{}, ipc.ContextLengthError(n, e.Context)
+	}
+	res := ipc.Result{PromptTokens: n, FinishReason: ipc.FinishStop, PromptTime: 10 * time.Millisecond}
+	for _, done := range []int{0, n} {
+		if err := emit(ipc.Delta{Progress: &ipc.Progress{Done: done, Total: n}}); err != nil {
+			return res, err
+		}
+	}
+	room := e.Context - n
+	if req.MaxTokens > 0 {
+		room = min(room, req.MaxTokens)
+	}
+	endless := strings.Contains(prompt, Endless)
+	for i := 0; endless || i < len(e.Script); i++ {
+		if i == room {
+			res.FinishReason = ipc.FinishLength
+			break
+		}
+		if err := e.pause(ctx, endless); err != nil {
+			return res, err
+		}
+		if err := emit(e.piece(req, i%len(e.Script))); err != nil {
+			return res, err
+		}
+		res.CompletionTokens++
+		res.PredictTime += 5 * time.Millisecond
+	}
+	return res, nil
+}
+
+// pause keeps an endless answer from flooding its client.
+func (e *Engine) pause(ctx context.Context, endless bool) error {
+	if !endless {
+		return ctx.Err()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Millisecond):
+		return nil
+	}
+}
+
+func (e *Engine) piece(req *ipc.Request, i int) ipc.Delta {
+	d := ipc.Delta{Text: e.Script[i]}
+	if !req.Logprobs {
+		return d
+	}
+	t := ipc.TokenLogprob{ID: FirstPieceID + int32(i), Bytes: []byte(e.Script[i]), Logprob: -0.25}
+	for alt := range req.TopLogprobs {
+		top := ipc.TokenLogprob{ID: t.ID, Bytes: t.Bytes, Logprob: t.Logprob}
+		if alt > 0 {
+			top = ipc.TokenLogprob{ID: int32(alt), Bytes: fmt.Appendf(nil, " alt%d", alt), Logprob: t.Logprob - float64(alt)}
+		}
+		if alt == ipc.MaxTopLogprobs-1 {
+			top.Logprob = math.Inf(-1)
+		}
+		t.Top = append(t.Top, top)
+	}
+	d.Logprobs = []ipc.TokenLogprob{t}
+	return d
+}
+
+func promptText(req *ipc.Request) string {
+	if req.Prompt != nil {
+		return req.Prompt.Text + strings.Repeat("x", len(req.Prompt.Tokens))
+	}
+	var text strings.Builder
+	for _, m := range req.Messages {
+		text.WriteString(m.Content)
+	}
+	return text.String()
+}
+
+// Serve runs a server for engine on a socket in a temporary directory until the
+// test ends, and returns its path.
+func Serve(t testing.TB, engine ipc.Engine) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := ipc.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := ipc.New(engine, ipc.Options{Log: slog.New(slog.DiscardHandler)})
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("shut down: %v", err)
+		}
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return path
+}
