@@ -3,6 +3,7 @@ package gguf_test
 import (
 	"math"
 	"testing"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -119,6 +120,9 @@ func TestFloat32sMisaligned(t *testing.T) {
 		got, ok := x.Float32s()
 		if diff := cmp.Diff(want, got); !ok || diff != "" {
 			t.Errorf("shift %d (-want +got):\n%s", shift, diff)
+		}
+		if address := uintptr(unsafe.Pointer(&got[0])); address%4 != 0 {
+			t.Errorf("shift %d: the floats stand at %#x, not aligned to 4 bytes", shift, address)
 		}
 		h, _ := f.Tensor("h")
 		if _, ok := h.Float32s(); ok {
