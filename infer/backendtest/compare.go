@@ -1,0 +1,88 @@
+package backendtest
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"edged/infer/graph"
+)
+
+// Tol bounds the difference of two rows of numbers, both relative to the
+// wanted row's root mean square: RMS for the difference's root mean square,
+// Max for its largest magnitude.
+type Tol struct{ RMS, Max float64 }
+
+// rows is a copy of a step's logits, which outlives the next step.
+type rows [][]float32
+
+func copyRows(l graph.Logits) rows {
+	out := make(rows, len(l.Data)/l.Vocab)
+	for i := range out {
+		out[i] = append([]float32(nil), l.Row(i)...)
+	}
+	return out
+}
+
+// check reports the first row that differs by more than the tolerance.
+func check(t *testing.T, what string, tol Tol, got, want rows) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d rows, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		if err := tol.compare(got[i], want[i]); err != nil {
+			t.Fatalf("%s: row %d of %d: %v", what, i, len(want), err)
+		}
+	}
+}
+
+func (tol Tol) compare(got, want []float32) error {
+	if len(got) != len(want) {
+		return fmt.Errorf("%d values, want %d", len(got), len(want))
+	}
+	var scale, sum, worst float64
+	at := 0
+	for c := range want {
+		w, d := float64(want[c]), float64(got[c])-float64(want[c])
+		if math.IsNaN(d) || math.IsInf(d, 0) {
+			return fmt.Errorf("channel %d is %g, want %g", c, got[c], want[c])
+		}
+		scale += w * w
+		sum += d * d
+		if math.Abs(d) > worst {
+			worst, at = math.Abs(d), c
+		}
+	}
+	n := float64(len(want))
+	scale, sum = math.Sqrt(scale/n), math.Sqrt(sum/n)
+	if sum > tol.RMS*scale || worst > tol.Max*scale {
+		return fmt.Errorf("channel %d is %g, want %g; difference %.3g (bound %.3g), RMS %.3g (bound %.3g)", at, got[at], want[at], worst, tol.Max*scale, sum, tol.RMS*scale)
+	}
+	return nil
+}
+
+// checkSame reports the first row whose bits differ.
+func checkSame(t *testing.T, what string, got, want rows) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d rows, want %d", what, len(got), len(want))
+	}
+	for i := range want {
+		for c := range want[i] {
+			if math.Float32bits(got[i][c]) != math.Float32bits(want[i][c]) {
+				t.Fatalf("%s: row %d of %d, channel %d: %v and %v differ in bits", what, i, len(want), c, got[i][c], want[i][c])
+			}
+		}
+	}
+}
+
+// checkAgain compares two runs of one backend over the same tokens.
+func (s *suite) checkAgain(t *testing.T, what string, got, want rows) {
+	t.Helper()
+	if s.opt.BitIdentical {
+		checkSame(t, what, got, want)
+		return
+	}
+	check(t, what, s.opt.Tolerance.Logits, got, want)
+}

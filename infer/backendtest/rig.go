@@ -1,0 +1,141 @@
+package backendtest
+
+import (
+	"testing"
+
+	"edged/infer/graph"
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// rig is one compiled program with memory of its own.
+type rig struct {
+	t    *testing.T
+	exec graph.Exec
+	pool *offload.Pool
+	lim  graph.Limits
+}
+
+// limits are generous ones; tests that need others change them.
+func limits(elem offload.Elem) graph.Limits {
+	return graph.Limits{MaxRows: 64, MaxOut: 64, MaxSeqs: 4, Context: 1024, Elem: elem, Threads: 2}
+}
+
+// newRig compiles p. When the test ends, it closes everything and checks that
+// all memory has been given back.
+func newRig(t *testing.T, b graph.Backend, p *graph.Program, l graph.Limits) *rig {
+	t.Helper()
+	host := pinnedmem.NewHost(0)
+	l.Host = host
+	exec, err := b.Compile(p, l)
+	if err != nil {
+		t.Fatalf("compile: %v\n%s", err, p)
+	}
+	pool, err := offload.NewPool(host, offload.Config{Layers: p.KV, Elem: l.Elem, Context: l.Context, Tokens: l.Context * l.MaxSeqs, MaxSeqs: l.MaxSeqs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := exec.Close(); err != nil {
+			t.Errorf("close program: %v", err)
+		}
+		if err := pool.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := host.Close(); err != nil {
+			t.Errorf("after the program was closed: %v", err)
+		}
+	})
+	return &rig{t: t, exec: exec, pool: pool, lim: l}
+}
+
+// seq opens a sequence with nTok tokens that no step wrote.
+func (r *rig) seq(nTok int) *offload.Seq {
+	r.t.Helper()
+	q, err := r.pool.NewSeq()
+	if err == nil && nTok > 0 {
+		err = q.Reserve(nTok)
+	}
+	if err == nil {
+		err = q.Commit(nTok)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return q
+}
+
+// piece is a run of tokens that one sequence contributes to a step.
+type piece struct {
+	seq *offload.Seq
+	tok []int32
+	out func(i int) bool // which of them give logits; nil means all
+}
+
+// assemble reserves positions and lays out the rows of a step.
+func (r *rig) assemble(pieces []piece) (*graph.Rows, []*offload.Seq) {
+	r.t.Helper()
+	in := &graph.Rows{}
+	var kv []*offload.Seq
+	for s, p := range pieces {
+		if err := p.seq.Reserve(len(p.tok)); err != nil {
+			r.t.Fatal(err)
+		}
+		for i, tok := range p.tok {
+			in.Add(tok, int32(p.seq.Len()+i), int32(s), p.out == nil || p.out(i))
+		}
+		kv = append(kv, p.seq)
+	}
+	return in, kv
+}
+
+// step runs and commits the pieces and returns their logits.
+func (r *rig) step(pieces ...piece) rows {
+	r.t.Helper()
+	in, kv := r.assemble(pieces)
+	l, err := r.exec.Step(r.t.Context(), in, kv)
+	if err != nil {
+		r.t.Fatalf("step: %v", err)
+	}
+	out := copyRows(l)
+	for _, p := range pieces {
+		if err := p.seq.Commit(len(p.tok)); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	if len(out) != len(in.Out) {
+		r.t.Fatalf("step gave %d rows of logits, want %d", len(out), len(in.Out))
+	}
+	return out
+}
+
+// feed appends tokens in steps of at most chunk rows and returns the logits
+// of all of them.
+func (r *rig) feed(q *offload.Seq, tok []int32, chunk int) rows {
+	r.t.Helper()
+	var out rows
+	for len(tok) > 0 {
+		n := min(chunk, len(tok))
+		out = append(out, r.step(piece{seq: q, tok: tok[:n]})...)
+		tok = tok[n:]
+	}
+	return out
+}
+
+// pair is a program compiled by the backend under test and by the judge.
+type pair struct{ got, want *rig }
+
+func (s *suite) pair(t *testing.T, p *graph.Program, l graph.Limits) pair {
+	t.Helper()
+	return pair{got: newRig(t, s.backend, p, l), want: newRig(t, s.judge, p, l)}
+}
+
+// one runs tokens on fresh sequences that begin at position start.
+func (p pair) one(tok []int32, start int) (got, want rows) {
+	run := func(r *rig) rows {
+		q := r.seq(start)
+		defer q.Free()
+		return r.step(piece{seq: q, tok: tok})
+	}
+	return run(p.got), run(p.want)
+}
