@@ -50,7 +50,7 @@ func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 			return graph.Logits{}, fmt.Errorf("run step: op %d: %w", i, err)
 		}
 	}
-	return graph.Logits{Data: s.buf(e.prog.Logits).data, Vocab: e.prog.Vocab}, nil
+	return graph.Logits{Data: s.buf(e.prog.Logits).data, Vocab: e.prog.Vocab, Stride: e.prog.Vocab}, nil
 }
 
 func (e *exec) Close() error {
