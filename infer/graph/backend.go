@@ -20,6 +20,7 @@ type Limits struct {
 	Threads int                     // CPU threads; other backends ignore it
 	Host    *pinnedmem.Host         // pays for weights and activations
 	Loaded  func(done, total int64) // weight bytes taken over so far; may be nil
+	Copied  func(*Weight)           // the backend made its own copy of a weight; may be nil
 }
 
 // Validate names the first limit that is not usable.
@@ -113,12 +114,13 @@ func (r *Rows) checkRow(i, vocab int, l Limits, kv []*offload.Seq) error {
 // Logits are the rows that a step was asked for, [nOut, Vocab], valid until
 // the next step of the same Exec.
 type Logits struct {
-	Data  []float32
-	Vocab int
+	Data   []float32
+	Vocab  int
+	Stride int // floats from one row to the next
 }
 
 // Row is the logits of the i-th wanted row.
-func (l Logits) Row(i int) []float32 { return l.Data[i*l.Vocab : (i+1)*l.Vocab] }
+func (l Logits) Row(i int) []float32 { return l.Data[i*l.Stride : i*l.Stride+l.Vocab] }
 
 // Backend turns programs into running code on one device.
 type Backend interface {

@@ -1,0 +1,255 @@
+// Attention over cached pages.
+//
+// Positions are cut into spans of 256 tokens at fixed boundaries. Within a
+// span, scores of several query vectors are computed from one reading of K,
+// softmaxed, and applied in one reading of V; spans are then merged in order.
+// The boundaries depend on positions alone, so a row's result is the same
+// whether it comes alone or in a chunk, on one thread or on several.
+
+INLINE uint8_t *page_of(const cache *c, const uint32_t *table, int pos, int head) {
+	return c->base + table[pos / PAGE_TOK] * c->page_bytes + head * c->head_bytes;
+}
+
+// state is a partial softmax: sum of weights, weighted sum of V, largest score.
+typedef struct {
+	float *acc; // [dim]
+	float m, l;
+} state;
+
+// merge folds one span's result into the running one.
+INLINE void merge(state *to, const float *acc, float m, float l, int dim) {
+	if (m == -INFINITY) return;
+	const float top = to->m > m ? to->m : m;
+	const float a = to->m == -INFINITY ? 0 : expf(to->m - top), b = expf(m - top);
+	for (int i = 0; i < dim; i++) to->acc[i] = to->acc[i] * a + acc[i] * b;
+	to->l = to->l * a + l * b;
+	to->m = top;
+}
+
+// tile is the set of query vectors that read a KV head together.
+typedef struct {
+	int n;                // queries
+	int row[MAX_QUERY];   // step row
+	int head[MAX_QUERY];  // query head
+	int lo[MAX_QUERY];    // first visible position
+	int hi[MAX_QUERY];    // position after the last visible one
+	int first, end;       // union of the visible ranges
+	float *q;             // [dim][MAX_QUERY], scaled
+	float *score;         // [MAX_QUERY][SPAN]
+	float *acc;           // [MAX_QUERY][dim], one span
+	float m[MAX_QUERY], l[MAX_QUERY];
+} tile;
+
+INLINE vf load_kv(const uint8_t *p, int64_t i, const int f32) {
+	return f32 ? vf_load((const float *)p + i) : vf_half((const uint16_t *)p + i);
+}
+
+INLINE float load_kv1(const uint8_t *p, int64_t i, const int f32) {
+	if (f32) return ((const float *)p)[i];
+	uint16_t h[16] = {((const uint16_t *)p)[i]};
+	float out[16];
+	vf_store(out, vf_half(h));
+	return out[0];
+}
+
+// page_scores computes one page's scores of W queries.
+INLINE void page_scores(const int W, const int f32, const uint8_t *k, int dim, const float *q, float *score) {
+	vf a[W], b[W];
+	for (int r = 0; r < W; r++) a[r] = b[r] = vf_zero();
+	for (int c = 0; c < dim; c++) {
+		vf k0 = load_kv(k, c * PAGE_TOK, f32), k1 = load_kv(k, c * PAGE_TOK + 16, f32);
+		for (int r = 0; r < W; r++) {
+			vf x = vf_set(q[c * MAX_QUERY + r]);
+			a[r] = vf_fma(k0, x, a[r]), b[r] = vf_fma(k1, x, b[r]);
+		}
+	}
+	for (int r = 0; r < W; r++) vf_store(score + r * SPAN, a[r]), vf_store(score + r * SPAN + 16, b[r]);
+}
+
+// apply_v adds tokens [t0, t1) of a span, weighted, to channels [c, c+32) of W queries.
+INLINE void apply_v(const int W, const int N, const int f32, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1, int c, const float *p, float *acc) {
+	const int dim = kv->dim;
+	vf a[W][N];
+	for (int r = 0; r < W; r++)
+		for (int i = 0; i < N; i++) a[r][i] = vf_zero();
+	for (int t = t0; t < t1;) {
+		const uint8_t *v = page_of(kv, table, base + t, head) + kv->head_bytes / 2;
+		const int stop = t + PAGE_TOK < t1 ? t + PAGE_TOK : t1;
+		for (int64_t at = c; t < stop; t++, at += dim) {
+			vf x[N];
+			for (int i = 0; i < N; i++) x[i] = load_kv(v, at + 16 * i, f32);
+			for (int r = 0; r < W; r++) {
+				vf w = vf_set(p[r * SPAN + t]);
+				for (int i = 0; i < N; i++) a[r][i] = vf_fma(x[i], w, a[r][i]);
+			}
+		}
+	}
+	for (int r = 0; r < W; r++)
+		for (int i = 0; i < N; i++) vf_store(acc + r * dim + c + 16 * i, a[r][i]);
+}
+
+// apply_rest is apply_v for the channels past the last 16.
+static void apply_rest(int w, int f32, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1, int c, const float *p, float *acc) {
+	for (; c < kv->dim; c++)
+		for (int r = 0; r < w; r++) {
+			float s = 0;
+			for (int t = t0; t < t1; t++) {
+				const uint8_t *v = page_of(kv, table, base + t, head) + kv->head_bytes / 2;
+				s += load_kv1(v, (int64_t)(t % PAGE_TOK) * kv->dim + c, f32) * p[r * SPAN + t];
+			}
+			acc[r * kv->dim + c] = s;
+		}
+}
+
+// weights turns a query's scores of a span into softmax weights against the
+// span's own maximum; tokens outside [lo, hi) get 0.
+static void weights(float *s, int t0, int t1, int lo, int hi, float *m, float *l) {
+	const int a = t0 / 16 * 16, z = (t1 + 15) / 16 * 16;
+	for (int t = a; t < lo && t < z; t++) s[t] = -INFINITY;
+	for (int t = hi > a ? hi : a; t < z; t++) s[t] = -INFINITY;
+	vf top = vf_set(-INFINITY);
+	for (int t = a; t < z; t += 16) top = vf_max(top, vf_load(s + t));
+	*m = vf_top(top), *l = 0;
+	if (*m == -INFINITY) {
+		memset(s + a, 0, (z - a) * sizeof *s);
+		return;
+	}
+	vf sum = vf_zero();
+	for (int t = a; t < z; t += 16) {
+		vf w = vf_exp(vf_sub(vf_load(s + t), vf_set(*m)));
+		vf_store(s + t, w);
+		sum = vf_add(sum, w);
+	}
+	*l = vf_sum(sum);
+}
+
+INLINE void span_queries(const int W, const int f32, tile *x, int r0, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1) {
+	float *score = x->score + r0 * SPAN, *acc = x->acc + r0 * kv->dim;
+	for (int t = t0; t < t1; t += PAGE_TOK)
+		page_scores(W, f32, page_of(kv, table, base + t, head), kv->dim, x->q + r0, score + t);
+	for (int r = 0; r < W; r++) weights(score + r * SPAN, t0, t1, x->lo[r0 + r] - base, x->hi[r0 + r] - base, &x->m[r0 + r], &x->l[r0 + r]);
+	int c = 0;
+	for (; c + 32 <= kv->dim; c += 32) apply_v(W, 2, f32, kv, table, head, base, t0, t1, c, score, acc);
+	for (; c + 16 <= kv->dim; c += 16) apply_v(W, 1, f32, kv, table, head, base, t0, t1, c, score, acc);
+	if (c < kv->dim) apply_rest(W, f32, kv, table, head, base, t0, t1, c, score, acc);
+}
+
+#define SPAN_WIDTH(W) \
+	static void __attribute__((noinline)) span_queries_##W(tile *x, int r0, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1) { \
+		if (kv->f32) span_queries(W, 1, x, r0, kv, table, head, base, t0, t1); \
+		else span_queries(W, 0, x, r0, kv, table, head, base, t0, t1); \
+	}
+SPAN_WIDTH(1) SPAN_WIDTH(2) SPAN_WIDTH(3) SPAN_WIDTH(4) SPAN_WIDTH(6) SPAN_WIDTH(8) SPAN_WIDTH(12)
+
+// span_tile computes one span for all queries of a tile.
+static void span_tile(tile *x, const cache *kv, const uint32_t *table, int head, int span) {
+	const int base = span * SPAN;
+	const int t0 = x->first > base ? (x->first - base) / PAGE_TOK * PAGE_TOK : 0;
+	const int t1 = x->end - base < SPAN ? x->end - base : SPAN;
+	for (int r = 0; r < x->n;) {
+		int left = x->n - r;
+		if (left > QUERY_ROWS) left = QUERY_ROWS;
+#define TRY(W) if (left >= W) { span_queries_##W(x, r, kv, table, head, base, t0, t1); r += W; continue; }
+		TRY(12) TRY(8) TRY(6) TRY(4) TRY(3) TRY(2) TRY(1)
+#undef TRY
+	}
+}
+
+INLINE tile tile_in(uint8_t *scratch, int dim) {
+	float *f = (float *)scratch;
+	return (tile){.q = f, .acc = f + MAX_QUERY * dim, .score = f + 2 * MAX_QUERY * dim};
+}
+
+// fill gathers the queries of rows [row, row+rows) and heads [head0, head0+heads).
+static void fill(tile *x, const exec *e, const op *o, int row, int rows, int head0, int heads) {
+	const int dim = o->kv->dim;
+	x->n = 0, x->first = INT32_MAX, x->end = 0;
+	for (int r = row; r < row + rows; r++)
+		for (int h = head0; h < head0 + heads; h++) {
+			const float *q = o->src->p + (int64_t)r * o->src->ld + h * dim;
+			const int pos = e->st.pos[r], i = x->n++;
+			for (int c = 0; c < dim; c++) x->q[c * MAX_QUERY + i] = q[c] * o->scale;
+			x->row[i] = r, x->head[i] = h, x->hi[i] = pos + 1;
+			x->lo[i] = o->kv->window && pos + 1 > o->kv->window ? pos + 1 - o->kv->window : 0;
+			if (x->lo[i] < x->first) x->first = x->lo[i];
+			if (x->hi[i] > x->end) x->end = x->hi[i];
+		}
+}
+
+INLINE float *partial_at(const exec *e, const op *o, int row, int head, int span) {
+	return e->partial + (((int64_t)row * o->heads + head) * e->max_spans + span) * (o->kv->dim + 2);
+}
+
+// attend_whole runs all spans of a tile and writes the finished rows.
+static void attend_whole(const op *o, tile *x, const uint32_t *table, int head, float *total) {
+	const int dim = o->kv->dim;
+	state s[MAX_QUERY];
+	memset(total, 0, (size_t)x->n * dim * sizeof *total);
+	for (int i = 0; i < x->n; i++) s[i] = (state){total + i * dim, -INFINITY, 0};
+	for (int span = x->first / SPAN; span * SPAN < x->end; span++) {
+		span_tile(x, o->kv, table, head, span);
+		for (int i = 0; i < x->n; i++) merge(&s[i], x->acc + i * dim, x->m[i], x->l[i], dim);
+	}
+	for (int i = 0; i < x->n; i++) {
+		float *dst = o->dst->p + (int64_t)x->row[i] * o->dst->ld + x->head[i] * dim;
+		for (int c = 0; c < dim; c++) dst[c] = s[i].acc[c] / s[i].l;
+	}
+}
+
+// merge_row joins the spans that attend_span left for one row.
+static void merge_row(const exec *e, const op *o, int row, float *dst) {
+	if (e->st.rows > SPLIT_ROWS) return;
+	const int dim = o->kv->dim, hi = e->st.pos[row] + 1;
+	const int lo = o->kv->window && hi > o->kv->window ? hi - o->kv->window : 0;
+	for (int h = 0; h < o->heads; h++) {
+		state s = {dst + h * dim, -INFINITY, 0};
+		memset(s.acc, 0, dim * sizeof *s.acc);
+		for (int span = lo / SPAN; span * SPAN < hi; span++) {
+			const float *p = partial_at(e, o, row, h, span);
+			merge(&s, p, p[dim], p[dim + 1], dim);
+		}
+		for (int c = 0; c < dim; c++) s.acc[c] = s.acc[c] / s.l;
+	}
+}
+
+static void attend_span(const exec *e, const op *o, tile *x, const uint32_t *table, int head, int span) {
+	const int dim = o->kv->dim;
+	span_tile(x, o->kv, table, head, span);
+	for (int i = 0; i < x->n; i++) {
+		float *p = partial_at(e, o, x->row[i], x->head[i], span);
+		memcpy(p, x->acc + i * dim, dim * sizeof *p);
+		p[dim] = x->m[i], p[dim + 1] = x->l[i];
+	}
+}
+
+// op_attend hands out work in pieces of (query rows, query heads of one KV
+// head), and of single spans when a step has too few rows to go round.
+static void op_attend(exec *e, const op *o, int at, uint8_t *scratch) {
+	const step *st = &e->st;
+	const cache *kv = o->kv;
+	const int group = o->heads / kv->kv_heads, split = st->rows <= SPLIT_ROWS;
+	const int heads = group < MAX_QUERY ? group : MAX_QUERY, parts = (group + heads - 1) / heads;
+	const int tile_rows = MAX_QUERY / heads;
+	tile x = tile_in(scratch, kv->dim);
+	float *total = x.score + MAX_QUERY * SPAN;
+	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
+	for (int s = 0; s < st->seqs; s++) {
+		const uint32_t *table = st->tables[s * e->layers + o->layer];
+		// The last rows of a chunk see most tokens: they go first.
+		for (int z = st->seq_row[s + 1]; z > st->seq_row[s]; z -= tile_rows) {
+			const int row = z - tile_rows > st->seq_row[s] ? z - tile_rows : st->seq_row[s];
+			const int hi = st->pos[z - 1] + 1, low = st->pos[row] + 1;
+			const int first = kv->window && low > kv->window ? (low - kv->window) / SPAN : 0;
+			const int spans = split ? (hi + SPAN - 1) / SPAN - first : 1;
+			const int n = kv->kv_heads * parts * spans;
+			for (; mine < piece + n; mine = claim(e, at, INT32_MAX, 1, &end)) {
+				const int i = mine - piece, h = i / (parts * spans), part = i / spans % parts;
+				const int head0 = h * group + part * heads, left = (h + 1) * group - head0;
+				fill(&x, e, o, row, z - row, head0, left < heads ? left : heads);
+				if (split) attend_span(e, o, &x, table, h, first + i % spans);
+				else attend_whole(o, &x, table, h, total);
+			}
+			piece += n;
+		}
+	}
+}

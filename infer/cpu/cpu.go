@@ -1,0 +1,84 @@
+// Package cpu runs programs on the processor: C kernels for AVX-512 VNNI,
+// AVX2 and everything else, chosen at run time, over weights repacked into
+// tiles of 16 rows.
+//
+// A step is one call into C. Threads walk the program's ops together and meet
+// at spinning barriers; between steps they sleep. Products of quantized
+// weights use 16-bit activations and exact integer sums, and attention cuts
+// positions at fixed boundaries, so logits have the same bits whatever else a
+// step contains and however a prompt was cut into steps.
+//
+// # Ownership
+//
+// An Exec owns its threads, packed weights and activations, in arenas of the
+// host account given at compile time. Embedding rows are read from the model
+// file's mapping, which must stay open.
+//
+// # Goroutine-safety
+//
+// A Backend may be shared. An Exec belongs to one goroutine.
+//
+// # Failure modes
+//
+// Compile refuses weight types without a kernel and shapes that their blocks
+// do not divide, by name, and fails when the host budget is too small. Step
+// fails on rows that do not fit and on a cancelled context.
+package cpu
+
+/*
+#cgo CFLAGS: -O3 -std=c11 -Wall -Wno-psabi
+#cgo LDFLAGS: -lm -lpthread
+#include "cpu.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"fmt"
+
+	"edged/infer/graph"
+)
+
+type backend struct{ isa C.int32_t }
+
+// New is the backend with the best vector instructions of this processor.
+func New() graph.Backend { return backend{C.edged_best_isa()} }
+
+// NewISA is the backend with the named vector instructions, one of ISAs.
+func NewISA(name string) (graph.Backend, error) {
+	for isa := C.edged_best_isa(); isa >= 0; isa-- {
+		if C.GoString(C.edged_isa_name(isa)) == name {
+			return backend{isa}, nil
+		}
+	}
+	return nil, fmt.Errorf("choose vector instructions: %q is not among this processor's: %v", name, ISAs())
+}
+
+// ISAs lists the vector instructions that this processor can run, best first.
+func ISAs() []string {
+	var names []string
+	for isa := C.edged_best_isa(); isa >= 0; isa-- {
+		names = append(names, C.GoString(C.edged_isa_name(isa)))
+	}
+	return names
+}
+
+func (backend) Close() error { return nil }
+
+func (b backend) Compile(p *graph.Program, l graph.Limits) (graph.Exec, error) {
+	if err := errors.Join(p.Validate(), l.Validate()); err != nil {
+		return nil, fmt.Errorf("compile for cpu: %w", err)
+	}
+	if l.Threads > maxThreads {
+		return nil, fmt.Errorf("compile for cpu: %d threads, at most %d", l.Threads, maxThreads)
+	}
+	e := &exec{prog: p, lim: l, run: C.edged_run_for(b.isa)}
+	if err := e.build(); err != nil {
+		return nil, errors.Join(fmt.Errorf("compile for cpu: %w", err), e.Close())
+	}
+	return e, nil
+}
+
+// maxThreads bounds a mistaken configuration; barriers among more threads
+// than a large workstation has would cost more than they bring.
+const maxThreads = 256

@@ -1,0 +1,207 @@
+package cpu
+
+// #include "cpu.h"
+import "C"
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"edged/infer/graph"
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// exec is a compiled program. The C side's view of it, c, and everything that
+// c points to lie in actMem and weightMem.
+type exec struct {
+	prog *graph.Program
+	lim  graph.Limits
+	run  C.run_fn
+
+	weightMem block
+	packed    []C.weight  // [weights] where an op multiplies with it
+	vectors   [][]float32 // [weights] where an op needs plain values
+	maxK      int
+
+	actMem  block
+	buffers []C.buffer     // off-heap
+	data    [][]float32    // [buffers] the buffers' memory
+	ropes   []C.rope_table // off-heap
+	caches  []C.cache      // off-heap
+	weights []C.weight     // off-heap, one per operand of an op
+	ops     []C.op         // off-heap
+	c       *C.exec
+	pool    *offload.Pool // whose pages caches point to
+
+	embed  graph.Embed
+	pos    []C.int32_t
+	seq    []C.int32_t
+	out    []C.int32_t
+	seqRow []C.int32_t
+	tables []*C.uint32_t
+	next   []C.int32_t
+}
+
+func (e *exec) build() error {
+	e.weightMem.purpose, e.actMem.purpose = pinnedmem.Weights, pinnedmem.Activations
+	if err := e.loadWeights(); err != nil {
+		return err
+	}
+	l, err := lower(e.prog)
+	if err != nil {
+		return err
+	}
+	e.embed = l.embed
+	if err := e.allocate(l); err != nil {
+		return err
+	}
+	e.link(l)
+	if e.c.pool = C.edged_pool_new(C.int32_t(e.lim.Threads)); e.c.pool == nil {
+		return fmt.Errorf("start %d threads: the system refused", e.lim.Threads)
+	}
+	return nil
+}
+
+// Close stops the threads and gives all memory back.
+func (e *exec) Close() error {
+	if e.c != nil {
+		C.edged_pool_free(e.c.pool)
+		e.c = nil
+	}
+	return errors.Join(e.weightMem.close(), e.actMem.close())
+}
+
+func (e *exec) rows(b graph.Buffer) int {
+	if b.Rows == graph.OutRows {
+		return e.lim.MaxOut
+	}
+	return e.lim.MaxRows
+}
+
+// heads is the largest heads*(dim+2) of the attention ops, the size of one
+// span's partial result for a row.
+func (e *exec) partialWidth() (width, dim int) {
+	for _, op := range e.prog.Ops {
+		if a, ok := op.(graph.Attend); ok {
+			d := e.prog.KV[a.Layer].HeadDim
+			width, dim = max(width, a.Heads*(d+2)), max(dim, d)
+		}
+	}
+	return width, dim
+}
+
+// visit calls want and take through one list, so that planning and handing
+// out cannot disagree.
+func visit[T any](b *block, dst *[]T, n int) error {
+	if b.arena == nil {
+		wantArray[T](b, n)
+		return nil
+	}
+	var err error
+	*dst, err = array[T](b, n)
+	return err
+}
+
+// allocate plans and takes everything that steps touch.
+func (e *exec) allocate(l *lowered) error {
+	if err := e.visitAll(l); err != nil {
+		return err
+	}
+	if err := e.actMem.open(e.lim.Host); err != nil {
+		return err
+	}
+	return e.visitAll(l)
+}
+
+func (e *exec) visitAll(l *lowered) error {
+	m := &e.actMem
+	if e.data == nil {
+		e.data = make([][]float32, len(e.prog.Buffers))
+	}
+	var execs []C.exec
+	err := errors.Join(
+		visit(m, &execs, 1), visit(m, &e.ops, len(l.ops)), visit(m, &e.next, len(l.ops)),
+		visit(m, &e.weights, l.operands), visit(m, &e.buffers, len(e.prog.Buffers)),
+		visit(m, &e.ropes, len(e.prog.Ropes)), visit(m, &e.caches, len(e.prog.KV)),
+		visit(m, &e.pos, e.lim.MaxRows), visit(m, &e.seq, e.lim.MaxRows), visit(m, &e.out, e.lim.MaxOut),
+		visit(m, &e.seqRow, e.lim.MaxSeqs+1), visit(m, &e.tables, e.lim.MaxSeqs*len(e.prog.KV)),
+	)
+	if err != nil {
+		return err
+	}
+	if len(execs) == 1 {
+		e.c = &execs[0]
+	}
+	return errors.Join(e.visitBuffers(l), e.visitRopes(), e.visitScratch())
+}
+
+func (e *exec) visitBuffers(l *lowered) error {
+	for i, b := range e.prog.Buffers {
+		rows, ld := e.rows(b), rounded(b.Width, C.TILE)
+		if err := visit(&e.actMem, &e.data[i], rows*ld); err != nil {
+			return err
+		}
+		var q []C.int16_t
+		var d, s []C.float
+		if l.quantized[i] {
+			if err := errors.Join(visit(&e.actMem, &q, rows*b.Width), visit(&e.actMem, &d, rows*b.Width/C.BLOCK), visit(&e.actMem, &s, rows*b.Width/16)); err != nil {
+				return err
+			}
+		}
+		if e.actMem.arena == nil {
+			continue
+		}
+		e.buffers[i] = C.buffer{p: (*C.float)(unsafe.SliceData(e.data[i])), width: C.int32_t(b.Width), ld: C.int32_t(ld)}
+		if b.Rows == graph.OutRows {
+			e.buffers[i].out = 1
+		}
+		e.buffers[i].q = C.quant{q: unsafe.SliceData(q), d: unsafe.SliceData(d), s: unsafe.SliceData(s)}
+	}
+	return nil
+}
+
+func (e *exec) visitRopes() error {
+	for i, r := range e.prog.Ropes {
+		n := len(r.InvFreq)
+		var freq []float64
+		var cos, sin []C.float
+		if err := errors.Join(visit(&e.actMem, &freq, n), visit(&e.actMem, &cos, n*e.lim.MaxRows), visit(&e.actMem, &sin, n*e.lim.MaxRows)); err != nil {
+			return err
+		}
+		if e.actMem.arena == nil {
+			continue
+		}
+		copy(freq, r.InvFreq)
+		e.ropes[i] = C.rope_table{freq: (*C.double)(unsafe.SliceData(freq)), cos: unsafe.SliceData(cos), sin: unsafe.SliceData(sin), pairs: C.int32_t(n), scale: C.float(r.Scale)}
+		if r.Interleaved {
+			e.ropes[i].interleaved = 1
+		}
+	}
+	return nil
+}
+
+func (e *exec) visitScratch() error {
+	width, dim := e.partialWidth()
+	spans := rounded(e.lim.Context, C.SPAN) / C.SPAN
+	split := min(C.SPLIT_ROWS, e.lim.MaxRows)
+	var partial []C.float
+	var scratch []*C.uint8_t
+	if err := errors.Join(visit(&e.actMem, &partial, split*width*spans), visit(&e.actMem, &scratch, e.lim.Threads)); err != nil {
+		return err
+	}
+	for i := range e.lim.Threads {
+		var mem []C.uint8_t
+		if err := visit(&e.actMem, &mem, int(C.edged_scratch_bytes(C.int32_t(e.maxK), C.int32_t(dim)))); err != nil {
+			return err
+		}
+		if e.actMem.arena != nil {
+			scratch[i] = unsafe.SliceData(mem)
+		}
+	}
+	if e.actMem.arena != nil {
+		e.c.partial, e.c.max_spans, e.c.scratch = unsafe.SliceData(partial), C.int32_t(spans), unsafe.SliceData(scratch)
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+// Which vector instructions this processor has.
+
+#include "cpu.h"
+#include "unit.h"
+
+void edged_run_generic(exec *e, int32_t thread);
+#if defined(__x86_64__)
+void edged_run_avx2(exec *e, int32_t thread);
+void edged_run_avx512(exec *e, int32_t thread);
+
+static int has(int32_t isa) {
+	switch (isa) {
+	case 2:
+		return has(1) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+			__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+	case 1: // every processor with AVX2 and FMA has F16C
+		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+	}
+	return isa == 0;
+}
+#else
+static int has(int32_t isa) { return isa == 0; }
+#endif
+
+// edged_run_for returns null where the processor lacks the instructions.
+run_fn edged_run_for(int32_t isa) {
+	if (!has(isa)) return 0;
+#if defined(__x86_64__)
+	if (isa == 2) return edged_run_avx512;
+	if (isa == 1) return edged_run_avx2;
+#endif
+	return edged_run_generic;
+}
+
+int32_t edged_best_isa(void) {
+	for (int32_t isa = 2; isa > 0; isa--)
+		if (has(isa)) return isa;
+	return 0;
+}
+
+const char *edged_isa_name(int32_t isa) {
+#if defined(__x86_64__)
+	return isa == 2 ? "avx512-vnni" : isa == 1 ? "avx2" : "generic";
+#elif defined(__ARM_NEON)
+	return "neon";
+#else
+	return "generic";
+#endif
+}
+
+// edged_scratch_bytes is what one thread needs for two weight panels of max_k
+// inputs, or for one attention tile.
+int64_t edged_scratch_bytes(int32_t max_k, int32_t dim) {
+	int64_t panels = 2 * ((int64_t)max_k * TILE * 2 + 2 * ((int64_t)max_k / 16 * TILE * 4));
+	int64_t tile = (int64_t)(3 * MAX_QUERY * dim + MAX_QUERY * SPAN) * 4;
+	return (panels > tile ? panels : tile) + 64;
+}

@@ -1,0 +1,180 @@
+package cpu
+
+// #include "cpu.h"
+import "C"
+
+import (
+	"fmt"
+	"unsafe"
+
+	"edged/infer/graph"
+)
+
+// instr is an op of the C step before addresses are known.
+type instr struct {
+	kind           C.op_kind
+	dst, src, src2 graph.Buf // noBuf where absent
+	w, w2          graph.WeightID
+	bias, vec      graph.WeightID
+	add, gelu      bool
+	heads, dim     int
+	scale, eps     float32
+	rope, layer    int
+	joined         bool // continues the op before it: no barrier between
+}
+
+const noBuf graph.Buf = -1
+
+// lowered is a program as a list of C ops.
+type lowered struct {
+	embed     graph.Embed
+	ops       []instr
+	quantized []bool // [buffers] also kept as int16
+	operands  int    // packed weights that ops name
+	fresh     []bool // [buffers] int16 form is up to date, while lowering
+	prog      *graph.Program
+}
+
+func lower(p *graph.Program) (*lowered, error) {
+	l := &lowered{prog: p, quantized: make([]bool, len(p.Buffers)), fresh: make([]bool, len(p.Buffers))}
+	first, ok := p.Ops[0].(graph.Embed)
+	if !ok {
+		return nil, fmt.Errorf("lower program: the first op is %T, not an embedding", p.Ops[0])
+	}
+	l.embed = first
+	for t := range p.Ropes {
+		l.emit(instr{kind: C.OP_ANGLES, dst: noBuf, rope: t})
+	}
+	for i, op := range p.Ops[1:] {
+		if err := l.lowerOp(op); err != nil {
+			return nil, fmt.Errorf("lower program: op %d: %w", i+1, err)
+		}
+	}
+	return l, nil
+}
+
+func (l *lowered) lowerOp(op graph.Op) error {
+	switch o := op.(type) {
+	case graph.RMSNorm:
+		l.emit(instr{kind: C.OP_NORM, dst: o.Dst, src: o.Src, vec: o.W, eps: o.Eps})
+	case graph.AddRMSNorm:
+		l.emit(instr{kind: C.OP_ADDNORM, dst: o.X, src: o.Y, vec: o.W, eps: o.Eps})
+	case graph.HeadNorm:
+		l.emit(instr{kind: C.OP_HEADNORM, dst: o.X, vec: o.W, eps: o.Eps, heads: o.Heads, dim: o.Dim})
+	case graph.Rope:
+		l.emit(instr{kind: C.OP_ROPE, dst: o.X, heads: o.Heads, dim: o.Dim, rope: o.Table})
+	case graph.KVAppend:
+		l.emit(instr{kind: C.OP_APPEND, dst: noBuf, src: o.K, src2: o.V, layer: o.Layer})
+	case graph.Select:
+		l.emit(instr{kind: C.OP_SELECT, dst: o.Dst, src: o.Src})
+	case graph.Attend:
+		l.emit(instr{kind: C.OP_ATTEND, dst: o.Dst, src: o.Q, layer: o.Layer, heads: o.Heads, scale: o.Scale})
+		l.emit(instr{kind: C.OP_MERGE, dst: o.Dst, layer: o.Layer, heads: o.Heads})
+	case graph.Linear:
+		for i, t := range o.Parts {
+			l.quantize(o.Src, t.W)
+			l.operands++
+			l.emit(instr{kind: C.OP_LINEAR, dst: t.Dst, src: o.Src, w: t.W, bias: t.Bias, add: t.Add, joined: i > 0 && l.ops[len(l.ops)-1].kind == C.OP_LINEAR})
+		}
+	case graph.GatedLinear:
+		l.quantize(o.Src, o.Gate)
+		l.quantize(o.Src, o.Up)
+		l.operands += 2
+		l.emit(instr{kind: C.OP_GATED, dst: o.Dst, src: o.Src, w: o.Gate, w2: o.Up, bias: graph.NoWeight, gelu: o.Act == graph.GELUTanh})
+	default:
+		return fmt.Errorf("%T has no kernel", op)
+	}
+	return nil
+}
+
+func (l *lowered) emit(i instr) {
+	if i.dst >= 0 {
+		l.fresh[i.dst] = false
+	}
+	l.ops = append(l.ops, i)
+}
+
+// quantize converts a product's input unless its int16 form is up to date or
+// the weight wants floats.
+func (l *lowered) quantize(src graph.Buf, w graph.WeightID) {
+	if isFloat(l.prog.Weights[w].Type) || l.fresh[src] {
+		return
+	}
+	l.emit(instr{kind: C.OP_QUANT, dst: src})
+	l.quantized[src], l.fresh[src] = true, true
+}
+
+func tiled(k C.op_kind) bool {
+	return k == C.OP_LINEAR || k == C.OP_GATED || k == C.OP_ATTEND
+}
+
+// barrier says whether threads must meet between op i and the next. Row ops
+// over the same rows follow each other freely, since a thread keeps its rows;
+// so do the parts of one product.
+func (l *lowered) barrier(i int) bool {
+	if i+1 == len(l.ops) {
+		return true
+	}
+	a, b := l.ops[i], l.ops[i+1]
+	if b.joined {
+		return false
+	}
+	return tiled(a.kind) || tiled(b.kind) || b.kind == C.OP_SELECT || l.extent(a) != l.extent(b)
+}
+
+func (l *lowered) extent(i instr) graph.Extent {
+	if i.dst == noBuf {
+		return graph.AllRows
+	}
+	return l.prog.Buffers[i.dst].Rows
+}
+
+// link writes the C ops, now that all addresses are known.
+func (e *exec) link(l *lowered) {
+	at := 0
+	operand := func(id, bias graph.WeightID) *C.weight {
+		w := &e.weights[at]
+		at++
+		*w = e.packed[id]
+		if bias != graph.NoWeight {
+			w.bias = (*C.float)(unsafe.SliceData(e.vectors[bias]))
+		}
+		return w
+	}
+	for n, i := range l.ops {
+		o := &e.ops[n]
+		*o = C.op{kind: C.int32_t(i.kind), heads: C.int32_t(i.heads), dim: C.int32_t(i.dim), scale: C.float(i.scale), eps: C.float(i.eps),
+			layer: C.int32_t(i.layer), barrier: flag(l.barrier(n)), add: flag(i.add), gelu: flag(i.gelu)}
+		if i.dst >= 0 {
+			o.dst = &e.buffers[i.dst]
+		}
+		switch i.kind {
+		case C.OP_NORM, C.OP_ADDNORM, C.OP_SELECT, C.OP_LINEAR, C.OP_GATED, C.OP_ATTEND, C.OP_APPEND:
+			o.src = &e.buffers[i.src]
+		}
+		switch i.kind {
+		case C.OP_NORM, C.OP_ADDNORM, C.OP_HEADNORM:
+			o.vec = (*C.float)(unsafe.SliceData(e.vectors[i.vec]))
+		case C.OP_ANGLES, C.OP_ROPE:
+			o.rope = &e.ropes[i.rope]
+		case C.OP_APPEND:
+			o.src2 = &e.buffers[i.src2]
+			o.kv = &e.caches[i.layer]
+		case C.OP_ATTEND, C.OP_MERGE:
+			o.kv = &e.caches[i.layer]
+		case C.OP_LINEAR:
+			o.w = operand(i.w, i.bias)
+		case C.OP_GATED:
+			o.w, o.w2 = operand(i.w, graph.NoWeight), operand(i.w2, graph.NoWeight)
+		}
+	}
+	e.c.ops, e.c.n_ops, e.c.layers, e.c.threads = unsafe.SliceData(e.ops), C.int32_t(len(e.ops)), C.int32_t(len(e.prog.KV)), C.int32_t(e.lim.Threads)
+	e.c.next = unsafe.SliceData(e.next)
+}
+
+func flag(b bool) C.int32_t {
+	if b {
+		return 1
+	}
+	return 0
+}

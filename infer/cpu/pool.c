@@ -1,0 +1,143 @@
+// Worker threads that run a whole step without returning: they are woken once
+// per step and meet at spinning barriers between ops.
+
+#define _GNU_SOURCE
+#include "cpu.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+	// About as long as the gap between two decode steps: a worker that stays
+	// awake over it saves the next step a wake-up of tens of microseconds.
+	IDLE_SPINS = 20000,
+	// Longer than any op of balanced threads; past it another process has the
+	// core, and giving way is all that helps.
+	BARRIER_SPINS = 20000,
+};
+
+struct pool {
+	int32_t threads;
+	pthread_t *ids;
+	_Alignas(64) atomic_int epoch; // grows by one per step; futex of idle workers
+	atomic_int sleepers;
+	_Alignas(64) atomic_int arrived;
+	_Alignas(64) atomic_int round; // grows by one per barrier
+	_Alignas(64) atomic_int running;
+	run_fn f; // null ends the workers
+	exec *e;
+};
+
+typedef struct {
+	pool *p;
+	int32_t thread;
+} worker;
+
+static inline void relax(void) {
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+static void wait_epoch(pool *p, int seen) {
+	for (int i = 0; i < IDLE_SPINS; i++) {
+		if (atomic_load_explicit(&p->epoch, memory_order_acquire) != seen) return;
+		relax();
+	}
+	atomic_fetch_add(&p->sleepers, 1);
+	while (atomic_load(&p->epoch) == seen)
+		syscall(SYS_futex, &p->epoch, FUTEX_WAIT_PRIVATE, seen, 0, 0, 0);
+	atomic_fetch_sub(&p->sleepers, 1);
+}
+
+static void *work(void *arg) {
+	worker w = *(worker *)arg;
+	free(arg);
+	pool *p = w.p;
+	for (int seen = 0;; seen++) {
+		wait_epoch(p, seen);
+		if (!p->f) return 0;
+		p->f(p->e, w.thread);
+		atomic_fetch_sub_explicit(&p->running, 1, memory_order_release);
+	}
+}
+
+static void release(pool *p) {
+	atomic_fetch_add(&p->epoch, 1);
+	if (atomic_load(&p->sleepers) > 0)
+		syscall(SYS_futex, &p->epoch, FUTEX_WAKE_PRIVATE, INT_MAX, 0, 0, 0);
+}
+
+pool *edged_pool_new(int32_t threads) {
+	pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
+	if (!p) return 0;
+	*p = (pool){.threads = 1};
+	p->ids = calloc(threads, sizeof *p->ids);
+	if (!p->ids) goto fail;
+	for (; p->threads < threads; p->threads++) {
+		worker *w = malloc(sizeof *w);
+		if (!w) goto fail;
+		*w = (worker){p, p->threads};
+		if (pthread_create(&p->ids[p->threads], 0, work, w)) {
+			free(w);
+			goto fail;
+		}
+	}
+	return p;
+fail:
+	edged_pool_free(p);
+	return 0;
+}
+
+void edged_pool_free(pool *p) {
+	if (!p) return;
+	p->f = 0;
+	release(p);
+	for (int32_t i = 1; i < p->threads; i++) pthread_join(p->ids[i], 0);
+	free(p->ids);
+	free(p);
+}
+
+// edged_pool_run runs f on every thread, the caller being thread 0, and
+// returns whether the step was cancelled.
+int32_t edged_pool_run(pool *p, run_fn f, exec *e) {
+	p->f = f;
+	p->e = e;
+	atomic_store(&p->running, p->threads - 1);
+	release(p);
+	f(e, 0);
+	for (int spins = 0; atomic_load_explicit(&p->running, memory_order_acquire) > 0; spins++) {
+		if (spins < BARRIER_SPINS) relax();
+		else sched_yield();
+	}
+	return e->stopped;
+}
+
+// edged_pool_barrier holds every thread until all have come. The last one
+// decides for all whether the step goes on.
+void edged_pool_barrier(pool *p, exec *e) {
+	if (p->threads == 1) {
+		e->stopped |= e->cancel;
+		return;
+	}
+	int round = atomic_load_explicit(&p->round, memory_order_acquire);
+	if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) == p->threads - 1) {
+		atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
+		e->stopped |= e->cancel;
+		atomic_fetch_add_explicit(&p->round, 1, memory_order_acq_rel);
+		return;
+	}
+	for (int spins = 0; atomic_load_explicit(&p->round, memory_order_acquire) == round; spins++) {
+		if (spins < BARRIER_SPINS) relax();
+		else sched_yield();
+	}
+}

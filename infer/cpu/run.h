@@ -1,0 +1,24 @@
+// The step: every thread walks the list of ops.
+
+void RUN(exec *e, int32_t thread);
+void RUN(exec *e, int32_t thread) {
+	const step *st = &e->st;
+	uint8_t *scratch = e->scratch[thread];
+	for (int i = 0; i < e->n_ops; i++) {
+		const op *o = &e->ops[i];
+		const int rows = o->dst && o->dst->out ? st->outs : st->rows;
+		if (o->kind == OP_LINEAR) {
+			op_linear(e, o, i, rows, scratch);
+		} else if (o->kind == OP_GATED) {
+			op_gated(e, o, i, rows, scratch);
+		} else if (o->kind == OP_ATTEND) {
+			op_attend(e, o, i, scratch);
+		} else {
+			const int a = (int64_t)rows * thread / e->threads, z = (int64_t)rows * (thread + 1) / e->threads;
+			for (int r = a; r < z; r++) op_row(e, o, r, rows);
+		}
+		if (!o->barrier) continue;
+		edged_pool_barrier(e->pool, e);
+		if (e->stopped) return;
+	}
+}

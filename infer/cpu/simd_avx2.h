@@ -1,0 +1,119 @@
+// Vector primitives for AVX2, FMA and F16C: 16 lanes of 32 bits in two registers.
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define PANEL_ROWS 4 // activation rows whose sums fit the registers
+#define QUERY_ROWS 3 // query vectors whose sums fit the registers
+
+typedef struct { __m256i a, b; } vi;
+typedef struct { __m256i a, b; } vw;
+typedef struct { __m256 a, b; } vf;
+
+INLINE vi vi_zero(void) { return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+INLINE vi vi_add(vi x, vi y) { return (vi){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
+INLINE vf vi_float(vi x) { return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+INLINE vi vi_dot(vi acc, vw w, int32_t x) {
+	__m256i v = _mm256_set1_epi32(x);
+	return (vi){_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, v)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, v))};
+}
+
+INLINE vw vw_load(const void *p) { return (vw){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)}; }
+INLINE void vw_store(void *p, vw x) { _mm256_storeu_si256((__m256i *)p, x.a), _mm256_storeu_si256((__m256i *)p + 1, x.b); }
+INLINE vw vw_set(int x) { return (vw){_mm256_set1_epi16((short)x), _mm256_set1_epi16((short)x)}; }
+INLINE vw vw_shr(vw x, int n) { return (vw){_mm256_srli_epi16(x.a, n), _mm256_srli_epi16(x.b, n)}; }
+INLINE vw vw_sar(vw x, int n) { return (vw){_mm256_srai_epi16(x.a, n), _mm256_srai_epi16(x.b, n)}; }
+INLINE vw vw_shl(vw x, int n) { return (vw){_mm256_slli_epi16(x.a, n), _mm256_slli_epi16(x.b, n)}; }
+INLINE vw vw_and(vw x, vw y) { return (vw){_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)}; }
+INLINE vw vw_or(vw x, vw y) { return (vw){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+INLINE vw vw_sub(vw x, vw y) { return (vw){_mm256_sub_epi16(x.a, y.a), _mm256_sub_epi16(x.b, y.b)}; }
+INLINE vw vw_table(const int8_t t[16]) {
+	__m256i b = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)t));
+	return (vw){b, b};
+}
+// The high byte of every word gets bit 7, for which the byte shuffle yields 0;
+// shifting left and back extends the sign of the low one.
+INLINE __m256i pick_half(__m256i table, __m256i x) {
+	__m256i i = _mm256_or_si256(_mm256_and_si256(x, _mm256_set1_epi16(15)), _mm256_set1_epi16((short)0x8000));
+	return _mm256_srai_epi16(_mm256_slli_epi16(_mm256_shuffle_epi8(table, i), 8), 8);
+}
+INLINE vw vw_pick(vw t, vw x) { return (vw){pick_half(t.a, x.a), pick_half(t.b, x.b)}; }
+
+INLINE vf vf_zero(void) { return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+INLINE vf vf_set(float x) { return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+INLINE vf vf_load(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+INLINE void vf_store(float *p, vf x) { _mm256_storeu_ps(p, x.a), _mm256_storeu_ps(p + 8, x.b); }
+INLINE vf vf_add(vf x, vf y) { return (vf){_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+INLINE vf vf_sub(vf x, vf y) { return (vf){_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+INLINE vf vf_mul(vf x, vf y) { return (vf){_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+INLINE vf vf_div(vf x, vf y) { return (vf){_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+INLINE vf vf_fma(vf x, vf y, vf z) { return (vf){_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
+INLINE vf vf_max(vf x, vf y) { return (vf){_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+INLINE vf vf_min(vf x, vf y) { return (vf){_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+INLINE vf vf_abs(vf x) {
+	__m256 m = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+	return (vf){_mm256_and_ps(x.a, m), _mm256_and_ps(x.b, m)};
+}
+INLINE vf vf_round(vf x) {
+	return (vf){_mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+INLINE vi vf_int(vf x) { return (vi){_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi32(x.b)}; }
+INLINE __m256 pow2_half(__m256 x, __m256 n) {
+	// Two factors: 2^-149 is not reachable by one exponent field.
+	__m256i e = _mm256_cvtps_epi32(n), h = _mm256_srai_epi32(e, 1);
+	__m256i f = _mm256_slli_epi32(_mm256_add_epi32(h, _mm256_set1_epi32(127)), 23);
+	__m256i g = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(e, h), _mm256_set1_epi32(127)), 23);
+	return _mm256_mul_ps(_mm256_mul_ps(x, _mm256_castsi256_ps(f)), _mm256_castsi256_ps(g));
+}
+INLINE vf vf_pow2(vf x, vf n) { return (vf){pow2_half(x.a, n.a), pow2_half(x.b, n.b)}; }
+INLINE float vf_sum(vf x) {
+	__m256 s = _mm256_add_ps(x.a, x.b);
+	__m128 q = _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+	q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+	return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+INLINE float vf_top(vf x) {
+	__m256 s = _mm256_max_ps(x.a, x.b);
+	__m128 q = _mm_max_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1));
+	q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+	return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+INLINE int vi_sum(vi x) {
+	__m256i s = _mm256_add_epi32(x.a, x.b);
+	__m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+	q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+	return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+}
+
+INLINE vf vf_half(const void *p) {
+	const __m128i *h = p;
+	return (vf){_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};
+}
+INLINE void vf_store_half(void *p, vf x) {
+	__m128i *h = p;
+	_mm_storeu_si128(h, _mm256_cvtps_ph(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+	_mm_storeu_si128(h + 1, _mm256_cvtps_ph(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+INLINE vf vf_bf16(const void *p) {
+	const __m128i *h = p;
+	return (vf){_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h)), 16)),
+		_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(h + 1)), 16))};
+}
+INLINE vi bytes_u(const uint8_t *p) {
+	return (vi){_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)), _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))};
+}
+INLINE vf vf_u8(const uint8_t *p) { return vi_float(bytes_u(p)); }
+INLINE vf vf_i8(const uint8_t *p) {
+	return vi_float((vi){_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)), _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8)))});
+}
+INLINE vf vf_u4_low(const uint8_t *p) {
+	vi b = bytes_u(p);
+	return vi_float((vi){_mm256_and_si256(b.a, _mm256_set1_epi32(15)), _mm256_and_si256(b.b, _mm256_set1_epi32(15))});
+}
+INLINE vf vf_u4_high(const uint8_t *p) {
+	vi b = bytes_u(p);
+	return vi_float((vi){_mm256_srli_epi32(b.a, 4), _mm256_srli_epi32(b.b, 4)});
+}
+INLINE void vi_store_words(int16_t *p, vi x) {
+	__m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xd8);
+	_mm256_storeu_si256((__m256i *)p, w);
+}

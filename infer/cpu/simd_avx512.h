@@ -1,0 +1,63 @@
+// Vector primitives for AVX-512 with VNNI: 16 lanes of 32 bits in one register.
+#include <immintrin.h>
+
+#define INLINE static inline __attribute__((always_inline))
+#define PANEL_ROWS 12 // activation rows whose sums fit the registers
+#define QUERY_ROWS 12 // query vectors whose sums fit the registers
+
+typedef __m512i vi; // 16 int32
+typedef __m512i vw; // 32 int16
+typedef __m512 vf;  // 16 float
+
+INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
+INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+INLINE vf vi_float(vi a) { return _mm512_cvtepi32_ps(a); }
+// vi_dot adds w[2l]*x[0] + w[2l+1]*x[1] to lane l.
+INLINE vi vi_dot(vi acc, vw w, int32_t x) { return _mm512_dpwssd_epi32(acc, w, _mm512_set1_epi32(x)); }
+
+INLINE vw vw_load(const void *p) { return _mm512_loadu_si512(p); }
+INLINE void vw_store(void *p, vw a) { _mm512_storeu_si512(p, a); }
+INLINE vw vw_set(int x) { return _mm512_set1_epi16((short)x); }
+INLINE vw vw_shr(vw a, int n) { return _mm512_srli_epi16(a, n); }
+INLINE vw vw_sar(vw a, int n) { return _mm512_srai_epi16(a, n); }
+INLINE vw vw_shl(vw a, int n) { return _mm512_slli_epi16(a, n); }
+INLINE vw vw_and(vw a, vw b) { return _mm512_and_si512(a, b); }
+INLINE vw vw_or(vw a, vw b) { return _mm512_or_si512(a, b); }
+INLINE vw vw_sub(vw a, vw b) { return _mm512_sub_epi16(a, b); }
+// vw_pick looks the low 4 bits of every word up among 16 values; the table
+// repeats them, since the instruction reads 5 bits.
+INLINE vw vw_table(const int8_t t[16]) {
+	__m128i b = _mm_loadu_si128((const __m128i *)t);
+	return _mm512_cvtepi8_epi16(_mm256_broadcastsi128_si256(b));
+}
+INLINE vw vw_pick(vw table, vw a) { return _mm512_permutexvar_epi16(a, table); }
+
+INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
+INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
+INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+INLINE vf vf_abs(vf a) { return _mm512_abs_ps(a); }
+INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+INLINE vi vf_int(vf a) { return _mm512_cvtps_epi32(a); }
+// vf_pow2 multiplies a by 2^n, n whole.
+INLINE vf vf_pow2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
+INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
+INLINE float vf_top(vf a) { return _mm512_reduce_max_ps(a); }
+INLINE int vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
+
+INLINE vf vf_half(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+INLINE void vf_store_half(void *p, vf a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }
+INLINE vf vf_bf16(const void *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16)); }
+INLINE vf vf_u8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+INLINE vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+INLINE vf vf_u4_low(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), _mm512_set1_epi32(15))); }
+INLINE vf vf_u4_high(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), 4)); }
+// vi_words narrows 16 int32 that fit int16.
+INLINE void vi_store_words(int16_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }

@@ -1,0 +1,171 @@
+// Vector primitives in the compiler's vector extensions: NEON on arm64, plain
+// code elsewhere. Lanes that no vector instruction serves become loops.
+#include <math.h>
+#include <string.h>
+#if defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define PANEL_ROWS 4 // activation rows whose sums fit the registers
+#define QUERY_ROWS 3 // query vectors whose sums fit the registers
+
+typedef int32_t vi __attribute__((vector_size(64)));
+typedef int16_t vw __attribute__((vector_size(64)));
+typedef uint16_t vu __attribute__((vector_size(64)));
+typedef float vf __attribute__((vector_size(64)));
+
+INLINE vi vi_zero(void) { return (vi){0}; }
+INLINE vi vi_add(vi a, vi b) { return a + b; }
+INLINE vf vi_float(vi a) { return __builtin_convertvector(a, vf); }
+INLINE vi vi_dot(vi acc, vw w, int32_t x) {
+	int16_t lo = (int16_t)x, hi = (int16_t)(x >> 16);
+#if defined(__ARM_NEON)
+	int32x4_t r[4];
+	int16x8_t v[4];
+	memcpy(r, &acc, sizeof r), memcpy(v, &w, sizeof v);
+	for (int i = 0; i < 4; i++) {
+		int16x8_t even = vuzp1q_s16(v[i], v[i]), odd = vuzp2q_s16(v[i], v[i]);
+		r[i] = vmlal_n_s16(r[i], vget_low_s16(even), lo);
+		r[i] = vmlal_n_s16(r[i], vget_low_s16(odd), hi);
+	}
+	memcpy(&acc, r, sizeof r);
+	return acc;
+#else
+	for (int l = 0; l < 16; l++) acc[l] += w[2 * l] * lo + w[2 * l + 1] * hi;
+	return acc;
+#endif
+}
+
+INLINE vw vw_load(const void *p) { vw v; memcpy(&v, p, sizeof v); return v; }
+INLINE void vw_store(void *p, vw a) { memcpy(p, &a, sizeof a); }
+INLINE vw vw_set(int x) { return (vw){0} + (int16_t)x; }
+INLINE vw vw_shr(vw a, int n) { return (vw)((vu)a >> n); }
+INLINE vw vw_sar(vw a, int n) { return a >> n; }
+INLINE vw vw_shl(vw a, int n) { return (vw)((vu)a << n); }
+INLINE vw vw_and(vw a, vw b) { return a & b; }
+INLINE vw vw_or(vw a, vw b) { return a | b; }
+INLINE vw vw_sub(vw a, vw b) { return a - b; }
+INLINE vw vw_table(const int8_t t[16]) {
+	vw v = {0};
+	for (int i = 0; i < 16; i++) v[i] = t[i];
+	return v;
+}
+INLINE vw vw_pick(vw table, vw a) {
+	vw v;
+	for (int i = 0; i < 32; i++) v[i] = table[a[i] & 15];
+	return v;
+}
+
+INLINE vf vf_zero(void) { return (vf){0}; }
+INLINE vf vf_set(float x) { return (vf){0} + x; }
+INLINE vf vf_load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v; }
+INLINE void vf_store(float *p, vf a) { memcpy(p, &a, sizeof a); }
+INLINE vf vf_add(vf a, vf b) { return a + b; }
+INLINE vf vf_sub(vf a, vf b) { return a - b; }
+INLINE vf vf_mul(vf a, vf b) { return a * b; }
+INLINE vf vf_div(vf a, vf b) { return a / b; }
+INLINE vf vf_fma(vf a, vf b, vf c) {
+	vf r;
+	for (int i = 0; i < 16; i++) r[i] = __builtin_fmaf(a[i], b[i], c[i]);
+	return r;
+}
+INLINE vf choose(vi mask, vf a, vf b) { return (vf)(((vi)a & mask) | ((vi)b & ~mask)); }
+INLINE vf vf_max(vf a, vf b) { return choose(a > b, a, b); }
+INLINE vf vf_min(vf a, vf b) { return choose(a < b, a, b); }
+INLINE vf vf_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+INLINE vf vf_round(vf a) {
+	vf r;
+	for (int i = 0; i < 16; i++) r[i] = rintf(a[i]);
+	return r;
+}
+INLINE vi vf_int(vf a) { return __builtin_convertvector(vf_round(a), vi); }
+INLINE vf vf_pow2(vf a, vf n) {
+	vi e = vf_int(n), h = e >> 1;
+	return a * (vf)((h + 127) << 23) * (vf)((e - h + 127) << 23);
+}
+// Sums pair lanes 8, 4, 2, 1 apart.
+INLINE float vf_sum(vf a) {
+	float s[16];
+	memcpy(s, &a, sizeof s);
+	for (int n = 8; n > 0; n /= 2)
+		for (int i = 0; i < n; i++) s[i] += s[i + n];
+	return s[0];
+}
+INLINE float vf_top(vf a) {
+	float m = a[0];
+	for (int i = 1; i < 16; i++) m = a[i] > m ? a[i] : m;
+	return m;
+}
+INLINE int vi_sum(vi a) {
+	int s = 0;
+	for (int i = 0; i < 16; i++) s += a[i];
+	return s;
+}
+
+INLINE float half_float(uint16_t h) {
+#if defined(__ARM_NEON)
+	__fp16 x;
+	memcpy(&x, &h, 2);
+	return x;
+#else
+	uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = h >> 10 & 31, man = h & 1023, bits;
+	if (exp == 0) {
+		float f = (float)man * 0x1p-24f;
+		memcpy(&bits, &f, 4);
+	} else {
+		bits = (exp == 31 ? 255u : exp + 112) << 23 | man << 13;
+	}
+	bits |= sign;
+	float f;
+	memcpy(&f, &bits, 4);
+	return f;
+#endif
+}
+INLINE uint16_t float_half(float f) {
+#if defined(__ARM_NEON)
+	__fp16 x = (__fp16)f;
+	uint16_t h;
+	memcpy(&h, &x, 2);
+	return h;
+#else
+	uint32_t bits;
+	memcpy(&bits, &f, 4);
+	uint16_t sign = bits >> 16 & 0x8000;
+	bits &= 0x7fffffff;
+	if (bits > 0x7f800000) return sign | 0x7e00 | (bits >> 13 & 0x3ff);
+	if (bits >= 0x477ff000) return sign | 0x7c00; // rounds past the largest half
+	if (bits < 0x38800000) { // subnormal: adding 0.5 aligns and rounds the mantissa
+		float a;
+		memcpy(&a, &bits, 4);
+		a += 0.5f;
+		memcpy(&bits, &a, 4);
+		return sign | (uint16_t)(bits - 0x3f000000);
+	}
+	return sign | (uint16_t)((bits - 0x38000000 + 0xfff + (bits >> 13 & 1)) >> 13);
+#endif
+}
+INLINE vf vf_half(const void *p) {
+	vf v;
+	uint16_t h[16];
+	memcpy(h, p, sizeof h);
+	for (int i = 0; i < 16; i++) v[i] = half_float(h[i]);
+	return v;
+}
+INLINE void vf_store_half(void *p, vf a) {
+	uint16_t h[16];
+	for (int i = 0; i < 16; i++) h[i] = float_half(a[i]);
+	memcpy(p, h, sizeof h);
+}
+INLINE vf vf_bf16(const void *p) {
+	uint16_t h[16];
+	vi v;
+	memcpy(h, p, sizeof h);
+	for (int i = 0; i < 16; i++) v[i] = (int32_t)((uint32_t)h[i] << 16);
+	return (vf)v;
+}
+INLINE vf vf_u8(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[i]; return v; }
+INLINE vf vf_i8(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = (int8_t)p[i]; return v; }
+INLINE vf vf_u4_low(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[i] & 15; return v; }
+INLINE vf vf_u4_high(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[i] >> 4; return v; }
+INLINE void vi_store_words(int16_t *p, vi a) { for (int i = 0; i < 16; i++) p[i] = (int16_t)a[i]; }
