@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"edged/ipc/api"
+	"edged/ipc/client"
+)
+
+// generate is a request in flight: client.Chat or client.Complete with its
+// request bound.
+type generate func(ctx context.Context, onDelta func(client.Delta) error) (client.Answer, error)
+
+// stream prints an answer while it arrives, and the progress of the prompt
+// before that. The line that ends it is always there.
+func (a *app) stream(ctx context.Context, g generate) (client.Answer, error) {
+	m := a.meter("reading the prompt:", tokens)
+	begun, atLineEnd := false, true
+	ans, err := g(ctx, func(d client.Delta) error {
+		if p := d.Progress; p != nil && !begun {
+			m.update(int64(p.Done), int64(p.Total), strconv.Itoa(p.Cached)+" cached")
+		}
+		if d.Text == "" {
+			return nil
+		}
+		if !begun {
+			begun = true
+			m.clear()
+		}
+		atLineEnd = strings.HasSuffix(d.Text, "\n")
+		return a.print(d.Text)
+	})
+	m.clear()
+	if !atLineEnd || err == nil && !begun {
+		if printErr := a.print("\n"); err == nil {
+			err = printErr
+		}
+	}
+	return ans, err
+}
+
+func tokens(n int64) string { return strconv.FormatInt(n, 10) + " tokens" }
+
+// print writes text to standard output. A terminal gets no control characters
+// from a model: they could move the cursor or change the terminal's settings.
+func (a *app) print(text string) error {
+	if a.outTTY {
+		text = strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) && r != '\n' && r != '\t' {
+				return unicode.ReplacementChar
+			}
+			return r
+		}, text)
+	}
+	if _, err := io.WriteString(a.out, text); err != nil {
+		return fmt.Errorf("write answer: %w", err)
+	}
+	return nil
+}
+
+// answerJSON is what --json prints, one object per line.
+type answerJSON struct {
+	Question     string      `json:"question,omitempty"`
+	Model        string      `json:"model"`
+	Text         string      `json:"text"`
+	FinishReason string      `json:"finish_reason"`
+	Usage        api.Usage   `json:"usage"`
+	Timings      api.Timings `json:"timings"`
+}
+
+// answer runs a request and prints the answer in the form that was asked for.
+// stats adds a line with its cost to standard error.
+func (a *app) answer(ctx context.Context, g generate, question string, asJSON, stats bool) error {
+	if asJSON {
+		ans, err := g(ctx, nil)
+		if err != nil {
+			return err
+		}
+		return a.printJSON(answerJSON{question, ans.Model, ans.Text, ans.FinishReason, ans.Usage, ans.Timings})
+	}
+	ans, err := a.stream(ctx, g)
+	if err != nil {
+		return err
+	}
+	if ans.FinishReason == "length" {
+		fmt.Fprintln(a.err, "edged: the answer was cut at the token limit")
+	}
+	if stats {
+		fmt.Fprintln(a.err, describe(ans))
+	}
+	return nil
+}
+
+func (a *app) printJSON(v any) error {
+	enc := json.NewEncoder(a.out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write result: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"edged/ipc/api"
+	"edged/ipc/client"
+)
+
+// maxTextBytes bounds what is read from one file. The daemon takes requests of
+// up to 32 MiB; JSON needs some of that for escapes.
+const maxTextBytes = 24 << 20
+
+const askHelp = `Ask questions about documents.
+
+The documents come first, in the order of the files, then the question. With -q
+there may be several questions, each asked on its own; the daemon keeps what it
+has read of the documents, so that only the first question pays for them.`
+
+func (a *app) askCommand() *cobra.Command {
+	var (
+		to        target
+		how       sampling
+		system    string
+		questions []string
+		asJSON    bool
+	)
+	cmd := &cobra.Command{
+		Use:     "ask FILE... QUESTION",
+		Short:   "ask questions about documents",
+		Long:    askHelp,
+		Example: "  edged ask book.txt \"Who is the narrator?\"\n  edged ask -q \"Who?\" -q \"When?\" a.txt b.txt",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(questions) == 0 && len(args) > 0 {
+				questions, args = args[len(args)-1:], args[:len(args)-1]
+			}
+			if len(args) == 0 {
+				return usageError{errors.New("edged ask: give at least one FILE and a QUESTION (or -q QUESTION)")}
+			}
+			doc, err := a.readDocuments(args)
+			if err != nil {
+				return err
+			}
+			c, err := a.connect(cmd.Context(), to)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			for _, q := range questions {
+				req := api.ChatRequest{Model: to.model, Messages: conversation(system, doc+q), Options: how.options()}
+				if len(questions) > 1 && !asJSON {
+					if err := a.print("> " + q + "\n"); err != nil {
+						return err
+					}
+				}
+				err := a.answer(cmd.Context(), func(ctx context.Context, f func(client.Delta) error) (client.Answer, error) {
+					return c.Chat(ctx, req, f)
+				}, q, asJSON, !asJSON)
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	to.addFlags(f)
+	how.addFlags(f)
+	f.StringArrayVarP(&questions, "question", "q", nil, "a question; repeat for several (all arguments are then files)")
+	f.StringVarP(&system, "system", "s", "", "system message")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per question instead of streaming text")
+	return cmd
+}
+
+// readDocuments joins the files, each ending with one newline. With several,
+// each begins with its name.
+func (a *app) readDocuments(files []string) (string, error) {
+	var b strings.Builder
+	for _, name := range files {
+		text, err := readText(name, a.in)
+		if err != nil {
+			return "", err
+		}
+		if text == "" {
+			return "", fmt.Errorf("read %s: the file is empty", name)
+		}
+		if len(files) > 1 {
+			fmt.Fprintf(&b, "%s:\n", name)
+		}
+		b.WriteString(strings.TrimRight(text, "\n") + "\n")
+	}
+	return b.String(), nil
+}
+
+// readText reads UTF-8 text from a file, or from stdin for "-".
+func readText(name string, stdin io.Reader) (string, error) {
+	r := stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", fmt.Errorf("read document: %w", err)
+		}
+		defer f.Close()
+		r = f
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxTextBytes+1))
+	if err != nil {
+		return "", fmt.Errorf("read %s: %w", name, err)
+	}
+	if len(b) > maxTextBytes {
+		return "", fmt.Errorf("read %s: larger than %d bytes", name, maxTextBytes)
+	}
+	if at := invalidUTF8(b); at >= 0 {
+		return "", fmt.Errorf("read %s: not UTF-8 text: bad byte 0x%02x at offset %d", name, b[at], at)
+	}
+	return string(b), nil
+}
+
+// invalidUTF8 is the offset of the first byte that is not part of valid UTF-8,
+// -1 without one.
+func invalidUTF8(b []byte) int {
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 {
+			return i
+		}
+		i += n
+	}
+	return -1
+}

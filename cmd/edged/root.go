@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+const rootHelp = `edged keeps a GGUF model resident and answers local clients over a Unix socket,
+with an OpenAI-compatible API.
+
+Start the daemon with "edged serve"; "run", "chat", "ask" and "tokenize" talk to
+it and never load a model themselves.
+
+Exit status:
+  0    success
+  1    failure
+  2    wrong command line
+  3    no daemon answers on the socket
+  4    the daemon refused the request (unknown model, prompt too long, queue full, ...)
+  5    eval: below the bar
+  78   serve: the configuration cannot be used
+  130  interrupted`
+
+func (a *app) rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "edged",
+		Short:         "a resident language model for this machine",
+		Long:          rootHelp,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          usageArgs(cobra.NoArgs),
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(),
+		a.tokenizeCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+// usageArgs makes a check of the arguments a usage error.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
+		}
+		return nil
+	}
+}

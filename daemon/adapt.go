@@ -1,0 +1,248 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"edged/infer"
+	"edged/infer/chat"
+	"edged/infer/sample"
+	"edged/ipc"
+)
+
+// inferEngine is what answers requests; *infer.Engine is one.
+type inferEngine interface {
+	Generate(ctx context.Context, req *infer.Request, emit func(infer.Delta) error) (infer.Result, error)
+	Models() []infer.ModelInfo
+	Tokenize(ctx context.Context, model, text string, addSpecial, parseSpecial bool) ([]infer.Token, error)
+	Detokenize(ctx context.Context, model string, ids []int32) (string, error)
+	Status() infer.Status
+}
+
+// adapter makes an inference engine look as the API server wants it. It may be
+// used from any goroutine.
+type adapter struct {
+	engine   inferEngine
+	defaults atomic.Pointer[Sampling] // replaced on reload
+}
+
+var _ ipc.Engine = (*adapter)(nil)
+
+func newAdapter(e inferEngine, defaults Sampling) *adapter {
+	a := &adapter{engine: e}
+	a.defaults.Store(&defaults)
+	return a
+}
+
+// Generate implements ipc.Engine.
+func (a *adapter) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error) {
+	r, err := inferRequest(req, *a.defaults.Load())
+	if err != nil {
+		return ipc.Result{}, err
+	}
+	res, err := a.engine.Generate(ctx, r, func(d infer.Delta) error { return emit(ipcDelta(d)) })
+	if err != nil {
+		return ipc.Result{}, ipcError(err)
+	}
+	return ipc.Result{
+		FinishReason:     ipc.FinishReason(res.Finish),
+		PromptTokens:     res.Usage.Prompt,
+		CachedTokens:     res.Usage.Cached,
+		CompletionTokens: res.Usage.Completion,
+		PromptTime:       res.Timings.Prefill,
+		PredictTime:      res.Timings.Decode,
+	}, nil
+}
+
+func inferRequest(req *ipc.Request, def Sampling) (*infer.Request, error) {
+	r := &infer.Request{
+		ID: req.ID, Model: req.Model, MaxTokens: req.MaxTokens, Stop: req.Stop,
+		Sampling: samplingParams(req, def), Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs,
+	}
+	if req.Prompt != nil {
+		r.Prompt = &infer.Prompt{Text: req.Prompt.Text, Tokens: req.Prompt.Tokens}
+		return r, nil
+	}
+	if len(req.TemplateVars) > 0 {
+		var vars map[string]json.RawMessage // raw, so that the template sees the keys in their order
+		if err := json.Unmarshal(req.TemplateVars, &vars); err != nil {
+			return nil, &ipc.Error{Kind: ipc.KindInvalidRequest, Param: "chat_template_kwargs", Message: "chat_template_kwargs must be a JSON object", Err: err}
+		}
+		r.Vars = make(map[string]any, len(vars))
+		for name, v := range vars {
+			r.Vars[name] = v
+		}
+	}
+	for _, m := range req.Messages {
+		r.Messages = append(r.Messages, chat.Message{
+			Role: m.Role, Name: m.Name, Content: m.Content, ReasoningContent: m.Reasoning,
+			ToolCalls: m.ToolCalls, ToolCallID: m.ToolCallID,
+		})
+	}
+	return r, nil
+}
+
+// samplingParams fills what the request left open from the configuration.
+func samplingParams(req *ipc.Request, def Sampling) sample.Params {
+	s := req.Sampling
+	p := sample.Params{
+		Temperature:      float32(or(s.Temperature, def.Temperature)),
+		TopK:             or(s.TopK, def.TopK),
+		Typical:          float32(or(s.TypicalP, def.TypicalP)),
+		TopP:             float32(or(s.TopP, def.TopP)),
+		MinP:             float32(or(s.MinP, def.MinP)),
+		RepeatPenalty:    float32(or(s.RepeatPenalty, def.RepeatPenalty)),
+		PresencePenalty:  float32(or(s.PresencePenalty, 0)),
+		FrequencyPenalty: float32(or(s.FrequencyPenalty, 0)),
+		Logprobs:         req.Logprobs,
+		TopLogprobs:      req.TopLogprobs,
+	}
+	if s.Seed != nil {
+		seed := uint64(*s.Seed)
+		p.Seed = &seed
+	}
+	if len(s.LogitBias) > 0 {
+		p.LogitBias = make(map[int32]float32, len(s.LogitBias))
+		for id, b := range s.LogitBias {
+			p.LogitBias[id] = float32(b)
+		}
+	}
+	return p
+}
+
+func or[T any](v *T, otherwise T) T {
+	if v != nil {
+		return *v
+	}
+	return otherwise
+}
+
+// ipcDelta copies what the engine reuses after emit.
+func ipcDelta(d infer.Delta) ipc.Delta {
+	out := ipc.Delta{Text: validText(d.Text), Logprobs: ipcLogprobs(d.Logprobs)}
+	if d.Progress != nil {
+		p := ipc.Progress(*d.Progress)
+		out.Progress = &p
+	}
+	return out
+}
+
+// validText replaces what the model generated that is not UTF-8.
+func validText(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
+
+func ipcLogprobs(in []infer.TokenLogprob) []ipc.TokenLogprob {
+	if in == nil {
+		return nil
+	}
+	out := make([]ipc.TokenLogprob, len(in))
+	for i, t := range in {
+		out[i] = ipc.TokenLogprob{ID: t.ID, Bytes: bytes.Clone(t.Bytes), Logprob: float64(t.Logprob), Top: ipcLogprobs(t.Top)}
+	}
+	return out
+}
+
+// retryLoading is when a client should ask again while a model loads.
+const retryLoading = 2 * time.Second
+
+// ipcError gives the engine's errors the kinds that the server knows. What it
+// does not recognise stays as it is and is answered as an internal error.
+func ipcError(err error) error {
+	var tooLong *infer.ContextError
+	if errors.As(err, &tooLong) {
+		return ipc.ContextLengthError(tooLong.Prompt, tooLong.Context)
+	}
+	var invalid *infer.InvalidError
+	if errors.As(err, &invalid) {
+		return &ipc.Error{Kind: ipc.KindInvalidRequest, Param: invalid.Field, Message: invalid.Error()}
+	}
+	var model *infer.ModelError
+	if errors.As(err, &model) {
+		return &ipc.Error{Kind: ipc.KindModelNotFound, Param: "model", Message: model.Error()}
+	}
+	var busy *infer.BusyError
+	if errors.As(err, &busy) {
+		return &ipc.Error{Kind: ipc.KindBusy, Message: busy.Error()}
+	}
+	for _, k := range []struct {
+		is   error
+		kind ipc.Kind
+		wait time.Duration
+		par  string
+	}{
+		{infer.ErrNoTemplate, ipc.KindInvalidRequest, 0, "messages"},
+		{infer.ErrLoading, ipc.KindLoading, retryLoading, ""},
+		{infer.ErrDraining, ipc.KindDraining, 0, ""},
+		{infer.ErrClosed, ipc.KindDraining, 0, ""},
+		{infer.ErrFailed, ipc.KindFailed, 0, ""},
+	} {
+		if errors.Is(err, k.is) {
+			return &ipc.Error{Kind: k.kind, Param: k.par, Message: err.Error(), RetryAfter: k.wait}
+		}
+	}
+	return err
+}
+
+// Models implements ipc.Engine.
+func (a *adapter) Models(context.Context) []ipc.ModelInfo {
+	var out []ipc.ModelInfo
+	for _, m := range a.engine.Models() {
+		out = append(out, ipc.ModelInfo{
+			ID: m.Name, Created: m.Modified, OwnedBy: "local", Loaded: m.Resident,
+			ContextTokens: m.Context, TrainContextTokens: m.TrainContext,
+			Params: m.Params, Bytes: m.Bytes, VocabSize: m.Vocab,
+		})
+	}
+	return out
+}
+
+// Tokenize implements ipc.Engine.
+func (a *adapter) Tokenize(ctx context.Context, req ipc.TokenizeRequest) ([]ipc.Token, error) {
+	toks, err := a.engine.Tokenize(ctx, req.Model, req.Content, req.AddSpecial, req.ParseSpecial)
+	if err != nil {
+		return nil, ipcError(err)
+	}
+	out := make([]ipc.Token, len(toks))
+	for i, t := range toks {
+		out[i] = ipc.Token(t)
+	}
+	return out, nil
+}
+
+// Detokenize implements ipc.Engine.
+func (a *adapter) Detokenize(ctx context.Context, model string, ids []int32) (string, error) {
+	s, err := a.engine.Detokenize(ctx, model, ids)
+	if err != nil {
+		return "", ipcError(err)
+	}
+	return strings.ToValidUTF8(s, "\uFFFD"), nil
+}
+
+// Status implements ipc.Engine.
+func (a *adapter) Status() ipc.Status {
+	s := a.engine.Status()
+	switch s.State {
+	case infer.Empty, infer.Loading:
+		return ipc.Status{State: ipc.Loading, Text: loadText(s.Load)}
+	case infer.Ready:
+		return ipc.Status{State: ipc.Ready, Text: fmt.Sprintf("%s, context %d tokens", s.Model, s.Context)}
+	case infer.Draining:
+		return ipc.Status{State: ipc.Draining, Text: fmt.Sprintf("%d requests are being finished", s.Running+s.Queued)}
+	case infer.Closed:
+		return ipc.Status{State: ipc.Draining}
+	}
+	return ipc.Status{State: ipc.Failed, Text: s.Reason}
+}
+
+// loadText is a sentence for people.
+func loadText(p infer.LoadProgress) string {
+	if p.Total <= 0 {
+		return "loading " + p.Model
+	}
+	return fmt.Sprintf("loading %s: %d %% of %s", p.Model, 100*p.Done/p.Total, FormatBytes(p.Total))
+}

@@ -1,0 +1,92 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Paths are the places that apply when neither the configuration nor a flag
+// names one.
+type Paths struct {
+	Config  string   // configuration file; need not exist
+	Socket  string   // where the daemon listens
+	Models  string   // folder that models are pulled to
+	Lookup  []string // folders in which a model name is looked up, first match wins
+	Sockets []string // where clients look for a daemon, first match wins
+}
+
+const (
+	systemConfig = "/etc/edged/config.toml"
+	systemSocket = "/run/edged/edged.sock"
+	systemModels = "/var/lib/edged/models"
+	socketName   = "edged.sock"
+	configName   = "config.toml"
+)
+
+// DefaultPaths gives the places of a user's daemon, or of the system's when
+// uid is 0. The service manager's directory variables come before both.
+func DefaultPaths(getenv func(string) string, uid int) Paths {
+	p := Paths{Config: systemConfig, Socket: systemSocket, Models: systemModels}
+	if uid != 0 {
+		p = userPaths(getenv, uid)
+	}
+	clientSocket := p.Socket
+	// Each variable may list several folders; the unit's first one is meant.
+	if d, _, _ := strings.Cut(getenv("RUNTIME_DIRECTORY"), ":"); d != "" {
+		p.Socket = filepath.Join(d, socketName)
+	}
+	if d, _, _ := strings.Cut(getenv("CONFIGURATION_DIRECTORY"), ":"); d != "" {
+		p.Config = filepath.Join(d, configName)
+	}
+	if d, _, _ := strings.Cut(getenv("STATE_DIRECTORY"), ":"); d != "" {
+		p.Models = filepath.Join(d, "models")
+	}
+	p.Lookup = distinct(p.Models, systemModels)
+	p.Sockets = distinct(p.Socket, clientSocket, systemSocket)
+	return p
+}
+
+func userPaths(getenv func(string) string, uid int) Paths {
+	home := getenv("HOME")
+	under := func(variable, otherwise string) string {
+		// The XDG specification says to ignore relative values.
+		if d := getenv(variable); filepath.IsAbs(d) {
+			return d
+		}
+		return otherwise
+	}
+	run := under("XDG_RUNTIME_DIR", fmt.Sprintf("/run/user/%d", uid))
+	return Paths{
+		Config: filepath.Join(under("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "edged", configName),
+		Socket: filepath.Join(run, "edged", socketName),
+		Models: filepath.Join(under("XDG_DATA_HOME", filepath.Join(home, ".local", "share")), "edged", "models"),
+	}
+}
+
+// ProcessPaths are the DefaultPaths of this process.
+func ProcessPaths() Paths { return DefaultPaths(os.Getenv, os.Getuid()) }
+
+// ClientSocket is the socket that a client talks to: the first of p.Sockets
+// that exists, otherwise the one that the user's own daemon would make.
+func (p Paths) ClientSocket() string {
+	for _, s := range p.Sockets {
+		if fi, err := os.Stat(s); err == nil && fi.Mode()&os.ModeSocket != 0 {
+			return s
+		}
+	}
+	return p.Sockets[0]
+}
+
+func distinct(paths ...string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, p := range paths {
+		if !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,267 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"edged/infer"
+	"edged/ipc"
+)
+
+// Options are what Run needs besides the configuration file.
+type Options struct {
+	Source  Source
+	Log     *slog.Logger
+	Level   *slog.LevelVar   // of Log; follows log.level
+	Signals <-chan os.Signal // SIGTERM and SIGINT end, SIGHUP reloads
+	Started time.Time        // of the process, for the time until ready
+}
+
+// Run serves until a signal, the end of ctx or a failure, and returns after
+// everything is closed. It returns nil when it was asked to stop.
+func Run(ctx context.Context, opt Options) error {
+	cfg, err := opt.Source.Load()
+	if err != nil {
+		return err
+	}
+	opt.Level.Set(cfg.Log.Level.Level)
+	if len(cfg.Models) == 0 {
+		return opt.Source.Paths.NoModelError()
+	}
+	host, err := readHostMemory()
+	if err != nil {
+		return err
+	}
+	budget, err := hostBudget(cfg.Engine.HostMemory, host)
+	if err != nil {
+		return err
+	}
+	limitGoHeap()
+	engine, err := infer.New(EngineConfig(cfg, budget, opt.Log))
+	if err != nil {
+		return err
+	}
+	ls, err := listen(cfg.Socket)
+	if err != nil {
+		return errors.Join(err, engine.Close())
+	}
+	d := newService(opt, cfg, engine, engine)
+	return errors.Join(d.run(ctx, ls), engine.Close())
+}
+
+// EngineConfig translates the configuration; budget is in bytes.
+func EngineConfig(c Config, budget int64, log *slog.Logger) infer.Config {
+	e := infer.Config{
+		Default: c.Default(), AllowSwitch: c.AllowSwitch,
+		Backend: c.Engine.Backend, Threads: c.Engine.Threads,
+		ChunkTok: c.Engine.Chunk, MaxSeqs: c.Engine.MaxSequences, MaxQueue: c.Engine.Queue,
+		CacheTok: c.Engine.CacheTokens, CacheSeqs: c.Engine.CacheSequences,
+		HostBytes: budget, LockKV: c.Engine.LockMemory, Logger: log,
+	}
+	for _, m := range c.Models {
+		e.Models = append(e.Models, infer.ModelConfig{Name: m.Name, Path: m.Path, Context: m.Context, Policy: m.Policy})
+	}
+	return e
+}
+
+// lifecycle is the part of *infer.Engine that a service drives; the rest is
+// behind the adapter.
+type lifecycle interface {
+	Load(ctx context.Context, model string, progress func(infer.LoadProgress)) error
+	Drain(ctx context.Context) error
+	Status() infer.Status
+}
+
+// service is a running daemon. Its fields belong to the goroutine of run.
+type service struct {
+	opt    Options
+	log    *slog.Logger
+	cfg    Config
+	engine lifecycle
+	api    *adapter
+	server *ipc.Server
+	notify notifier
+
+	ready bool // READY has been sent
+}
+
+func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine) *service {
+	api := newAdapter(answers, cfg.Sampling)
+	return &service{
+		opt: opt, log: opt.Log, cfg: cfg, engine: engine, api: api,
+		server: ipc.New(api, ipc.Options{Log: opt.Log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration}),
+		notify: notifier{opt.Log},
+	}
+}
+
+// run serves on ls, which it closes. /healthz answers at once; the model loads
+// meanwhile.
+func (d *service) run(ctx context.Context, ls []net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	serveErr := make(chan error, len(ls))
+	for _, l := range ls {
+		d.log.Info("listening", "socket", l.Addr().String())
+		go func() { serveErr <- d.server.Serve(l) }()
+	}
+	loaded := make(chan error, 1)
+	go func() { loaded <- d.engine.Load(ctx, "", d.reportLoad()) }()
+	changed := d.watchConfig(ctx)
+	watchdogEnd := make(chan struct{})
+	go func() {
+		defer close(watchdogEnd)
+		d.notify.watchdog(ctx, newProgressWatch(d.engine.Status).check)
+	}()
+	defer func() { cancel(); <-watchdogEnd }()
+
+	for {
+		select {
+		case err := <-loaded:
+			if err != nil {
+				return errors.Join(fmt.Errorf("start: %w", err), d.stop(ctx, 0))
+			}
+			d.becomeReady()
+		case err := <-serveErr:
+			return errors.Join(err, d.stop(ctx, 0))
+		case <-changed:
+			d.reload()
+		case <-ctx.Done():
+			return d.stop(context.WithoutCancel(ctx), d.cfg.Stop.Drain.Duration)
+		case s := <-d.opt.Signals:
+			if s == syscall.SIGHUP {
+				d.reload()
+				continue
+			}
+			d.log.Info("stopping", "signal", s.String(), "drain", d.cfg.Stop.Drain.String())
+			return d.stop(ctx, d.cfg.Stop.Drain.Duration)
+		}
+	}
+}
+
+// becomeReady tells everybody that a token has really been decoded.
+func (d *service) becomeReady() {
+	s := d.engine.Status()
+	d.ready = true
+	text := d.readyText(s)
+	d.notify.ready(text)
+	d.log.Info("ready", "model", s.Model, "memory", s.Memory.String(), "after", time.Since(d.opt.Started).Round(time.Millisecond).String())
+}
+
+func (d *service) readyText(s infer.Status) string {
+	if s.Model == "" {
+		return "ready, no model resident"
+	}
+	return fmt.Sprintf("ready: %s, context %d tokens", s.Model, s.Context)
+}
+
+// reportLoad forwards progress about as often as a person can read it.
+func (d *service) reportLoad() func(infer.LoadProgress) {
+	const every = 200 * time.Millisecond
+	var last time.Time
+	return func(p infer.LoadProgress) {
+		if now := time.Now(); now.Sub(last) >= every {
+			last = now
+			d.notify.loading(loadText(p))
+			d.log.Debug("loading", "model", p.Model, "done", p.Done, "total", p.Total)
+		}
+	}
+}
+
+// watchConfig returns a channel that receives when the file has changed. A
+// daemon without a configuration folder has nothing to watch.
+func (d *service) watchConfig(ctx context.Context) <-chan struct{} {
+	changed := make(chan struct{}, 1)
+	file := d.opt.Source.File
+	if _, err := os.Stat(filepath.Dir(file)); file == "" || err != nil {
+		return changed
+	}
+	err := watchFile(ctx, file, d.log, func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		d.log.Warn("configuration changes will not be noticed; send SIGHUP instead", "err", err)
+	}
+	return changed
+}
+
+// reload reads the configuration again and applies what can change.
+func (d *service) reload() {
+	if d.ready {
+		d.notify.reloading()
+		defer func() { d.notify.ready(d.readyText(d.engine.Status())) }()
+	}
+	next, err := d.opt.Source.Load()
+	if err != nil {
+		for _, e := range unjoin(err) {
+			d.log.Error("configuration refused, the running one stays", "err", e)
+		}
+		return
+	}
+	live, restart := d.cfg.Change(next)
+	d.cfg = d.cfg.WithLive(next)
+	d.opt.Level.Set(d.cfg.Log.Level.Level)
+	d.api.defaults.Store(&d.cfg.Sampling)
+	d.log.Info("configuration read", "applied", live)
+	if len(restart) > 0 {
+		d.log.Warn("configuration needs restart", "keys", restart)
+	}
+}
+
+// unjoin splits an error of errors.Join.
+func unjoin(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return []error{err}
+}
+
+// errSecondSignal cuts off what still runs.
+var errSecondSignal = errors.New("second signal")
+
+// stop lets running answers end for at most drain, then cancels them. A second
+// signal cancels them at once.
+func (d *service) stop(ctx context.Context, drain time.Duration) error {
+	d.notify.stopping("finishing running answers", drain)
+	limited, cancelLimit := context.WithTimeoutCause(ctx, drain, fmt.Errorf("drain limit of %v is over", drain))
+	defer cancelLimit()
+	ctx, cancel := context.WithCancelCause(limited)
+	defer cancel(nil)
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		for {
+			select {
+			case s := <-d.opt.Signals:
+				if s != syscall.SIGHUP {
+					cancel(errSecondSignal)
+					return
+				}
+			case <-over:
+				return
+			}
+		}
+	}()
+	// The server first: it refuses new requests with the right answer and
+	// cancels the old ones when the time is over.
+	if err := d.server.Shutdown(ctx); err != nil {
+		if ctx.Err() == nil {
+			return err
+		}
+		d.log.Warn("running answers were cut off", "err", err)
+	}
+	if err := d.engine.Drain(ctx); err != nil {
+		d.log.Warn("engine was stopped before it was idle", "err", err)
+	}
+	d.log.Info("stopped")
+	return nil
+}

@@ -1,0 +1,40 @@
+package daemon
+
+import (
+	"fmt"
+	"time"
+
+	"edged/infer"
+)
+
+// stuckAfter is how long a request may run without any step ending before the
+// engine counts as stuck. The longest honest step, a prefill chunk of a large
+// model on a slow processor, takes well under a minute.
+const stuckAfter = 2 * time.Minute
+
+// progressWatch tells a slow engine from a stuck one. It belongs to one goroutine.
+type progressWatch struct {
+	status func() infer.Status
+	now    func() time.Time
+
+	lastStep time.Time // as last reported
+	since    time.Time // when requests were first seen without a step since
+}
+
+func newProgressWatch(status func() infer.Status) *progressWatch {
+	return &progressWatch{status: status, now: time.Now}
+}
+
+// check returns an error when requests run but no step has ended for stuckAfter.
+func (w *progressWatch) check() error {
+	s := w.status()
+	now := w.now()
+	if s.Running == 0 || s.LastStep != w.lastStep || w.since.IsZero() {
+		w.lastStep, w.since = s.LastStep, now
+		return nil
+	}
+	if idle := now.Sub(w.since); idle > stuckAfter {
+		return fmt.Errorf("%d requests are running, but no step has ended for %v", s.Running, idle.Round(time.Second))
+	}
+	return nil
+}
