@@ -1,0 +1,265 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"edged/infer/graph"
+	"edged/pinnedmem"
+)
+
+// Engine answers requests with one resident model. See the package comment.
+type Engine struct {
+	cfg     Config
+	host    *pinnedmem.Host
+	backend graph.Backend
+	open    func(path string) (*modelFile, error)
+	owner   *owner
+	wake    chan struct{} // [1] tells the owner that something below changed
+	ended   chan struct{} // closed when the owner has given everything back
+	endErr  error         // set before ended is closed
+
+	opening sync.Mutex // held while a model file is opened for its front
+
+	mu       sync.Mutex        // guards everything that follows
+	changed  chan struct{}     // closed and replaced when state, loads or the number of requests change
+	fronts   map[string]*front // of the resident model, and of others that were named since the last load
+	contexts map[string]int    // served context of models that have been resident
+	state    State             // without Draining and Closed, which are flags
+	reason   string            // of Failed
+	broken   bool              // Failed because of the backend, not because of a file
+	draining bool
+	closed   bool
+	loads    []*loadCall
+	progress LoadProgress
+	resident string  // name of the model that is ready to answer
+	queue    []*task // accepted, not running
+	running  int     // tasks that the owner has taken from the queue
+	status   Status  // what the owner last reported of itself
+	live     int     // tasks of the step in progress whose callers are still there
+	stepCtx  context.Context
+	stopStep context.CancelFunc
+}
+
+// loadCall is one call of Load that waits.
+type loadCall struct {
+	model string
+	done  chan error // [1]
+}
+
+// New checks the configuration and starts the engine, which holds no model
+// yet. Close must be called.
+func New(cfg Config) (*Engine, error) {
+	e, err := newEngine(cfg, openModel, NewBackend)
+	if err != nil {
+		return nil, fmt.Errorf("configure engine: %w", err)
+	}
+	go e.owner.run()
+	return e, nil
+}
+
+// newEngine makes an engine whose owner does not run yet.
+func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(string) (graph.Backend, error)) (*Engine, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.HostBytes == 0 {
+		if cfg.HostBytes, err = defaultHostBytes(); err != nil {
+			return nil, err
+		}
+	}
+	b, err := backend(cfg.Backend)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: cfg, host: pinnedmem.NewHost(cfg.HostBytes), backend: b, open: open,
+		wake: make(chan struct{}, 1), ended: make(chan struct{}),
+		changed: make(chan struct{}), fronts: map[string]*front{}, contexts: map[string]int{},
+	}
+	e.owner = newOwner(e)
+	return e, nil
+}
+
+// Load makes a configured model ("" is the default) resident, after running
+// requests have ended, and returns when it has proved itself with a real
+// decode. progress, which may be nil, is called in the caller's goroutine.
+// When ctx ends first, Load returns its cause; a load that has begun goes on.
+// Loading the model that is already ready does nothing.
+func (e *Engine) Load(ctx context.Context, model string, progress func(LoadProgress)) error {
+	if model == "" {
+		model = e.cfg.Default
+	}
+	if _, ok := e.cfg.model(model); !ok {
+		return fmt.Errorf("load model: %w", &ModelError{Model: model, Known: e.cfg.names()})
+	}
+	call := &loadCall{model: model, done: make(chan error, 1)}
+	e.mu.Lock()
+	if e.closed || e.draining {
+		defer e.mu.Unlock()
+		return fmt.Errorf("load model %s: %w", model, e.refusal())
+	}
+	e.loads = append(e.loads, call)
+	changed := e.changed
+	e.mu.Unlock()
+	e.wakeOwner()
+	for {
+		select {
+		case err := <-call.done:
+			return err
+		case <-ctx.Done():
+			e.dropLoad(call)
+			return fmt.Errorf("load model %s: %w", model, context.Cause(ctx))
+		case <-changed:
+		}
+		e.mu.Lock()
+		changed = e.changed
+		p := e.progress
+		e.mu.Unlock()
+		if progress != nil && p.Model == model && p.Total > 0 {
+			progress(p)
+		}
+	}
+}
+
+// dropLoad takes back a load that has not begun.
+func (e *Engine) dropLoad(call *loadCall) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i, c := range e.loads {
+		if c == call {
+			e.loads = append(e.loads[:i:i], e.loads[i+1:]...)
+			return
+		}
+	}
+}
+
+// Models lists the configured models, the default first.
+func (e *Engine) Models() []ModelInfo {
+	infos := make([]ModelInfo, 0, len(e.cfg.Models))
+	for _, m := range e.cfg.Models {
+		info := ModelInfo{Name: m.Name, Path: m.Path}
+		if st, err := os.Stat(m.Path); err == nil {
+			info.Modified = st.ModTime()
+		}
+		e.mu.Lock()
+		if f := e.fronts[m.Name]; f != nil {
+			info.Arch, info.TrainContext, info.Params = f.arch, f.trainContext, f.params
+			info.Bytes, info.Vocab, info.Chat = f.bytes, f.vocab, f.chat != nil
+		}
+		info.Resident = e.resident == m.Name
+		info.Context = e.contexts[m.Name]
+		e.mu.Unlock()
+		if m.Name == e.cfg.Default {
+			infos = append([]ModelInfo{info}, infos...)
+		} else {
+			infos = append(infos, info)
+		}
+	}
+	return infos
+}
+
+// Status is a snapshot of the engine; it is cheap.
+func (e *Engine) Status() Status {
+	usage := e.host.Usage()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.status
+	s.State, s.Reason, s.Memory = e.state, e.reason, usage
+	if e.state == Loading {
+		s.Load = e.progress
+	}
+	s.Model, s.Context = e.resident, 0
+	if e.resident != "" {
+		s.Context = e.contexts[e.resident]
+	}
+	s.Running, s.Queued = e.running, len(e.queue)
+	switch {
+	case e.closed:
+		s.State = Closed
+	case e.draining && e.state != Failed:
+		s.State = Draining
+	}
+	return s
+}
+
+// Drain refuses new requests from now on and returns when all accepted ones
+// have ended, or with ctx's cause. Close must still be called.
+func (e *Engine) Drain(ctx context.Context) error {
+	e.mu.Lock()
+	e.draining = true
+	e.announce()
+	for e.running+len(e.queue)+len(e.loads) > 0 && !e.closed {
+		changed := e.changed
+		left := e.running + len(e.queue)
+		e.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("drain engine: %d requests unfinished: %w", left, context.Cause(ctx))
+		}
+		e.mu.Lock()
+	}
+	e.mu.Unlock()
+	return nil
+}
+
+// Close ends all requests with ErrClosed, gives all memory back and reports
+// what could not be. A second Close waits for the first.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	if e.stopStep != nil {
+		e.stopStep()
+	}
+	e.announce()
+	e.mu.Unlock()
+	e.wakeOwner()
+	<-e.ended
+	return e.endErr
+}
+
+// finish is the owner's last act.
+func (e *Engine) finish(err error) {
+	if err = errors.Join(err, e.backend.Close(), e.host.Close()); err != nil {
+		e.endErr = fmt.Errorf("close engine: %w", err)
+	}
+	close(e.ended)
+}
+
+// wakeOwner makes the owner look at the state again; it never blocks.
+func (e *Engine) wakeOwner() {
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+// announce wakes Load, Drain and everything else that waits for a change.
+// e.mu is held.
+func (e *Engine) announce() {
+	close(e.changed)
+	e.changed = make(chan struct{})
+}
+
+// refusal is why nothing new is accepted in the current state, or nil. e.mu is
+// held.
+func (e *Engine) refusal() error {
+	switch {
+	case e.closed:
+		return ErrClosed
+	case e.draining:
+		return ErrDraining
+	case e.state == Failed && (e.broken || !e.cfg.AllowSwitch):
+		return fmt.Errorf("%w: %s", ErrFailed, e.reason)
+	case len(e.loads) > 0:
+		return fmt.Errorf("%w: %s is loading", ErrLoading, e.loads[0].model)
+	case e.state == Empty && !e.cfg.AllowSwitch:
+		return ErrLoading
+	}
+	return nil
+}

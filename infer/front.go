@@ -1,0 +1,161 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"edged/infer/chat"
+	"edged/infer/gguf"
+	"edged/infer/graph"
+	"edged/infer/model"
+	"edged/infer/tok"
+)
+
+// front is what requests need of a model before and while it is resident. It
+// keeps nothing of the file open.
+type front struct {
+	name         string
+	tok          *tok.Tokenizer
+	chat         *chat.Template // nil when the file has no template
+	vocab        int            // rows of the model's output, tokens
+	trainContext int            // tokens
+	arch         string
+	params       int64
+	bytes        int64 // file size
+}
+
+// modelFile is an open model file with all that is made from it.
+type modelFile struct {
+	front *front
+	prog  *graph.Program // points into the file
+	close func() error
+}
+
+// openModel reads a GGUF file and refuses one that could not be served.
+func openModel(path string) (*modelFile, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("%w (models pull fetches known models)", err)
+		}
+		return nil, err
+	}
+	m, err := readModel(f)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read model %s: %w", path, err), f.Close())
+	}
+	return m, nil
+}
+
+func readModel(f *gguf.File) (*modelFile, error) {
+	prog, err := model.Build(f)
+	if err != nil {
+		return nil, err
+	}
+	t, err := tok.FromMetadata(f)
+	if err != nil {
+		return nil, err
+	}
+	if t.Size() > prog.Vocab {
+		return nil, fmt.Errorf("the tokenizer has %d tokens, but the model's output has %d", t.Size(), prog.Vocab)
+	}
+	ft := &front{tok: t, vocab: prog.Vocab, trainContext: prog.Context, arch: prog.Name, bytes: f.Size()}
+	for _, x := range f.Tensors() {
+		n := int64(1)
+		for _, d := range x.Dims {
+			n *= int64(d)
+		}
+		ft.params += n
+	}
+	if src, ok := f.String("tokenizer.chat_template"); ok {
+		if ft.chat, err = chat.New(src, chat.Options{BOS: t.Token(t.BOS()), EOS: t.Token(t.EOS()), Now: time.Now, Guard: guardText(t)}); err != nil {
+			return nil, err
+		}
+	}
+	return &modelFile{front: ft, prog: prog, close: f.Close}, nil
+}
+
+// front returns the front of a configured model, opening its file if nobody
+// has since the last load.
+func (e *Engine) front(name string) (*front, error) {
+	if f := e.openFront(name); f != nil {
+		return f, nil
+	}
+	// One at a time: ten requests for a new model must not read it ten times.
+	e.opening.Lock()
+	defer e.opening.Unlock()
+	if f := e.openFront(name); f != nil {
+		return f, nil
+	}
+	m, _ := e.cfg.model(name)
+	mf, err := e.open(m.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open model %s: %w", name, err)
+	}
+	if err := mf.close(); err != nil {
+		return nil, fmt.Errorf("open model %s: %w", name, err)
+	}
+	mf.front.name = name
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fronts[name] = mf.front
+	return mf.front, nil
+}
+
+func (e *Engine) openFront(name string) *front {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.fronts[name]
+}
+
+// Tokenize returns the tokens of a text, with the model's BOS and EOS as it
+// wants them when addSpecial is set.
+func (e *Engine) Tokenize(ctx context.Context, model, text string, addSpecial, parseSpecial bool) ([]Token, error) {
+	f, err := e.namedFront(ctx, model)
+	if err != nil {
+		return nil, fmt.Errorf("tokenize: %w", err)
+	}
+	ids := f.encode(text, addSpecial, parseSpecial)
+	if addSpecial {
+		ids = f.tok.AppendEOS(ids)
+	}
+	out := make([]Token, len(ids))
+	for i, id := range ids {
+		out[i] = Token{ID: id, Piece: []byte(f.tok.Token(id))}
+	}
+	return out, nil
+}
+
+// Detokenize returns the text of ids, control tokens spelled out. Bytes that
+// are not UTF-8 become U+FFFD.
+func (e *Engine) Detokenize(ctx context.Context, model string, ids []int32) (string, error) {
+	f, err := e.namedFront(ctx, model)
+	if err != nil {
+		return "", fmt.Errorf("detokenize: %w", err)
+	}
+	s := f.tok.NewStream(tok.NoToken, true)
+	var text []byte
+	for i, id := range ids {
+		if id < 0 || int(id) >= f.vocab {
+			return "", fmt.Errorf("detokenize: %w", &InvalidError{"tokens", fmt.Sprintf("token %d is %d, the vocabulary has %d tokens", i, id, f.vocab)})
+		}
+		text = s.Append(text, id)
+	}
+	return string(text) + s.Flush(), nil
+}
+
+func (e *Engine) namedFront(ctx context.Context, name string) (*front, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	if name == "" {
+		name = e.cfg.Default
+	}
+	if _, ok := e.cfg.model(name); !ok {
+		return nil, &ModelError{Model: name, Known: e.cfg.names()}
+	}
+	return e.front(name)
+}

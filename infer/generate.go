@@ -1,0 +1,116 @@
+package infer
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Generate answers one request and returns when the answer is complete. emit
+// is called in order, in the caller's goroutine, first with the Progress of an
+// accepted request, before it waits for its turn. When emit returns an error,
+// Generate ends with that error; when ctx ends, with its cause, while the
+// engine stops within one step. An emit that blocks pauses this request only.
+func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) error) (Result, error) {
+	model, err := e.admissible(req.Model)
+	if err != nil {
+		return Result{}, fmt.Errorf("accept request: %w", err)
+	}
+	f, err := e.front(model)
+	if err != nil {
+		return Result{}, fmt.Errorf("accept request: %w", err)
+	}
+	t, err := e.prepare(f, model, req)
+	if err != nil {
+		return Result{}, fmt.Errorf("prepare request: %w", err)
+	}
+	if err := e.submit(t); err != nil {
+		return Result{}, fmt.Errorf("accept request: %w", err)
+	}
+	res, err := e.deliver(ctx, t, emit)
+	if err != nil {
+		e.abandon(t)
+		return Result{}, fmt.Errorf("generate: %w", err)
+	}
+	return res, nil
+}
+
+// admissible resolves a model name and refuses what would be refused anyway,
+// before work is spent on the request.
+func (e *Engine) admissible(name string) (string, error) {
+	if name == "" {
+		name = e.cfg.Default
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return name, e.admit(name)
+}
+
+// admit says why a request for the model is not accepted now, or nil. e.mu is
+// held.
+func (e *Engine) admit(model string) error {
+	if _, ok := e.cfg.model(model); !ok {
+		return &ModelError{Model: model, Known: e.cfg.names()}
+	}
+	if err := e.refusal(); err != nil {
+		return err
+	}
+	if !e.cfg.AllowSwitch && e.resident != "" && e.resident != model {
+		return &ModelError{Model: model, Known: e.cfg.names(), Resident: e.resident}
+	}
+	if len(e.queue)+e.running >= e.cfg.MaxSeqs+e.cfg.MaxQueue {
+		return &BusyError{Queued: len(e.queue), Limit: e.cfg.MaxQueue}
+	}
+	return nil
+}
+
+// submit puts a task into the queue.
+func (e *Engine) submit(t *task) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.admit(t.model); err != nil {
+		return err
+	}
+	t.accepted = time.Now()
+	t.out.setProgress(Progress{Total: t.nPrompt})
+	e.queue = append(e.queue, t)
+	e.wakeOwner()
+	return nil
+}
+
+// deliver hands what the owner puts into the outbox to emit.
+func (e *Engine) deliver(ctx context.Context, t *task, emit func(Delta) error) (Result, error) {
+	var d delivery
+	for {
+		select {
+		case <-ctx.Done():
+			return Result{}, context.Cause(ctx)
+		case <-t.out.notify:
+		}
+		wasFull := t.out.take(&d)
+		if wasFull {
+			e.wakeOwner() // the task was paused
+		}
+		if err := d.emit(t.tok, emit); err != nil {
+			return Result{}, err
+		}
+		if d.done {
+			return d.result, d.err
+		}
+	}
+}
+
+// abandon tells the owner that nobody waits for the task any more. A step
+// that serves no other is stopped.
+func (e *Engine) abandon(t *task) {
+	e.mu.Lock()
+	t.gone = true
+	if t.inStep {
+		t.inStep = false
+		if e.live--; e.live == 0 {
+			e.stopStep()
+		}
+	}
+	e.mu.Unlock()
+	e.wakeOwner()
+}

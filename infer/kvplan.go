@@ -1,0 +1,85 @@
+package infer
+
+import (
+	"fmt"
+	"sort"
+
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// minContext leaves room for a prompt and a short answer, in tokens.
+const minContext = 16
+
+// kvPlan computes what a KV pool costs.
+type kvPlan struct {
+	layers []offload.LayerSpec
+	elem   offload.Elem
+	slots  int // sequences
+}
+
+// bytes is the size of a pool for nTok tokens whose sequences hold up to
+// context tokens, without the rounding of arenas to memory pages.
+func (p kvPlan) bytes(context, nTok int) (int64, error) {
+	pages := int64((nTok+offload.PageTok-1)/offload.PageTok + p.slots)
+	total := int64(p.slots) * int64(len(p.layers)) * int64(context/offload.PageTok+1) * 4
+	for i, spec := range p.layers {
+		l, err := offload.NewLayout(spec, p.elem)
+		if err != nil {
+			return 0, fmt.Errorf("layer %d: %w", i, err)
+		}
+		total += pages * int64(l.PageBytes)
+	}
+	return total + int64(len(p.layers)+1)*pinnedmemPage, nil
+}
+
+// pinnedmemPage is what the rounding of one arena costs at most.
+const pinnedmemPage = 4096
+
+// context is the longest context up to want that the budget carries beside
+// used bytes. Unless shorter is allowed, anything below want is an error.
+func (p kvPlan) context(want int, shorter bool, budget, used int64) (int, error) {
+	full, err := p.bytes(want, want)
+	if err != nil {
+		return 0, err
+	}
+	if want < minContext {
+		return 0, fmt.Errorf("a context of %d tokens is too short, the least is %d", want, minContext)
+	}
+	if used+full <= budget {
+		return want, nil
+	}
+	pages := sort.Search(want/offload.PageTok+1, func(i int) bool {
+		n, _ := p.bytes(i*offload.PageTok, i*offload.PageTok)
+		return used+n > budget
+	}) - 1
+	if n := pages * offload.PageTok; shorter && n >= minContext {
+		return n, nil
+	}
+	return 0, fmt.Errorf("a context of %d tokens needs %d bytes of KV cache beside %d bytes of weights and activations: %w of %d bytes", want, full, used, pinnedmem.ErrBudget, budget)
+}
+
+// cacheTok is the number of tokens that the pool is made for.
+func (p kvPlan) cacheTok(want, context int, budget, used int64) (int, error) {
+	if want == 0 {
+		n := 2 * context
+		for n > context {
+			if b, err := p.bytes(context, n); err == nil && used+b <= budget {
+				break
+			}
+			n -= offload.PageTok
+		}
+		return max(n, context), nil
+	}
+	if want < context {
+		return 0, fmt.Errorf("a KV cache of %d tokens is smaller than the context of %d", want, context)
+	}
+	b, err := p.bytes(context, want)
+	if err != nil {
+		return 0, err
+	}
+	if used+b > budget {
+		return 0, fmt.Errorf("a KV cache of %d tokens needs %d bytes beside %d bytes of weights and activations: %w of %d bytes", want, b, used, pinnedmem.ErrBudget, budget)
+	}
+	return want, nil
+}

@@ -1,0 +1,205 @@
+package infer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"edged/infer/graph"
+	"edged/offload"
+)
+
+// owner is the goroutine that runs the model. Everything in it is its own;
+// what others may see is published in the Engine under its mutex.
+type owner struct {
+	e       *Engine
+	cfg     Config
+	log     *slog.Logger
+	res     *resident // nil while no model is loaded
+	running []*task   // oldest first
+	kept    []*kept   // finished sequences, in no order
+	clock   uint64    // counts uses of kept sequences
+	stalled bool      // no running task could take part in the last step
+
+	// The step being built; the memory is reused.
+	rows  graph.Rows
+	kv    []*offload.Seq
+	parts []*task // [sequences of the step]
+}
+
+func newOwner(e *Engine) *owner { return &owner{e: e, cfg: e.cfg, log: e.cfg.Logger} }
+
+func (o *owner) run() {
+	for o.next() {
+		o.turn()
+	}
+	o.shutdown()
+}
+
+// next waits until a step can be tried, and returns false when the engine is
+// to end.
+func (o *owner) next() bool {
+	for {
+		if ready, closed := o.settle(); ready || closed {
+			return !closed
+		}
+		<-o.e.wake
+		o.stalled = false
+	}
+}
+
+// settle does everything but steps, without waiting, and reports whether a
+// step can be tried.
+func (o *owner) settle() (ready, closed bool) {
+	for {
+		o.e.mu.Lock()
+		o.reap()
+		o.admitQueued()
+		load := o.dueLoad()
+		closed = o.e.closed
+		o.publish()
+		o.e.mu.Unlock()
+		if load == nil {
+			return len(o.running) > 0 && !o.stalled, closed
+		}
+		o.load(load)
+	}
+}
+
+// reap removes tasks whose callers have left. Engine.mu is held.
+func (o *owner) reap() {
+	o.e.queue = slices.DeleteFunc(o.e.queue, func(t *task) bool { return t.gone })
+	o.running = slices.DeleteFunc(o.running, func(t *task) bool {
+		if t.gone {
+			o.retire(t, true)
+		}
+		return t.gone
+	})
+}
+
+// admitQueued lets waiting tasks run, first come, first served: a task for
+// another model lets none overtake it, or it might wait forever. Engine.mu is
+// held.
+func (o *owner) admitQueued() {
+	e := o.e
+	for len(e.queue) > 0 && len(o.running) < o.cfg.MaxSeqs && len(e.loads) == 0 && !e.closed {
+		t := e.queue[0]
+		if err := o.fits(t); err == errOtherModel {
+			return
+		} else if err != nil {
+			t.out.finish(Result{}, err)
+		} else {
+			o.running = append(o.running, t)
+		}
+		e.queue = slices.Delete(e.queue, 0, 1)
+	}
+}
+
+// errOtherModel says that a task waits for a switch.
+var errOtherModel = errors.New("another model has to be loaded")
+
+// fits checks a task against the resident model, which may not be the one that
+// was resident when the task was accepted. Engine.mu is held.
+func (o *owner) fits(t *task) error {
+	e := o.e
+	if t.model != e.resident {
+		switch {
+		case e.cfg.AllowSwitch:
+			return errOtherModel
+		case e.state == Failed:
+			return e.refusal()
+		}
+		return &ModelError{Model: t.model, Known: e.cfg.names(), Resident: e.resident}
+	}
+	if t.vocab != o.res.prog.Vocab {
+		return fmt.Errorf("the file of model %s was replaced by one with another vocabulary while the request waited", t.model)
+	}
+	if len(t.ids) >= o.res.context {
+		return &ContextError{Prompt: len(t.ids), Context: o.res.context}
+	}
+	return nil
+}
+
+// dueLoad is the load that must happen now: one that was asked for, or the one
+// that the oldest waiting task needs. Engine.mu is held.
+func (o *owner) dueLoad() *loadCall {
+	e := o.e
+	switch {
+	case len(o.running) > 0 || e.closed:
+		return nil
+	case len(e.loads) > 0:
+		return e.loads[0]
+	case len(e.queue) > 0:
+		return &loadCall{model: e.queue[0].model}
+	}
+	return nil
+}
+
+// publish copies the owner's figures to where others see them. Engine.mu is
+// held.
+func (o *owner) publish() {
+	e := o.e
+	if n := len(o.running); n != e.running {
+		e.running = n
+		e.announce()
+	}
+	e.status.KeptSeqs = len(o.kept)
+	e.status.FreeTok, e.status.CacheTok = 0, 0
+	if o.res != nil {
+		e.status.FreeTok, e.status.CacheTok = o.res.pool.FreeTok(), o.res.cacheTok
+	}
+}
+
+// end finishes a running task: with a result, or with an error, after which
+// its sequence is not trusted.
+func (o *owner) end(t *task, f Finish, err error) {
+	o.running = slices.DeleteFunc(o.running, func(r *task) bool { return r == t })
+	o.retire(t, err == nil)
+	o.e.mu.Lock()
+	o.publish()
+	o.e.mu.Unlock()
+	if err != nil {
+		o.log.Error("request failed", "request", t.id, "model", t.model, "error", err)
+		t.out.finish(Result{}, err)
+		return
+	}
+	t.out.finish(t.result(f), nil)
+}
+
+// endAll ends every running and waiting task with an error.
+func (o *owner) endAll(err error) {
+	for len(o.running) > 0 {
+		o.end(o.running[0], "", err)
+	}
+	o.e.mu.Lock()
+	defer o.e.mu.Unlock()
+	for _, t := range o.e.queue {
+		t.out.finish(Result{}, err)
+	}
+	o.e.queue = nil
+	o.e.announce()
+}
+
+// fail gives up on the backend until someone loads a model again.
+func (o *owner) fail(err error) {
+	o.log.Error("engine failed", "error", err)
+	o.e.mu.Lock()
+	o.e.state, o.e.reason, o.e.broken, o.e.resident = Failed, err.Error(), true, ""
+	o.e.mu.Unlock()
+	o.endAll(fmt.Errorf("%w: %w", ErrFailed, err))
+}
+
+// shutdown ends everything and gives all memory back.
+func (o *owner) shutdown() {
+	o.endAll(ErrClosed)
+	o.e.mu.Lock()
+	for _, c := range o.e.loads {
+		c.done <- ErrClosed
+	}
+	o.e.loads = nil
+	o.e.resident = ""
+	o.e.announce()
+	o.e.mu.Unlock()
+	o.e.finish(o.unload())
+}

@@ -1,0 +1,129 @@
+package infer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"edged/offload"
+)
+
+// prefill prepares the next chunk of a task's tokens and returns its rows, 0
+// when the task has to wait for pages.
+func (o *owner) prefill(t *task) int {
+	if t.seq == nil {
+		if err := o.begin(t); err != nil {
+			o.log.Error("request waits for a sequence", "request", t.id, "error", err)
+			return 0
+		}
+	}
+	if !t.roomy {
+		t.roomy = o.room(t)
+	}
+	if !t.roomy {
+		return 0
+	}
+	return o.reserve(t, min(t.pending(), o.cfg.ChunkTok))
+}
+
+// reserve makes the next n positions of a task writable and returns n, or 0
+// when the pages are held by older tasks. Kept sequences give way first, then
+// tasks that are paused or younger. The oldest task that is not paused always
+// succeeds: everything else gives way, and the pool holds a whole context.
+func (o *owner) reserve(t *task, n int) int {
+	for {
+		err := t.seq.Reserve(n)
+		if err == nil {
+			return n
+		}
+		if !errors.Is(err, offload.ErrNoPages) || !o.evict() && !o.setBackFor(t) {
+			return 0
+		}
+	}
+}
+
+// room says whether a prompt should be started: whether the pages that it
+// needs are free or can be taken from kept sequences. Starting it anyway would
+// only end in setting it back. A task that was set back once waits until
+// everything that runs has all the pages that it can ever need, so that it
+// cannot be set back again and again.
+func (o *owner) room(t *task) bool {
+	if o.first(t) {
+		return true
+	}
+	need := t.pending()
+	for _, r := range o.running {
+		switch {
+		case t.setBack:
+			need += max(r.left(o.res.context), 0) + offload.PageTok
+		default:
+			need += offload.PageTok
+		}
+	}
+	have := o.res.pool.FreeTok()
+	for _, k := range o.kept {
+		have += len(k.ids) // at most: pages may be shared
+	}
+	for have >= need && o.res.pool.FreeTok() < need && o.evict() {
+	}
+	return o.res.pool.FreeTok() >= need
+}
+
+// first says whether t is the oldest task that is not paused.
+func (o *owner) first(t *task) bool {
+	for _, r := range o.running {
+		if r == t {
+			return true
+		}
+		if !r.out.full() {
+			return false
+		}
+	}
+	return false
+}
+
+// setBackFor takes the pages of the youngest task that is paused or younger
+// than t, and reports whether there was one.
+func (o *owner) setBackFor(t *task) bool {
+	for i := len(o.running) - 1; i >= 0; i-- {
+		v := o.running[i]
+		if v == t {
+			break
+		}
+		if v.seq != nil {
+			o.setBack(v)
+			return true
+		}
+	}
+	for i := len(o.running) - 1; i >= 0; i-- {
+		if v := o.running[i]; v != t && v.seq != nil && v.rows == 0 && v.out.full() {
+			o.setBack(v)
+			return true
+		}
+	}
+	return false
+}
+
+func (o *owner) setBack(t *task) {
+	o.log.Info("request set back, its KV pages are needed", "request", t.id, "tokens", t.seq.Len())
+	t.seq.Free()
+	t.seq, t.rows, t.roomy, t.setBack = nil, 0, false, true
+}
+
+// begin gives a task its sequence: one that shares the longest prefix with
+// its tokens, or a new one. The last token is always evaluated, for its
+// logits.
+func (o *owner) begin(t *task) error {
+	src := o.longestPrefix(t.ids[:len(t.ids)-1])
+	seq, err := o.adopt(src)
+	if err != nil {
+		return fmt.Errorf("begin request: %w", err)
+	}
+	t.seq = seq
+	if !t.setBack {
+		t.cached = src.n
+		t.begun = time.Now()
+		t.out.setProgress(Progress{Done: src.n, Total: t.nPrompt, Cached: src.n})
+	}
+	return nil
+}

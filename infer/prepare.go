@@ -1,0 +1,133 @@
+package infer
+
+import (
+	"fmt"
+	"strings"
+
+	"edged/infer/sample"
+	"edged/infer/tok"
+)
+
+// prepare checks a request and turns it into a task. It runs in the caller's
+// goroutine, so that rendering and tokenizing cost the owner nothing.
+func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
+	if req.MaxTokens < 0 {
+		return nil, &InvalidError{"max_tokens", fmt.Sprintf("must not be negative, got %d", req.MaxTokens)}
+	}
+	if req.TopLogprobs > 0 && !req.Logprobs {
+		return nil, &InvalidError{"top_logprobs", fmt.Sprintf("is %d, but logprobs are not asked for", req.TopLogprobs)}
+	}
+	ids, err := f.promptTokens(req)
+	if err != nil {
+		return nil, err
+	}
+	context := e.knownContext(model, f)
+	if len(ids) >= context {
+		return nil, &ContextError{Prompt: len(ids), Context: context}
+	}
+	t := &task{
+		id: req.ID, model: model, vocab: f.vocab, nPrompt: len(ids), maxNew: req.MaxTokens,
+		nTop: req.TopLogprobs, logprobs: req.Logprobs, tok: f.tok, out: newOutbox(),
+	}
+	if t.sampler, err = f.sampler(req); err != nil {
+		return nil, err
+	}
+	t.sampler.AcceptPrompt(ids)
+	t.text.decoder = f.tok.NewStream(ids[len(ids)-1], false)
+	if len(req.Stop) > 0 {
+		if t.text.stops, err = sample.NewStops(req.Stop); err != nil {
+			return nil, &InvalidError{"stop", err.Error()}
+		}
+	}
+	// All ids that there can be, so that decoding never grows the slice.
+	t.ids = make([]int32, len(ids), len(ids)+max(t.left(context)+len(ids), 0))
+	copy(t.ids, ids)
+	return t, nil
+}
+
+// knownContext is the context that a model is served with, or the most that it
+// can be served with as long as it has not been resident.
+func (e *Engine) knownContext(model string, f *front) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if n := e.contexts[model]; n > 0 {
+		return n
+	}
+	if c, _ := e.cfg.model(model); c.Context > 0 {
+		return c.Context
+	}
+	return f.trainContext
+}
+
+func (f *front) sampler(req *Request) (*sample.Sampler, error) {
+	p := req.Sampling
+	p.Logprobs, p.TopLogprobs = req.Logprobs, req.TopLogprobs
+	if err := p.Validate(f.vocab); err != nil {
+		// The error begins with the name of the parameter.
+		field, reason, _ := strings.Cut(err.Error(), " ")
+		return nil, &InvalidError{field, reason}
+	}
+	return sample.New(p, f.vocab)
+}
+
+// promptTokens renders and tokenizes what a request asks.
+func (f *front) promptTokens(req *Request) ([]int32, error) {
+	switch {
+	case req.Prompt != nil && req.Messages != nil:
+		return nil, &InvalidError{"prompt", "must not be given together with messages"}
+	case req.Prompt != nil:
+		return f.rawTokens(req.Prompt)
+	case len(req.Messages) == 0:
+		return nil, &InvalidError{"messages", "must hold at least one message"}
+	}
+	if f.chat == nil {
+		return nil, fmt.Errorf("%w: %s answers completions only", ErrNoTemplate, f.name)
+	}
+	text, err := f.render(req)
+	if err != nil {
+		return nil, err
+	}
+	ids := f.tok.EncodeRendered(nil, text)
+	// Most templates write the BOS themselves; one that does not must not lose it.
+	if bos := f.tok.BOS(); bos != tok.NoToken && (len(ids) == 0 || ids[0] != bos) {
+		ids = append(f.tok.AppendBOS(nil), ids...)
+	}
+	return notEmpty("messages", ids)
+}
+
+func (f *front) rawTokens(p *Prompt) ([]int32, error) {
+	if p.Tokens != nil && p.Text != "" {
+		return nil, &InvalidError{"prompt", "must be text or tokens, not both"}
+	}
+	if p.Tokens != nil {
+		for i, id := range p.Tokens {
+			if id < 0 || int(id) >= f.vocab {
+				return nil, &InvalidError{"prompt", fmt.Sprintf("token %d is %d, the vocabulary has %d tokens", i, id, f.vocab)}
+			}
+		}
+		return notEmpty("prompt", p.Tokens)
+	}
+	return notEmpty("prompt", f.encode(p.Text, !p.NoBOS, p.ParseSpecial))
+}
+
+// encode tokenizes raw text. A BOS that the text spells out is not doubled.
+func (f *front) encode(text string, addBOS, parseSpecial bool) []int32 {
+	var ids []int32
+	if parseSpecial {
+		ids = f.tok.EncodeSpecial(nil, text)
+	} else {
+		ids = f.tok.Encode(nil, text)
+	}
+	if addBOS && (len(ids) == 0 || ids[0] != f.tok.BOS()) {
+		ids = append(f.tok.AppendBOS(nil), ids...)
+	}
+	return ids
+}
+
+// notEmpty refuses a prompt that gives the model nothing to continue.
+func notEmpty(field string, ids []int32) ([]int32, error) {
+	if len(ids) == 0 {
+		return nil, &InvalidError{field, "has no tokens, and the model adds none"}
+	}
+	return ids, nil
+}

@@ -1,0 +1,95 @@
+package infer
+
+import (
+	"encoding/json"
+	"time"
+
+	"edged/infer/chat"
+	"edged/infer/sample"
+)
+
+// Request is one generation. Exactly one of Messages and Prompt is set.
+type Request struct {
+	ID    string // for the log
+	Model string // "" is Config.Default
+
+	Messages []chat.Message  // rendered with the model's own template
+	Tools    json.RawMessage // JSON array of OpenAI tools for the template, or nil
+	Vars     map[string]any  // further template variables
+	Prompt   *Prompt         // no template
+
+	MaxTokens   int      // most tokens to generate; 0 = until the context is full
+	Stop        []string // text ends before the first of these
+	Sampling    sample.Params
+	Logprobs    bool // report the log probability of every token
+	TopLogprobs int  // and of this many alternatives, 0..20; needs Logprobs
+}
+
+// Prompt is text or token ids, never both. Tokens is nil when Text is meant,
+// which may be empty.
+type Prompt struct {
+	Text string
+	// ParseSpecial recognises control tokens that are spelled out in Text.
+	ParseSpecial bool
+	// NoBOS leaves out the BOS that the tokenizer adds to Text by default.
+	NoBOS  bool
+	Tokens []int32 // used as they are
+}
+
+// Delta is one piece of an answer. Its slices are reused: they are valid
+// during the call of emit only.
+type Delta struct {
+	Text     []byte // whole UTF-8 sequences, unless the model generated others
+	Logprobs []TokenLogprob
+	Progress *Progress // nil when nothing changed since the last Delta
+}
+
+// Progress counts prompt tokens. Done includes Cached and never exceeds Total.
+type Progress struct {
+	Done, Total, Cached int
+}
+
+// TokenLogprob is a token with its natural log probability.
+type TokenLogprob struct {
+	ID      int32
+	Bytes   []byte // may be part of a UTF-8 sequence
+	Logprob float32
+	Top     []TokenLogprob // most probable first; their Top is nil
+}
+
+// Finish says why a generation ended.
+type Finish string
+
+const (
+	FinishStop   Finish = "stop"   // end-of-generation token or stop string
+	FinishLength Finish = "length" // MaxTokens, or the end of the context
+)
+
+// Usage counts tokens.
+type Usage struct {
+	Prompt     int // all tokens of the prompt
+	Cached     int // of these, not evaluated because their K and V were kept
+	Completion int // generated, an end-of-generation token included
+}
+
+// Timings are wall-clock times of one request.
+type Timings struct {
+	Queue   time.Duration // from acceptance to the first step
+	Prefill time.Duration // from then to the first token
+	Decode  time.Duration // from the first token to the last
+}
+
+// Result closes a successful generation.
+type Result struct {
+	Model   string
+	Finish  Finish
+	Usage   Usage
+	Timings Timings
+	Seed    uint64 // that the sampler used
+}
+
+// Token is a token id and the bytes that it stands for.
+type Token struct {
+	ID    int32
+	Piece []byte
+}

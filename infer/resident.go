@@ -1,0 +1,184 @@
+package infer
+
+import (
+	"errors"
+	"fmt"
+
+	"edged/infer/graph"
+	"edged/offload"
+)
+
+// resident is the loaded model.
+type resident struct {
+	*modelFile
+	name     string
+	exec     graph.Exec
+	pool     *offload.Pool
+	context  int // tokens
+	cacheTok int // tokens
+}
+
+// load makes a model resident in place of the present one. call.done is nil
+// when a request made it necessary.
+func (o *owner) load(call *loadCall) {
+	e := o.e
+	e.mu.Lock()
+	if e.state == Ready && e.resident == call.model {
+		o.loaded(call, nil)
+		e.mu.Unlock()
+		return
+	}
+	e.state, e.resident, e.progress = Loading, "", LoadProgress{Model: call.model}
+	e.announce()
+	e.mu.Unlock()
+	err := o.makeResident(call.model)
+	if err != nil {
+		err = fmt.Errorf("load model %s: %w", call.model, err)
+		o.log.Error("model not loaded", "model", call.model, "error", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err != nil {
+		e.state, e.reason, e.broken = Failed, err.Error(), false
+		o.refuseWaiting(call.model, err)
+	} else {
+		r := o.res
+		e.state, e.reason, e.broken, e.resident = Ready, "", false, r.name
+		e.contexts[r.name] = r.context
+		e.fronts = map[string]*front{r.name: r.front}
+		o.log.Info("model ready", "model", r.name, "context", r.context, "cache_tokens", r.cacheTok, "host_bytes", e.host.Usage().Total())
+	}
+	o.loaded(call, err)
+}
+
+// loaded reports the outcome to the caller of Load. Engine.mu is held.
+func (o *owner) loaded(call *loadCall, err error) {
+	for i, c := range o.e.loads {
+		if c == call {
+			o.e.loads = append(o.e.loads[:i:i], o.e.loads[i+1:]...)
+			break
+		}
+	}
+	if call.done != nil {
+		call.done <- err
+	}
+	o.e.announce()
+}
+
+// refuseWaiting ends the waiting tasks of a model that could not be loaded.
+// Engine.mu is held.
+func (o *owner) refuseWaiting(model string, err error) {
+	rest := o.e.queue[:0]
+	for _, t := range o.e.queue {
+		if t.model == model {
+			t.out.finish(Result{}, err)
+		} else {
+			rest = append(rest, t)
+		}
+	}
+	clear(o.e.queue[len(rest):])
+	o.e.queue = rest
+}
+
+// unload gives everything of the present model back.
+func (o *owner) unload() error {
+	for len(o.kept) > 0 {
+		o.forget(0)
+	}
+	r := o.res
+	o.res = nil
+	if r == nil {
+		return nil
+	}
+	return r.release()
+}
+
+func (r *resident) release() error {
+	var errs []error
+	if r.pool != nil {
+		errs = append(errs, r.pool.Close())
+	}
+	if r.exec != nil {
+		errs = append(errs, r.exec.Close())
+	}
+	if err := errors.Join(append(errs, r.close())...); err != nil {
+		return fmt.Errorf("unload model %s: %w", r.name, err)
+	}
+	return nil
+}
+
+// makeResident loads a model and lets it prove itself.
+func (o *owner) makeResident(name string) error {
+	// The old one goes first: two models may not fit.
+	if err := o.unload(); err != nil {
+		o.log.Error("model not fully unloaded", "error", err)
+	}
+	m, _ := o.cfg.model(name)
+	file, err := o.e.open(m.Path)
+	if err != nil {
+		return err
+	}
+	file.front.name = name
+	r := &resident{modelFile: file, name: name}
+	if err := o.compile(r, m); err != nil {
+		return errors.Join(err, r.release())
+	}
+	if err := o.prove(r); err != nil {
+		return errors.Join(err, r.release())
+	}
+	o.res = r
+	return nil
+}
+
+// compile allocates all that the model will ever need.
+func (o *owner) compile(r *resident, m ModelConfig) (err error) {
+	defer catch(&err)
+	policy, err := offload.PolicyByName(m.Policy)
+	if err != nil {
+		return err
+	}
+	want := m.Context
+	if want == 0 {
+		want = r.prog.Context
+	}
+	if want > r.prog.Context {
+		o.log.Warn("context is longer than the model was trained for", "model", m.Name, "context", want, "trained", r.prog.Context)
+	}
+	plan := kvPlan{layers: r.prog.KV, elem: policy.Elem, slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs + 1}
+	var weights int64
+	for _, w := range r.prog.Weights {
+		weights += int64(len(w.Data))
+	}
+	// What the backend will take is known only afterwards; the weights are
+	// what it takes at least, and bound the context that it compiles for.
+	if r.context, err = plan.context(want, m.Context == 0, o.cfg.HostBytes, weights); err != nil {
+		return err
+	}
+	r.exec, err = o.e.backend.Compile(r.prog, graph.Limits{
+		MaxRows: o.cfg.ChunkTok + o.cfg.MaxSeqs, MaxOut: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
+		Context: r.context, Elem: policy.Elem, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
+	})
+	if err != nil {
+		return err
+	}
+	used := o.e.host.Usage().Total()
+	if r.context, err = plan.context(r.context, m.Context == 0, o.cfg.HostBytes, used); err != nil {
+		return err
+	}
+	if r.cacheTok, err = plan.cacheTok(o.cfg.CacheTok, r.context, o.cfg.HostBytes, used); err != nil {
+		return err
+	}
+	r.pool, err = offload.NewPool(o.e.host, offload.Config{
+		Layers: r.prog.KV, Elem: policy.Elem, Context: r.context, Tokens: r.cacheTok, MaxSeqs: plan.slots, Lock: o.cfg.LockKV,
+	})
+	return err
+}
+
+func (o *owner) reportLoad(model string) func(done, total int64) {
+	return func(done, total int64) {
+		o.e.mu.Lock()
+		defer o.e.mu.Unlock()
+		o.e.progress = LoadProgress{Model: model, Done: done, Total: total}
+		o.e.announce()
+	}
+}

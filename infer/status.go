@@ -1,0 +1,67 @@
+package infer
+
+import (
+	"time"
+
+	"edged/pinnedmem"
+)
+
+// State is where the engine is in its life.
+type State int
+
+const (
+	Empty    State = iota // nothing loaded, nothing asked for
+	Loading               // a model is on its way in
+	Ready                 // a real decode has succeeded
+	Draining              // finishes what it has, accepts nothing new
+	Failed                // not able to answer; Status.Reason says why
+	Closed
+)
+
+func (s State) String() string {
+	return [...]string{"empty", "loading", "ready", "draining", "failed", "closed"}[s]
+}
+
+// Status is a snapshot.
+type Status struct {
+	State  State
+	Reason string       // set in Failed
+	Load   LoadProgress // set in Loading
+
+	Model   string // resident model, "" when none
+	Context int    // its context, tokens
+
+	Running, Queued int // requests
+
+	LastStep     time.Time       // end of the last step that succeeded
+	LastStepTime time.Duration   // how long that step took
+	Memory       pinnedmem.Usage // bytes per purpose
+	FreeTok      int             // tokens that the KV cache can take without freeing anything
+	CacheTok     int             // tokens that the KV cache was made for
+	KeptSeqs     int             // finished sequences kept for their prefixes
+}
+
+// LoadProgress counts weight bytes.
+type LoadProgress struct {
+	Model       string
+	Done, Total int64 // bytes; Total is 0 until the file is open
+}
+
+// ModelInfo describes a configured model.
+type ModelInfo struct {
+	Name     string
+	Path     string
+	Modified time.Time // of the file; zero when it cannot be read
+	Resident bool
+
+	Context int // tokens that are served; 0 = not known before it was resident
+
+	// The following are read from the file when the model is first used; until
+	// then they are 0 or "".
+	Arch         string
+	TrainContext int   // tokens
+	Params       int64 // number of weights
+	Bytes        int64 // size of the file, all parts
+	Vocab        int   // tokens
+	Chat         bool  // has a chat template
+}

@@ -1,0 +1,222 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"edged/infer/graph"
+	"edged/offload"
+)
+
+// turn runs one step of whatever running tasks can take part.
+func (o *owner) turn() {
+	o.plan()
+	if len(o.parts) == 0 {
+		o.stalled = true
+		return
+	}
+	ctx, ok := o.enter()
+	if !ok {
+		return
+	}
+	start := time.Now()
+	logits, err := o.exec(ctx)
+	stopped := o.leave(ctx, start, err)
+	switch {
+	case err == nil:
+		o.commit(logits)
+	case stopped && errors.Is(err, context.Canceled):
+		// Every caller has left; next reaps the tasks.
+	default:
+		o.stepFailed(err)
+	}
+}
+
+// plan chooses the rows of the next step and makes pages for them: one for
+// every generating task and a chunk of the oldest that still reads its prompt.
+// Older tasks choose first, so that one set back for its pages is never in the
+// step already.
+func (o *owner) plan() {
+	o.parts, o.kv = o.parts[:0], o.kv[:0]
+	prefilling := false
+	for _, t := range o.running {
+		t.rows = 0
+		if t.out.full() {
+			continue
+		}
+		if t.decoding() {
+			t.rows = o.reserve(t, 1)
+		} else if !prefilling {
+			prefilling = true
+			t.rows = o.prefill(t)
+		}
+		if t.rows > 0 {
+			o.parts, o.kv = append(o.parts, t), append(o.kv, t.seq)
+		}
+	}
+	o.rows.Reset()
+	for i, t := range o.parts {
+		pos := t.seq.Len()
+		for j, id := range t.ids[pos : pos+t.rows] {
+			o.rows.Add(id, int32(pos+j), int32(i), pos+j == len(t.ids)-1)
+		}
+	}
+}
+
+// enter makes the step stoppable by the callers in it. It returns false when
+// all of them have left already.
+func (o *owner) enter() (context.Context, bool) {
+	e := o.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.live = 0
+	if e.closed {
+		return nil, false
+	}
+	for _, t := range o.parts {
+		if !t.gone {
+			t.inStep = true
+			e.live++
+		}
+	}
+	if e.live == 0 {
+		return nil, false
+	}
+	// A context serves many steps: making one for each would allocate.
+	if e.stepCtx == nil || e.stepCtx.Err() != nil {
+		e.stepCtx, e.stopStep = context.WithCancel(context.Background())
+	}
+	return e.stepCtx, true
+}
+
+// leave ends what enter began and reports whether the step was stopped.
+func (o *owner) leave(ctx context.Context, start time.Time, err error) (stopped bool) {
+	e := o.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, t := range o.parts {
+		t.inStep = false
+	}
+	e.live = 0
+	if err == nil {
+		e.status.LastStep = time.Now()
+		e.status.LastStepTime = e.status.LastStep.Sub(start)
+	}
+	return ctx.Err() != nil
+}
+
+// panicError is a panic of the backend or of a task's own code.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// catch turns a panic of the function that defers it into its error.
+func catch(err *error) {
+	if p := recover(); p != nil {
+		*err = &panicError{p, debug.Stack()}
+	}
+}
+
+func (o *owner) exec(ctx context.Context) (l graph.Logits, err error) {
+	defer catch(&err)
+	return o.res.exec.Step(ctx, &o.rows, o.kv)
+}
+
+// commit keeps what the step computed and lets every task whose tokens are all
+// evaluated choose its next one.
+func (o *owner) commit(logits graph.Logits) {
+	out := 0
+	for _, t := range o.parts {
+		if err := t.seq.Commit(t.rows); err != nil {
+			o.end(t, "", fmt.Errorf("keep step: %w", err))
+			continue
+		}
+		if t.generated() == 0 {
+			t.out.setProgress(Progress{Done: t.seq.Len(), Total: t.nPrompt, Cached: t.cached})
+		}
+		if t.pending() > 0 {
+			continue
+		}
+		f, err := o.accept(t, logits.Row(out))
+		out++
+		if f != "" || err != nil {
+			o.end(t, f, err)
+		}
+	}
+}
+
+func (o *owner) accept(t *task, logits []float32) (f Finish, err error) {
+	defer catch(&err)
+	return t.accept(logits, o.res.context)
+}
+
+// stepFailed ends the tasks of a failed step. The sequences of the others are
+// as they were, but only a real decode shows whether the backend still works.
+func (o *owner) stepFailed(err error) {
+	err = fmt.Errorf("run step of %d rows: %w", len(o.rows.Tok), err)
+	var p *panicError
+	if errors.As(err, &p) {
+		o.log.Error("backend panicked", "panic", p.value, "stack", string(p.stack))
+		o.fail(err)
+		return
+	}
+	for _, t := range append([]*task(nil), o.parts...) {
+		o.end(t, "", err)
+	}
+	if bad := o.prove(o.res); bad != nil {
+		o.fail(errors.Join(err, bad))
+	}
+}
+
+// prove decodes two tokens on a sequence of its own.
+func (o *owner) prove(r *resident) (err error) {
+	defer catch(&err)
+	seq, err := r.pool.NewSeq()
+	if err != nil {
+		return fmt.Errorf("prove model: %w", err)
+	}
+	defer seq.Free()
+	token := max(r.front.tok.BOS(), 0)
+	for step := range 2 {
+		for err = seq.Reserve(1); errors.Is(err, offload.ErrNoPages) && o.evict(); {
+			err = seq.Reserve(1)
+		}
+		if err != nil {
+			return fmt.Errorf("prove model: %w", err)
+		}
+		o.rows.Reset()
+		o.rows.Add(token, int32(step), 0, true)
+		logits, err := r.exec.Step(context.Background(), &o.rows, append(o.kv[:0], seq))
+		if err != nil {
+			return fmt.Errorf("prove model: decode: %w", err)
+		}
+		if err := seq.Commit(1); err != nil {
+			return fmt.Errorf("prove model: %w", err)
+		}
+		if token, err = best(logits.Row(0)); err != nil {
+			return fmt.Errorf("prove model: %w", err)
+		}
+	}
+	return nil
+}
+
+// best is the id of the largest logit. Any that is not a finite number means
+// that the model or the backend is broken.
+func best(row []float32) (int32, error) {
+	id := 0
+	for i, v := range row {
+		if v-v != 0 {
+			return 0, fmt.Errorf("logit %d is %g", i, v)
+		}
+		if v > row[id] {
+			id = i
+		}
+	}
+	return int32(id), nil
+}

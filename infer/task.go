@@ -1,0 +1,116 @@
+package infer
+
+import (
+	"fmt"
+	"time"
+
+	"edged/infer/sample"
+	"edged/infer/tok"
+	"edged/offload"
+)
+
+// task is one request inside the engine.
+type task struct {
+	// Set before the task is submitted and not changed afterwards.
+	id       string
+	model    string
+	vocab    int // of the model that ids were made for
+	nPrompt  int // tokens
+	maxNew   int // tokens; 0 = until the context is full
+	nTop     int // alternatives per token
+	logprobs bool
+	tok      *tok.Tokenizer
+	out      *outbox
+
+	// Of the owner from then on.
+	accepted time.Time
+	ids      []int32      // prompt, then what was generated
+	seq      *offload.Seq // nil until the first step and after a set-back
+	rows     int          // rows in the step being built
+	roomy    bool         // pages for the prompt were found
+	setBack  bool         // has lost its pages once
+	cached   int          // prompt tokens taken from another sequence
+	begun    time.Time    // first step
+	first    time.Time    // first token
+	sampler  *sample.Sampler
+	text     textStream
+
+	// Guarded by Engine.mu.
+	gone   bool // the caller has left
+	inStep bool // counted in Engine.live
+}
+
+// pending is the number of tokens that are not in the KV cache yet: 1 while
+// generating, more while the prompt is read.
+func (t *task) pending() int {
+	if t.seq == nil {
+		return len(t.ids)
+	}
+	return len(t.ids) - t.seq.Len()
+}
+
+func (t *task) decoding() bool { return t.seq != nil && t.pending() == 1 }
+
+// generated is the number of tokens sampled so far.
+func (t *task) generated() int { return len(t.ids) - t.nPrompt }
+
+// left is the most tokens that the task may still generate in a context.
+func (t *task) left(context int) int {
+	n := context - len(t.ids)
+	if t.maxNew > 0 {
+		n = min(n, t.maxNew-t.generated())
+	}
+	return n
+}
+
+// accept samples the next token from logits, passes its text on, and reports
+// why the generation has ended, "" if it has not.
+func (t *task) accept(logits []float32, context int) (Finish, error) {
+	c := t.sampler.Sample(logits)
+	if c.ID == sample.NoToken {
+		return "", fmt.Errorf("sample token %d: the model gave no usable logits", t.generated())
+	}
+	t.sampler.Accept(c.ID)
+	if len(t.ids) == t.nPrompt {
+		t.first = time.Now()
+	}
+	t.ids = append(t.ids, c.ID)
+	if t.tok.IsEOG(c.ID) {
+		t.text.flush()
+		t.hand()
+		return FinishStop, nil
+	}
+	if t.logprobs {
+		t.text.note(c, logits, t.nTop)
+	}
+	stopped := t.text.push(c.ID)
+	if !stopped && t.left(context) <= 0 {
+		t.text.flush()
+		t.hand()
+		return FinishLength, nil
+	}
+	t.hand()
+	if stopped {
+		return FinishStop, nil
+	}
+	return "", nil
+}
+
+// hand moves what the text stream has released to the outbox.
+func (t *task) hand() {
+	t.out.put(t.text.take())
+}
+
+// result is what a finished task reports.
+func (t *task) result(f Finish) Result {
+	r := Result{
+		Model: t.model, Finish: f, Seed: t.sampler.Seed(),
+		Usage:   Usage{Prompt: t.nPrompt, Cached: t.cached, Completion: t.generated()},
+		Timings: Timings{Queue: t.begun.Sub(t.accepted)},
+	}
+	if !t.first.IsZero() {
+		r.Timings.Prefill = t.first.Sub(t.begun)
+		r.Timings.Decode = time.Since(t.first)
+	}
+	return r
+}
