@@ -3,7 +3,6 @@ package tok
 import (
 	"fmt"
 	"strings"
-	"sync"
 )
 
 // byteAlphabet is GPT-2's spelling of bytes as printable characters, in which vocabularies and merges are written:
@@ -46,7 +45,7 @@ type bpe struct {
 	wholeWords bool
 	byteID     [256]int32 // token of each byte, or NoToken
 	ranks      map[idPair]mergeRule
-	runes      sync.Pool // *[]rune
+	scratch    scratchPool
 }
 
 type idPair struct{ left, right int32 }
@@ -136,19 +135,13 @@ func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet) error {
 }
 
 func (b *bpe) encode(dst []int32, text string, _ bool) []int32 {
-	runes, _ := b.runes.Get().(*[]rune)
-	if runes == nil {
-		runes = new([]rune)
-	}
-	m := getMerger()
-	*runes = b.splitter.split(text, *runes, func(piece string) { dst = b.encodePiece(dst, m, piece) })
-	m.release()
-	if cap(*runes) <= keepSymbols {
-		b.runes.Put(runes)
-	}
+	s := b.scratch.get()
+	s.runes = b.splitter.split(text, s.runes, func(piece string) { dst = s.encode(dst, piece, b.encodePiece) })
+	b.scratch.put(s)
 	return dst
 }
 
+// encodePiece appends the ids of a piece as the pre-tokenizer cut it.
 func (b *bpe) encodePiece(dst []int32, m *merger, piece string) []int32 {
 	if b.wholeWords {
 		if id, ok := b.vocab.ordinary[piece]; ok {

@@ -29,7 +29,8 @@
 //
 // Merges never produce a control or byte token from text that merely spells one, as in SentencePiece itself.
 // Partly overlapping special tokens are resolved from the left, not by length over the whole text. Bytes that
-// are not UTF-8 are kept, not replaced. A missing or unknown pre-tokenizer is refused, not guessed.
+// are not UTF-8 are kept, not replaced. A stretch of more than 1 MiB without any place to split, such as a million equal
+// letters, is cut there, which bounds memory. A missing or unknown pre-tokenizer is refused, not guessed.
 //
 // # Ownership and goroutines
 //

@@ -1,10 +1,8 @@
 package tok
 
-import "sync"
-
-// maxPiece bounds the memory of one run of merges: a longer stretch of text that no rule splits is cut there, in
-// bytes. It costs about 50 bytes of memory per byte of text.
-const maxPiece = 16 << 20
+// maxPiece bounds the memory of one run of merges, in bytes of text, at some 70 MiB: a longer stretch of text that no
+// rule splits is cut there.
+const maxPiece = 1 << 20
 
 // symbol is a node of the linked list of text that merges work on.
 type symbol struct {
@@ -21,29 +19,16 @@ type candidate struct {
 	id    int32 // token that the merge makes
 }
 
-// merger merges neighbouring symbols, best pair first, in O(n log n). It is scratch memory that a pool reuses.
+// merger merges neighbouring symbols, best pair first, in O(n log n).
 type merger struct {
-	syms   []symbol
-	heap   []candidate
-	merges int // merges done and candidates dropped in the last run
-}
-
-// keepSymbols bounds the scratch memory that the pool retains between calls.
-const keepSymbols = 64 << 10
-
-var mergers = sync.Pool{New: func() any { return new(merger) }}
-
-func getMerger() *merger { return mergers.Get().(*merger) }
-
-func (m *merger) release() {
-	if cap(m.syms) <= keepSymbols && cap(m.heap) <= 2*keepSymbols {
-		mergers.Put(m)
-	}
+	syms []symbol
+	heap []candidate
+	pops int // candidates taken from the heap in the last run: the measure of its work
 }
 
 // reset empties the list.
 func (m *merger) reset() {
-	m.syms, m.heap, m.merges = m.syms[:0], m.heap[:0], 0
+	m.syms, m.heap, m.pops = m.syms[:0], m.heap[:0], 0
 }
 
 // add appends a symbol to the list.
@@ -67,7 +52,7 @@ func (m *merger) run(p pairer) {
 	}
 	for len(m.heap) > 0 {
 		c := m.pop()
-		m.merges++
+		m.pops++
 		l := int32(uint32(c.order))
 		left, right := &m.syms[l], &m.syms[c.right]
 		// A candidate is out of date when either side has merged since; a dead left side has next == -2.

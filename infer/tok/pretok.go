@@ -69,8 +69,7 @@ func readPreTokenizer(m Metadata) (preTokenizer, error) {
 type splitter struct{ re *regexp2.Regexp }
 
 func newSplitter(pattern string) (*splitter, error) {
-	// Repetitions of the patterns above take constant stack, so that no text needs the library's limit.
-	re, err := regexp2.Compile(pattern, regexp2.OptionMaxBacktrackingStackSize(-1))
+	re, err := regexp2.Compile(pattern)
 	if err != nil {
 		return nil, fmt.Errorf("compile pre-tokenizer: %w", err)
 	}
@@ -98,7 +97,8 @@ func (s *splitter) split(text string, runes []rune, yield func(piece string)) []
 		}
 		at, done = end, untilRune
 	}
-	// The only possible error is the stack limit, which is off; were there one, the rest would be one piece.
+	// Without a time limit the only error is that of the stack's, which the patterns stay far below; were there one,
+	// the rest would be one piece and nothing would be lost.
 	_ = s.re.FindRunesMatches(runes, 0, func(m regexp2.MatchView) bool {
 		start, n, _ := m.GroupRange(0)
 		emit(start)

@@ -18,7 +18,8 @@ type spm struct {
 	priority    []uint32   // [size] by descending score
 	byteID      [256]int32 // byte tokens, or the unknown token
 	spacePrefix bool
-	acrossSpace bool // some token continues with a space after another character
+	glue        [256]bool // bytes after which some token goes on with a space
+	scratch     scratchPool
 }
 
 func newSPM(m Metadata) (*Tokenizer, error) {
@@ -40,12 +41,7 @@ func newSPM(m Metadata) (*Tokenizer, error) {
 	if t.special, err = s.vocab.specialTrie(); err != nil {
 		return nil, err
 	}
-	for text := range s.vocab.ordinary {
-		if wordBreak(text, 0) < len(text) {
-			s.acrossSpace = true
-			break
-		}
-	}
+	s.findGlue()
 	t.roles, err = readRoles(m, s.vocab, t.special, true)
 	return t, err
 }
@@ -121,40 +117,47 @@ func (s *spm) encode(dst []int32, text string, afterSpecial bool) []int32 {
 	if s.spacePrefix && afterSpecial {
 		text = " " + text
 	}
-	m := getMerger()
+	sc := s.scratch.get()
 	for text != "" {
 		n := s.pieceEnd(text)
-		dst = s.encodePiece(dst, m, text[:n])
+		dst = sc.encode(dst, text[:n], s.encodePiece)
 		text = text[n:]
 	}
-	m.release()
+	s.scratch.put(sc)
 	return dst
 }
 
-// pieceEnd returns the length of the text's first piece that merges cannot leave.
+// findGlue fills glue. Few vocabularies have tokens that reach over the end of a word, and those have few.
+func (s *spm) findGlue() {
+	for i, c := range s.vocab.class {
+		if c != classOrdinary {
+			continue
+		}
+		text := s.vocab.piece(int32(i))
+		for j := 1; j < len(text); j++ {
+			if text[j] == ' ' && text[j-1] != ' ' {
+				s.glue[text[j-1]] = true
+			}
+		}
+	}
+}
+
+// pieceEnd returns the length of the text's first piece: up to the first space that no merge can join to what stands
+// before it. Merging such pieces one by one gives what merging the whole text would.
 func (s *spm) pieceEnd(text string) int {
-	end := len(text)
-	if !s.acrossSpace {
-		end = wordBreak(text, 0)
+	for i := 1; i < min(len(text), maxPiece); i++ {
+		if text[i] == ' ' && text[i-1] != ' ' && !s.glue[text[i-1]] {
+			return i
+		}
 	}
-	if end <= maxPiece {
-		return end
+	if len(text) <= maxPiece {
+		return len(text)
 	}
-	end = maxPiece
+	end := maxPiece
 	for end > maxPiece-utf8.UTFMax && !utf8.RuneStart(text[end]) {
 		end--
 	}
 	return end
-}
-
-// wordBreak returns the index of the first space at or after from that follows another character, or len(text).
-func wordBreak(text string, from int) int {
-	for i := from + 1; i < len(text); i++ {
-		if text[i] == ' ' && text[i-1] != ' ' {
-			return i
-		}
-	}
-	return len(text)
 }
 
 func (s *spm) encodePiece(dst []int32, m *merger, piece string) []int32 {
