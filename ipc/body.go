@@ -38,6 +38,7 @@ func (s *Server) readBody(w *response, r *http.Request) (body []byte, release fu
 	// From here on net/http reads only to see whether the client hangs up,
 	// which must not end with the time for the body.
 	w.ctl.SetReadDeadline(time.Time{})
+	w.taken = true
 	return body, release, nil
 }
 

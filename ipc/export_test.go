@@ -14,6 +14,7 @@ const (
 	MaxConns       = maxConns
 	MaxUnread      = maxUnread
 	MaxSocketPath  = maxSocketPath
+	LingerTimeout  = lingerTimeout
 	HeaderGrace    = headerGrace
 	HeaderTimeout  = headerTimeout
 	BodyTimeout    = bodyTimeout

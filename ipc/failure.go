@@ -41,6 +41,9 @@ type failure struct {
 	nPrompt, nCtx int
 }
 
+// statusClientClosed is what nginx logs for a client that hung up.
+const statusClientClosed = 499
+
 // defaultRetryAfter is what clients are told to wait for a model that loads.
 const defaultRetryAfter = 2 * time.Second
 
@@ -51,6 +54,10 @@ func failureOf(err error, requestID string) (f failure, internal bool) {
 	switch {
 	case errors.Is(err, errDraining):
 		return drainingFailure(), false
+	case errors.Is(err, context.Canceled):
+		// Rarely read by anybody, but the end of a client's sending side counts
+		// as a hang-up too.
+		return failure{status: statusClientClosed, kind: typeInvalid, code: "cancelled", message: "the client has closed the connection"}, false
 	case errors.Is(err, errSlowClient):
 		return failure{status: http.StatusRequestTimeout, kind: typeServer, code: "client_too_slow", noRetry: true, message: err.Error()}, false
 	case !errors.As(err, &e), e.Kind == KindInternal, e.Message == "":

@@ -92,18 +92,22 @@ func (s *Server) generate(ctx context.Context, req *Request, emit func(Delta) er
 	if err == nil && res.FinishReason != FinishStop && res.FinishReason != FinishLength {
 		return res, fmt.Errorf("engine ended with unknown finish reason %q", res.FinishReason)
 	}
-	if err != nil && ctx.Err() != nil {
-		// Whatever the engine calls it: it was told to stop.
-		err = context.Cause(ctx)
-	}
-	return res, nameParam(err, req)
+	return res, explain(ctx, err, req)
 }
 
-// nameParam completes an engine's error about the length of the prompt: which
-// field that came from is not the engine's to know.
-func nameParam(err error, req *Request) error {
+// explain completes an engine's error with what only the server knows: why it
+// was told to stop, and which field the prompt came from.
+func explain(ctx context.Context, err error, req *Request) error {
 	var e *Error
-	if !errors.As(err, &e) || e.Kind != KindContextLength || e.Param != "" {
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &e):
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	case e.Kind != KindContextLength || e.Param != "":
 		return err
 	}
 	named := *e

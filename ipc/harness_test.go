@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -171,3 +172,5 @@ func scripted(change func(*ipctest.Engine)) *ipctest.Engine {
 	}
 	return e
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }

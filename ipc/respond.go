@@ -16,7 +16,8 @@ type response struct {
 	http.ResponseWriter
 	ctl   *http.ResponseController
 	id    string
-	begun bool
+	begun bool // a status has been written
+	taken bool // the request's body has been read to its end
 }
 
 func (w *response) WriteHeader(status int) {
@@ -29,16 +30,27 @@ func (w *response) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
+// linger limits the time that net/http, before it sends the answer, waits for the
+// rest of a body that no handler has read.
+func (w *response) linger(r *http.Request) {
+	if w.taken || r.ContentLength == 0 {
+		return
+	}
+	w.ctl.SetReadDeadline(time.Now().Add(lingerTimeout))
+	w.ctl.SetWriteDeadline(time.Now().Add(lingerTimeout + writeTimeout))
+}
+
 // Error makes a failure usable as the error of a handler.
 func (f *failure) Error() string { return f.message }
 
-// fail answers with the failure that err stands for, if there is still somebody
-// to answer and no answer has begun.
-func (s *Server) fail(w *response, r *http.Request, err error) {
+// fail answers with the failure that err stands for, if no answer has begun.
+func (s *Server) fail(w *response, err error) {
 	f := s.failure(w.id, err)
-	if w.begun || clientGone(r.Context()) {
+	if w.begun {
 		return
 	}
+	// Written even when the request's context has ended: net/http ends it at the
+	// first error of reading a body, which the client shall be told about.
 	f.setHeaders(w.Header())
 	if err := writeJSON(w, f.status, f.body()); err != nil {
 		s.log.Debug("ipc: write error response", "request", w.id, "err", err)

@@ -41,8 +41,9 @@ func (s *Server) handler() http.Handler {
 		w.ctl.SetReadDeadline(time.Now().Add(bodyTimeout))
 		w.ctl.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if err := s.dispatch(routes, known, w, r); err != nil {
-			s.fail(w, r, err)
+			s.fail(w, err)
 		}
+		w.linger(r)
 	})
 }
 
@@ -105,5 +106,5 @@ func (s *Server) recover(w *response, r *http.Request) {
 	if w.begun {
 		panic(http.ErrAbortHandler) // closes the connection: the client must not take half an answer for a whole one
 	}
-	s.fail(w, r, fmt.Errorf("panic: %v", p))
+	s.fail(w, fmt.Errorf("panic: %v", p))
 }

@@ -26,6 +26,7 @@ const (
 	headerTimeout = 10 * time.Second  // to receive a request's header
 	bodyTimeout   = 30 * time.Second  // to receive its body
 	writeTimeout  = 30 * time.Second  // for a client to take what it is sent
+	lingerTimeout = 1 * time.Second   // for the rest of a body that is not wanted
 	idleTimeout   = 120 * time.Second // between the requests of a connection
 
 	// headerGrace is how long a stream waits for the engine to accept or refuse
