@@ -1,0 +1,18 @@
+// Package eval measures whether a model on a backend computes what it should.
+// [Golden] compares logits with vectors of an independent implementation.
+//
+// # Ownership
+//
+// Every function opens the files and takes the memory that it needs, and gives
+// both back before it returns. Backends stay the caller's.
+//
+// # Goroutine-safety
+//
+// Functions may run concurrently on different backends; reports are values.
+//
+// # Failure modes
+//
+// Malformed vector files and vectors of another model fail with the file, the
+// sequence and the position. A report that misses its bars is no failure of
+// the measurement: Check says which bars, by how much.
+package eval

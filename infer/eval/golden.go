@@ -1,0 +1,235 @@
+package eval
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"edged/infer/gguf"
+	"edged/infer/graph"
+	"edged/infer/model"
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// GoldenOptions say what to compare with which vectors.
+type GoldenOptions struct {
+	File    string // golden file (JSON)
+	Model   string // GGUF file
+	Backend graph.Backend
+	Elem    offload.Elem // format of cached keys and values
+	Chunk   int          // tokens of one step; every one of them gives logits
+	Threads int          // CPU threads
+}
+
+// Golden runs every sequence of a golden file and compares the logits.
+func Golden(ctx context.Context, opt GoldenOptions) (report GoldenReport, err error) {
+	v, err := readVectors(opt.File)
+	if err != nil {
+		return GoldenReport{}, err
+	}
+	file, err := gguf.Open(opt.Model)
+	if err != nil {
+		return GoldenReport{}, fmt.Errorf("compare golden logits: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	prog, err := model.Build(file)
+	if err != nil {
+		return GoldenReport{}, fmt.Errorf("compare golden logits: %w", err)
+	}
+	g, err := newGoldenRun(prog, v, opt)
+	if err != nil {
+		return GoldenReport{}, fmt.Errorf("compare golden logits of %s: %w", opt.Model, err)
+	}
+	defer func() { err = errors.Join(err, g.close()) }()
+	for _, name := range v.names() {
+		s, err := g.sequence(ctx, v.Sequences[name])
+		if err != nil {
+			return GoldenReport{}, fmt.Errorf("compare golden logits of %s: sequence %q: %w", opt.Model, name, err)
+		}
+		s.Name = name
+		report.Sequences = append(report.Sequences, s)
+	}
+	report.Model, report.MadeBy = v.Model, v.MadeBy
+	report.Overall = overall(report.Sequences)
+	return report, nil
+}
+
+// goldenRun is a compiled program with room for one sequence.
+type goldenRun struct {
+	host  *pinnedmem.Host
+	exec  graph.Exec
+	pool  *offload.Pool
+	vocab int
+	chunk int
+}
+
+func newGoldenRun(p *graph.Program, v *vectors, opt GoldenOptions) (*goldenRun, error) {
+	longest := 0
+	for _, s := range v.Sequences {
+		longest = max(longest, len(s.Tokens))
+		if err := s.checkVocab(p.Vocab); err != nil {
+			return nil, err
+		}
+	}
+	g := &goldenRun{host: pinnedmem.NewHost(0), vocab: p.Vocab, chunk: opt.Chunk}
+	var err error
+	g.exec, err = opt.Backend.Compile(p, graph.Limits{
+		MaxRows: opt.Chunk, MaxOut: opt.Chunk, MaxSeqs: 1, Context: longest,
+		Elem: opt.Elem, Threads: opt.Threads, Host: g.host,
+	})
+	if err != nil {
+		return nil, err
+	}
+	g.pool, err = offload.NewPool(g.host, offload.Config{Layers: p.KV, Elem: opt.Elem, Context: longest, Tokens: longest, MaxSeqs: 1})
+	if err != nil {
+		return nil, errors.Join(err, g.exec.Close())
+	}
+	return g, nil
+}
+
+func (g *goldenRun) close() error {
+	return errors.Join(g.exec.Close(), g.pool.Close(), g.host.Close())
+}
+
+// checkVocab refuses vectors of a model with more tokens.
+func (s vectorSequence) checkVocab(vocab int) error {
+	check := func(what string, ids []int32) error {
+		for _, id := range ids {
+			if int(id) >= vocab {
+				return fmt.Errorf("%s %d is outside the model's vocabulary of %d", what, id, vocab)
+			}
+		}
+		return nil
+	}
+	errs := []error{check("token", s.Tokens), check("argmax", s.Argmax)}
+	for _, t := range s.Top {
+		errs = append(errs, check("listed token", t.IDs))
+	}
+	return errors.Join(errs...)
+}
+
+// sequence runs one sequence, chunk by chunk.
+func (g *goldenRun) sequence(ctx context.Context, want vectorSequence) (GoldenSequence, error) {
+	start := time.Now()
+	q, err := g.pool.NewSeq()
+	if err != nil {
+		return GoldenSequence{}, err
+	}
+	defer q.Free()
+	c := comparison{want: want}
+	kv := []*offload.Seq{q}
+	var rows graph.Rows
+	for q.Len() < len(want.Tokens) {
+		from := q.Len()
+		to := min(from+g.chunk, len(want.Tokens))
+		rows.Reset()
+		for pos := from; pos < to; pos++ {
+			rows.Add(want.Tokens[pos], int32(pos), 0, true)
+		}
+		if err := q.Reserve(to - from); err != nil {
+			return GoldenSequence{}, err
+		}
+		logits, err := g.exec.Step(ctx, &rows, kv)
+		if err != nil {
+			return GoldenSequence{}, err
+		}
+		for pos := from; pos < to; pos++ {
+			if err := c.position(pos, logits.Row(pos-from)); err != nil {
+				return GoldenSequence{}, err
+			}
+		}
+		if err := q.Commit(to - from); err != nil {
+			return GoldenSequence{}, err
+		}
+	}
+	c.sum.Seconds = time.Since(start).Seconds()
+	return c.sum, nil
+}
+
+// comparison adds up the differences of one sequence.
+type comparison struct {
+	want vectorSequence
+	sum  GoldenSequence
+	next int // index of the next listed position
+}
+
+func (c *comparison) position(pos int, logits []float32) error {
+	lse, best, err := summarize(logits)
+	if err != nil {
+		return fmt.Errorf("position %d: %w", pos, err)
+	}
+	c.sum.Tokens++
+	if best == c.want.Argmax[pos] {
+		c.sum.ArgmaxSame++
+	}
+	if pos < len(c.want.NLL) {
+		n := float64(c.sum.Scored)
+		c.sum.NLL = (c.sum.NLL*n + lse - float64(logits[c.want.Tokens[pos+1]])) / (n + 1)
+		c.sum.WantNLL = (c.sum.WantNLL*n + c.want.NLL[pos]) / (n + 1)
+		c.sum.Scored++
+	}
+	if c.next < len(c.want.Top) && c.want.Top[c.next].Pos == pos {
+		c.listed(c.want.Top[c.next], c.want.LSE[pos], logits, lse)
+		c.next++
+	}
+	return nil
+}
+
+// listed compares one position's listed logits.
+func (c *comparison) listed(want vectorTop, wantLSE float64, logits []float32, lse float64) {
+	p, q := make([]float64, len(want.IDs)), make([]float64, len(want.IDs))
+	for i, id := range want.IDs {
+		got := float64(logits[id])
+		c.sum.MaxLogit = math.Max(c.sum.MaxLogit, math.Abs(got-want.Logits[i]))
+		p[i], q[i] = math.Exp(want.Logits[i]-wantLSE), math.Exp(got-lse)
+	}
+	n := float64(c.sum.Listed)
+	c.sum.MeanKL = (c.sum.MeanKL*n + divergence(p, q)) / (n + 1)
+	c.sum.Listed++
+}
+
+// divergence is KL(p || q) in nats over the listed outcomes and one more, the
+// rest. Golden files round to five digits, so p is scaled to sum to one.
+func divergence(p, q []float64) float64 {
+	p, q = withRest(p), withRest(q)
+	var kl float64
+	for i := range p {
+		if p[i] > 0 {
+			kl += p[i] * math.Log(p[i]/math.Max(q[i], math.SmallestNonzeroFloat64))
+		}
+	}
+	return kl
+}
+
+func withRest(p []float64) []float64 {
+	var sum float64
+	for _, x := range p {
+		sum += x
+	}
+	out := append(append([]float64(nil), p...), math.Max(1-sum, 0))
+	total := sum + out[len(p)]
+	for i := range out {
+		out[i] /= total
+	}
+	return out
+}
+
+// summarize gives the logsumexp of the logits and the id of the largest.
+func summarize(logits []float32) (lse float64, best int32, err error) {
+	for i, v := range logits {
+		if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) {
+			return 0, 0, fmt.Errorf("logit of token %d is %g", i, v)
+		}
+		if v > logits[best] {
+			best = int32(i)
+		}
+	}
+	var sum float64
+	for _, v := range logits {
+		sum += math.Exp(float64(v) - float64(logits[best]))
+	}
+	return float64(logits[best]) + math.Log(sum), best, nil
+}
