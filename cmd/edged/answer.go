@@ -17,13 +17,17 @@ import (
 // request bound.
 type generate func(ctx context.Context, onDelta func(client.Delta) error) (client.Answer, error)
 
+// briefTokens is what takes so little time to read that nobody wants to see
+// the progress of it.
+const briefTokens = 512
+
 // stream prints an answer while it arrives, and the progress of the prompt
 // before that. The line that ends it is always there.
 func (a *app) stream(ctx context.Context, g generate) (client.Answer, error) {
 	m := a.meter("reading the prompt:", tokens)
 	begun, atLineEnd := false, true
 	ans, err := g(ctx, func(d client.Delta) error {
-		if p := d.Progress; p != nil && !begun {
+		if p := d.Progress; p != nil && !begun && p.Total-p.Cached > briefTokens {
 			m.update(int64(p.Done), int64(p.Total), strconv.Itoa(p.Cached)+" cached")
 		}
 		if d.Text == "" {

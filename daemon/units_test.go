@@ -1,0 +1,58 @@
+package daemon
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// unit copies a unit file with a program that exists in place of an installed one.
+func unit(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "systemd", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, filepath.Join(t.TempDir(), filepath.Base(file)), strings.ReplaceAll(string(b), "/usr/bin/edged", "/bin/true"))
+}
+
+func analyze(t *testing.T, args ...string) string {
+	t.Helper()
+	program, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not installed")
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("systemd-analyze %v: %v", args, err)
+	}
+	return string(out)
+}
+
+func TestUnitsAreValid(t *testing.T) {
+	for _, tc := range []struct {
+		file string
+		args []string
+	}{
+		{"edged.service", []string{"verify", "--man=no"}},
+		{"user/edged.service", []string{"verify", "--man=no", "--user"}},
+	} {
+		t.Run(tc.file, func(t *testing.T) {
+			if out := analyze(t, append(tc.args, unit(t, tc.file))...); out != "" {
+				t.Errorf("complaints:\n%s", out)
+			}
+		})
+	}
+}
+
+// systemd rates what a service could do from 0 (nothing) to 100.
+func TestSystemUnitIsHardened(t *testing.T) {
+	out := analyze(t, "security", "--offline=yes", "--threshold=10", unit(t, "edged.service"))
+	if t.Failed() {
+		t.Log(out)
+	}
+}
