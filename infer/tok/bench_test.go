@@ -120,11 +120,11 @@ func syntheticBPE(tb testing.TB, n int) Metadata {
 		seen[token] = true
 	}
 	for i := 0; len(merges) < n; i++ {
-		left, right := tokens[300+i/200], tokens['a'+i%26]
-		if i < 676 {
-			left = tokens['a'+i/26]
+		left, right := tokens['a'+i/26%26], tokens['a'+i%26]
+		if i >= 26*26 {
+			left = tokens[300+i/26-26]
 		}
-		if left == "" || seen[left+right] {
+		if seen[left+right] {
 			continue
 		}
 		seen[left+right] = true

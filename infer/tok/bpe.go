@@ -65,21 +65,21 @@ func newBPE(m Metadata) (*Tokenizer, error) {
 		return nil, err
 	}
 	alphabet := newByteAlphabet()
-	b.vocab, err = readVocab(m, func(dst []byte, text string, _ class) ([]byte, error) {
+	b.vocab, err = readVocab(m, func(dst []byte, text string, c class) ([]byte, class, error) {
 		out, ok := alphabet.appendBytes(dst, text)
-		if !ok {
-			out = append(dst, text...) // an added token, written as it is; merges do not make it
+		if !ok { // an added token, written as it is
+			return append(dst, text...), classInert, nil
 		}
-		return out, nil
+		return out, c, nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := b.readMerges(m, alphabet); err != nil {
-		return nil, err
-	}
 	t := &Tokenizer{vocab: b.vocab, model: b, missing: b.indexBytes()}
 	if t.special, err = b.vocab.specialTrie(); err != nil {
+		return nil, err
+	}
+	if err := b.readMerges(m, alphabet, t.special); err != nil {
 		return nil, err
 	}
 	t.roles, err = readRoles(m, b.vocab, t.special, pre.addBOS)
@@ -100,8 +100,8 @@ func (b *bpe) indexBytes() (missing []byte) {
 }
 
 // readMerges reads merges of the form "left right", best first. Both parts and the result must be tokens, as every
-// BPE trainer makes them.
-func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet) error {
+// BPE trainer makes them. Merges from or to special tokens are left out: text that merges see does not contain those.
+func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet, special *trie) error {
 	merges, ok := m.Strings(keyMerges)
 	if !ok {
 		return fmt.Errorf("key %s is missing or not an array of strings", keyMerges)
@@ -125,7 +125,10 @@ func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet) error {
 		r, okR := b.vocab.ordinary[string(buf[n:])]
 		id, okID := b.vocab.ordinary[string(buf)]
 		if !okL || !okR || !okID {
-			return fmt.Errorf("merge %d (%q): a part or the result is not an ordinary token", i, merge)
+			if special.has(buf[:n]) || special.has(buf[n:]) || special.has(buf) {
+				continue
+			}
+			return fmt.Errorf("merge %d (%q): a part or the result is not a token", i, merge)
 		}
 		if _, dup := b.ranks[idPair{l, r}]; !dup { // of equal merges the first counts
 			b.ranks[idPair{l, r}] = mergeRule{rank: uint32(i), id: id}
@@ -136,7 +139,7 @@ func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet) error {
 
 func (b *bpe) encode(dst []int32, text string, _ bool) []int32 {
 	s := b.scratch.get()
-	s.runes = b.splitter.split(text, s.runes, func(piece string) { dst = s.encode(dst, piece, b.encodePiece) })
+	s.runes = b.splitter.split(text, s.runes, func(piece string) { dst = s.encode(dst, piece, b) })
 	b.scratch.put(s)
 	return dst
 }
@@ -156,11 +159,11 @@ func (b *bpe) encodePiece(dst []int32, m *merger, piece string) []int32 {
 }
 
 func (b *bpe) mergePiece(dst []int32, m *merger, piece string) []int32 {
-	m.reset()
+	m.reset(len(piece))
 	for i := range len(piece) {
 		m.add(i, i+1, b.byteID[piece[i]])
 	}
-	m.run(b)
+	m.run(b, piece)
 	for i := int32(0); i >= 0; i = m.syms[i].next {
 		if id := m.syms[i].id; id != NoToken { // a byte without a token: see MissingBytes
 			dst = append(dst, id)
@@ -169,7 +172,7 @@ func (b *bpe) mergePiece(dst []int32, m *merger, piece string) []int32 {
 	return dst
 }
 
-func (b *bpe) pair(left, right *symbol) (uint32, int32, bool) {
+func (b *bpe) pair(_ string, left, right *symbol) (uint32, int32, bool) {
 	rule, ok := b.ranks[idPair{left.id, right.id}]
 	return rule.rank, rule.id, ok
 }

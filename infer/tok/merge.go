@@ -1,5 +1,7 @@
 package tok
 
+import "slices"
+
 // maxPiece bounds the memory of one run of merges, in bytes of text, at some 70 MiB: a longer stretch of text that no
 // rule splits is cut there.
 const maxPiece = 1 << 20
@@ -26,9 +28,9 @@ type merger struct {
 	pops int // candidates taken from the heap in the last run: the measure of its work
 }
 
-// reset empties the list.
-func (m *merger) reset() {
-	m.syms, m.heap, m.pops = m.syms[:0], m.heap[:0], 0
+// reset empties the list and makes room for n symbols.
+func (m *merger) reset(n int) {
+	m.syms, m.heap, m.pops = slices.Grow(m.syms[:0], n), slices.Grow(m.heap[:0], n), 0
 }
 
 // add appends a symbol to the list.
@@ -40,15 +42,15 @@ func (m *merger) add(start, end int, id int32) {
 	m.syms = append(m.syms, symbol{start: int32(start), end: int32(end), prev: n - 1, next: -1, id: id})
 }
 
-// pairer says whether two neighbours may merge, into which token, and how early (a smaller priority first).
+// pairer says whether two neighbours of a text may merge, into which token, and how early (a smaller priority first).
 type pairer interface {
-	pair(left, right *symbol) (priority uint32, id int32, ok bool)
+	pair(text string, left, right *symbol) (priority uint32, id int32, ok bool)
 }
 
-// run merges until no pair may. What is left is the list that starts at symbol 0.
-func (m *merger) run(p pairer) {
+// run merges the symbols of text until no pair may. What is left is the list that starts at symbol 0.
+func (m *merger) run(p pairer, text string) {
 	for i := 1; i < len(m.syms); i++ {
-		m.propose(p, int32(i-1), int32(i))
+		m.propose(p, text, int32(i-1), int32(i))
 	}
 	for len(m.heap) > 0 {
 		c := m.pop()
@@ -65,17 +67,17 @@ func (m *merger) run(p pairer) {
 		}
 		right.next = -2
 		if left.prev >= 0 {
-			m.propose(p, left.prev, l)
+			m.propose(p, text, left.prev, l)
 		}
 		if left.next >= 0 {
-			m.propose(p, l, left.next)
+			m.propose(p, text, l, left.next)
 		}
 	}
 }
 
-func (m *merger) propose(p pairer, l, r int32) {
+func (m *merger) propose(p pairer, text string, l, r int32) {
 	left, right := &m.syms[l], &m.syms[r]
-	priority, id, ok := p.pair(left, right)
+	priority, id, ok := p.pair(text, left, right)
 	if !ok {
 		return
 	}

@@ -49,11 +49,14 @@ func alwaysControl(text string) bool {
 // readRoles resolves the special ids. addBOS is the model family's default when the metadata does not say.
 func readRoles(m Metadata, v *vocab, special *trie, addBOS bool) (roles, error) {
 	r := roles{addBOS: addBOS}
-	eom := NoToken
+	eom, fimPad, fimRepo, fimFile := NoToken, NoToken, NoToken, NoToken
 	for _, key := range []struct {
 		name string
 		id   *int32
-	}{{keyBOS, &r.bos}, {keyEOS, &r.eos}, {keyEOT, &r.eot}, {keyEOM, &eom}} {
+	}{
+		{keyBOS, &r.bos}, {keyEOS, &r.eos}, {keyEOT, &r.eot}, {keyEOM, &eom},
+		{keyFIMPad, &fimPad}, {keyFIMRepo, &fimRepo}, {keyFIMFile, &fimFile},
+	} {
 		var err error
 		if *key.id, err = readID(m, v, key.name); err != nil {
 			return roles{}, err
@@ -69,12 +72,13 @@ func readRoles(m Metadata, v *vocab, special *trie, addBOS bool) (roles, error) 
 	if r.addEOS && r.eos == NoToken {
 		return roles{}, fmt.Errorf("the model wants an EOS token, but %s is missing", keyEOS)
 	}
-	r.findEnds(v, special, eom)
+	r.findEnds(v, special, eom, fimPad, fimRepo, fimFile)
 	return r, nil
 }
 
-// findEnds completes the end-of-turn token and collects the tokens that end a generation.
-func (r *roles) findEnds(v *vocab, special *trie, eom int32) {
+// findEnds completes the end-of-turn token and collects the tokens that end a generation; more are those that the
+// metadata names besides EOS and EOT.
+func (r *roles) findEnds(v *vocab, special *trie, more ...int32) {
 	r.eog = map[int32]struct{}{}
 	for _, texts := range [][]string{eotTexts, endTexts, eosTexts} {
 		for _, text := range texts {
@@ -88,7 +92,7 @@ func (r *roles) findEnds(v *vocab, special *trie, eom int32) {
 			r.eot = id
 		}
 	}
-	for _, id := range []int32{r.eos, r.eot, eom} {
+	for _, id := range append(more, r.eos, r.eot) {
 		if id != NoToken {
 			r.eog[id] = struct{}{}
 		}

@@ -35,17 +35,22 @@ func (p *scratchPool) put(s *scratch) {
 	p.pool.Put(s)
 }
 
+// pieceEncoder encodes one piece of text by merging.
+type pieceEncoder interface {
+	encodePiece(dst []int32, m *merger, piece string) []int32
+}
+
 // encode appends the ids of a piece of text, from the cache or by merging it.
-func (s *scratch) encode(dst []int32, piece string, merge func(dst []int32, m *merger, piece string) []int32) []int32 {
+func (s *scratch) encode(dst []int32, piece string, e pieceEncoder) []int32 {
 	w := s.words.slot(piece)
 	if w == nil {
-		return merge(dst, &s.merger, piece)
+		return e.encodePiece(dst, &s.merger, piece)
 	}
 	if w.holds(piece) {
 		return append(dst, w.ids[:w.nIDs]...)
 	}
 	n := len(dst)
-	dst = merge(dst, &s.merger, piece)
+	dst = e.encodePiece(dst, &s.merger, piece)
 	w.set(piece, dst[n:])
 	return dst
 }

@@ -46,18 +46,21 @@ func newSPM(m Metadata) (*Tokenizer, error) {
 	return t, err
 }
 
-func decodeSPM(dst []byte, text string, c class) ([]byte, error) {
+func decodeSPM(dst []byte, text string, c class) ([]byte, class, error) {
 	if c != classByte {
-		return append(dst, strings.ReplaceAll(text, spaceMark, " ")...), nil
+		if strings.Contains(text, " ") { // merges meet spaces spelled as marks only
+			return append(dst, text...), classInert, nil
+		}
+		return append(dst, strings.ReplaceAll(text, spaceMark, " ")...), c, nil
 	}
 	if len(text) != len("<0x00>") || text[:3] != "<0x" || text[5] != '>' {
-		return nil, fmt.Errorf("byte token %q is not of the form <0xNN>", text)
+		return nil, c, fmt.Errorf("byte token %q is not of the form <0xNN>", text)
 	}
 	b, err := strconv.ParseUint(text[3:5], 16, 8)
 	if err != nil {
-		return nil, fmt.Errorf("byte token %q: %w", text, err)
+		return nil, c, fmt.Errorf("byte token %q: %w", text, err)
 	}
-	return append(dst, byte(b)), nil
+	return append(dst, byte(b)), c, nil
 }
 
 // readScores turns scores into priorities that order as unsigned integers, highest score first.
@@ -120,7 +123,7 @@ func (s *spm) encode(dst []int32, text string, afterSpecial bool) []int32 {
 	sc := s.scratch.get()
 	for text != "" {
 		n := s.pieceEnd(text)
-		dst = sc.encode(dst, text[:n], s.encodePiece)
+		dst = sc.encode(dst, text[:n], s)
 		text = text[n:]
 	}
 	s.scratch.put(sc)
@@ -161,13 +164,13 @@ func (s *spm) pieceEnd(text string) int {
 }
 
 func (s *spm) encodePiece(dst []int32, m *merger, piece string) []int32 {
-	m.reset()
+	m.reset(len(piece))
 	for i := 0; i < len(piece); {
 		_, n := utf8.DecodeRuneInString(piece[i:])
 		m.add(i, i+n, NoToken)
 		i += n
 	}
-	m.run(spmPiece{s, piece})
+	m.run(s, piece)
 	for i := int32(0); i >= 0; i = m.syms[i].next {
 		sym := &m.syms[i]
 		text := piece[sym.start:sym.end]
@@ -191,19 +194,13 @@ func (s *spm) appendBytes(dst []int32, text string) []int32 {
 	return dst
 }
 
-// spmPiece finds the merges of one piece of text.
-type spmPiece struct {
-	*spm
-	text string
-}
-
-func (p spmPiece) pair(left, right *symbol) (uint32, int32, bool) {
-	if int(right.end-left.start) > p.vocab.maxLen {
+func (s *spm) pair(text string, left, right *symbol) (uint32, int32, bool) {
+	if int(right.end-left.start) > s.vocab.maxLen {
 		return 0, NoToken, false
 	}
-	id, ok := p.vocab.ordinary[p.text[left.start:right.end]]
+	id, ok := s.vocab.ordinary[text[left.start:right.end]]
 	if !ok {
 		return 0, NoToken, false
 	}
-	return p.priority[id], id, true
+	return s.priority[id], id, true
 }

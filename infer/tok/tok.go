@@ -70,8 +70,8 @@ func (t *Tokenizer) Token(id int32) string {
 	return t.vocab.piece(id)
 }
 
-// Lookup returns the token whose [Tokenizer.Token] is text; special tokens come before ordinary ones. The byte
-// tokens of a SentencePiece vocabulary are not found.
+// Lookup returns the token whose [Tokenizer.Token] is text; special tokens come before ordinary ones. Byte tokens of a
+// SentencePiece vocabulary and tokens that text cannot yield are not found.
 func (t *Tokenizer) Lookup(text string) (int32, bool) {
 	if id, ok := t.special.lookup(text); ok {
 		return id, true
@@ -101,7 +101,8 @@ func (t *Tokenizer) EOS() int32 { return t.roles.eos }
 // EOT returns the id of the end-of-turn token, or [NoToken].
 func (t *Tokenizer) EOT() int32 { return t.roles.eot }
 
-// AppendBOS appends the beginning-of-sequence token if the model wants one before its input.
+// AppendBOS appends the beginning-of-sequence token if the model wants one before its input. A rendered chat template
+// may have written it already: look at the first id that [Tokenizer.EncodeRendered] gives before adding another.
 func (t *Tokenizer) AppendBOS(dst []int32) []int32 {
 	if t.roles.addBOS {
 		return append(dst, t.roles.bos)

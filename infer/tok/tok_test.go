@@ -49,7 +49,7 @@ func TestRefusals(t *testing.T) {
 		{"control token with an escape", bpe, keyTokens, replace(300, "<\ufdd1>"), "control token 300"},
 		{"no merges", bpe, keyMerges, missing, "key tokenizer.ggml.merges is missing"},
 		{"merge without space", bpe, keyMerges, []string{"ab"}, `merge 0 ("ab") is not two texts`},
-		{"merge of an unknown token", bpe, keyMerges, []string{"x y"}, `merge 0 ("x y"): a part or the result is not an ordinary token`},
+		{"merge of an unknown token", bpe, keyMerges, []string{"x y"}, `merge 0 ("x y"): a part or the result is not a token`},
 		{"merge outside the alphabet", bpe, keyMerges, []string{"日 本"}, "outside the byte alphabet"},
 		{"BOS out of range", bpe, keyBOS, 301, "bos_token_id is 301, but there are 301 tokens"},
 		{"BOS wanted but missing", bpe, keyAddBOS, true, "the model wants a BOS token, but tokenizer.ggml.bos_token_id is missing"},
@@ -110,6 +110,30 @@ func TestRoles(t *testing.T) {
 	}
 	if id, ok := tk.Lookup("no such token"); ok {
 		t.Errorf("Lookup of a text without a token = %d", id)
+	}
+}
+
+// TestInert shows that tokens which merges cannot meet do not stand in the way of those that they can.
+func TestInert(t *testing.T) {
+	m := byteMetadata(t, []string{"<|"}, nil) // the same text as the merge of "<" and "|" makes
+	tokens, _ := m.Strings(keyTokens)
+	tokens[256], tokens[270] = "日", "unused"
+	m.set(t, keyTokens, tokens)
+	tk := mustBuild(t, m)
+	if got := tk.Token(256); got != "日" {
+		t.Errorf("token 256 is %q", got)
+	}
+	if diff := cmp.Diff([]int32{0xE6, 0x97, 0xA5, '<', '|'}, tk.Encode(nil, "日<|")); diff != "" {
+		t.Errorf("BPE (-want +got):\n%s", diff)
+	}
+
+	m = loadFixture(t, "spm-plain").Metadata
+	tokens, _ = m.Strings(keyTokens)
+	the := slices.Index(tokens, "▁the")
+	tokens[len(tokens)-1] = " the"
+	m.set(t, keyTokens, tokens)
+	if got := mustBuild(t, m).Encode(nil, "x the"); got[len(got)-1] != int32(the) {
+		t.Errorf("SentencePiece: ids %v, want the last to be %d", got, the)
 	}
 }
 

@@ -58,6 +58,11 @@ func (t *trie) lookup(text string) (int32, bool) {
 	return id, id != NoToken
 }
 
+func (t *trie) has(text []byte) bool {
+	_, ok := t.lookup(string(text))
+	return ok
+}
+
 // longest returns the longest string of the given classes that text begins with, and its length in bytes, or
 // NoToken.
 func (t *trie) longest(text string, c class) (id int32, length int) {

@@ -18,6 +18,9 @@ const (
 	keyEOS         = "tokenizer.ggml.eos_token_id"
 	keyEOT         = "tokenizer.ggml.eot_token_id"
 	keyEOM         = "tokenizer.ggml.eom_token_id"
+	keyFIMPad      = "tokenizer.ggml.fim_pad_token_id"
+	keyFIMRepo     = "tokenizer.ggml.fim_rep_token_id"
+	keyFIMFile     = "tokenizer.ggml.fim_sep_token_id"
 	keyUnknown     = "tokenizer.ggml.unknown_token_id"
 	keyAddBOS      = "tokenizer.ggml.add_bos_token"
 	keyAddEOS      = "tokenizer.ggml.add_eos_token"
@@ -32,6 +35,7 @@ const (
 	classControl                    // parsed only from trusted text; GGUF types control and unknown
 	classUser                       // matched in all text, before merges
 	classByte                       // stands for one byte (SentencePiece byte fallback)
+	classInert                      // never made from text: spelled in a way that merges cannot meet
 )
 
 // ggufClass gives the class of each GGUF token type.
@@ -60,8 +64,12 @@ func (v *vocab) valid(id int32) bool { return id >= 0 && int(id) < len(v.class) 
 
 func (v *vocab) piece(id int32) string { return v.bytes[v.offset[id]:v.offset[id+1]] }
 
-// readVocab reads tokens and types. decode appends the bytes that an ordinary or byte token's text stands for.
-func readVocab(m Metadata, decode func(dst []byte, text string, c class) ([]byte, error)) (*vocab, error) {
+// decoder appends the bytes that the text of an ordinary or byte token stands for, and returns the token's class: the
+// given one or classInert.
+type decoder func(dst []byte, text string, c class) ([]byte, class, error)
+
+// readVocab reads tokens and types.
+func readVocab(m Metadata, decode decoder) (*vocab, error) {
 	tokens, ok := m.Strings(keyTokens)
 	if !ok || len(tokens) == 0 {
 		return nil, fmt.Errorf("key %s is missing, empty or not an array of strings", keyTokens)
@@ -84,7 +92,7 @@ func readVocab(m Metadata, decode func(dst []byte, text string, c class) ([]byte
 	for i, text := range tokens {
 		var err error
 		if c := v.class[i]; c == classOrdinary || c == classByte {
-			buf, err = decode(buf, text, c)
+			buf, v.class[i], err = decode(buf, text, c)
 		} else {
 			buf = append(buf, text...)
 		}
