@@ -20,6 +20,7 @@ import (
 	"golang.org/x/term"
 
 	"edged/daemon"
+	"edged/infer/eval"
 	"edged/ipc/client"
 )
 
@@ -84,7 +85,6 @@ const ownSignals = "own-signals"
 
 var (
 	errInterrupted = errors.New("interrupted")
-	errBelowBar    = errors.New("below the bar")
 )
 
 // usageError is a command line that can never work.
@@ -130,7 +130,7 @@ func classify(err error) (status int, hint string) {
 		return exitNoDaemon, "The daemon's configuration lists who may connect: socket.mode and socket.allow_uids."
 	case errors.As(err, &refused):
 		return exitRefused, ""
-	case errors.Is(err, errBelowBar):
+	case errors.Is(err, eval.ErrGoldenBars):
 		return exitBelowBar, ""
 	case errors.As(err, &config), errors.Is(err, daemon.ErrNoModel):
 		return exitConfig, ""

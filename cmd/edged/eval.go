@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"edged/daemon"
+	"edged/infer/eval"
+)
+
+func (a *app) evalCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "eval",
+		Short: "measure whether a model computes and answers what it should",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(a.evalGoldenCommand())
+	return cmd
+}
+
+const goldenHelp = `Compare logits with those of an independent implementation.
+
+Each FILE holds token sequences and what a float32 implementation computed for
+them. The report gives the largest difference of a listed logit, the mean KL
+divergence in nats, the share of positions with the same most probable token,
+and the mean negative log likelihood beside the golden one. The exit status is 5
+when a report misses the bars of the backend.`
+
+func (a *app) evalGoldenCommand() *cobra.Command {
+	e := daemon.Evaluation{Paths: a.paths}
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "golden FILE...",
+		Short:   "compare logits with golden vectors",
+		Long:    goldenHelp,
+		Example: "  edged eval golden golden-needle-26m-q8_0.json --model models/needle-26m-q8_0.gguf --backend ref",
+		Args:    usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var missed []error
+			for _, file := range args {
+				miss, err := a.golden(cmd.Context(), e, file, asJSON)
+				if err != nil {
+					return err
+				}
+				missed = append(missed, miss)
+			}
+			return errors.Join(missed...)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model (default: the installed model of the name in FILE)")
+	f.StringVar(&e.Backend, "backend", "cpu", "cpu or ref")
+	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per file")
+	return cmd
+}
+
+// golden prints the report of one file; miss says which bars it does not reach.
+func (a *app) golden(ctx context.Context, e daemon.Evaluation, file string, asJSON bool) (miss, err error) {
+	report, bars, err := e.Golden(ctx, file)
+	if err != nil {
+		return nil, err
+	}
+	miss = report.Check(bars)
+	if asJSON {
+		return miss, a.printJSON(struct {
+			eval.GoldenReport
+			Backend string `json:"backend"`
+			Pass    bool   `json:"pass"`
+		}{report, e.Backend, miss == nil})
+	}
+	return miss, a.print(fmt.Sprintf("%s\n", report))
+}

@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+
+	"edged/infer"
+	"edged/infer/eval"
+	"edged/offload"
+)
+
+// Evaluation says what to run a measurement on: no daemon, but the engine's
+// defaults as a daemon would have them.
+type Evaluation struct {
+	Model   string // file or name; "" = what the golden file was made with
+	Backend string
+	Threads int // 0 = as many as this process may use
+	Paths   Paths
+}
+
+// Golden compares logits with a golden file and returns the bars that hold for
+// the backend.
+func (e Evaluation) Golden(ctx context.Context, file string) (report eval.GoldenReport, bars eval.GoldenBars, err error) {
+	name := e.Model
+	if name == "" {
+		if name, err = goldenModel(file); err != nil {
+			return report, bars, err
+		}
+	}
+	path, err := e.Paths.ModelFile(name)
+	if err != nil {
+		return report, bars, err
+	}
+	backend, err := infer.NewBackend(e.Backend)
+	if err != nil {
+		return report, bars, err
+	}
+	defer func() { err = errors.Join(err, backend.Close()) }()
+	// The reference keeps what it computes; a rounded cache would hide it.
+	elem, bars := offload.F16, eval.QuantizedBars()
+	if e.Backend == "ref" {
+		elem, bars = offload.F32, eval.ReferenceBars()
+	}
+	threads := e.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	report, err = eval.Golden(ctx, eval.GoldenOptions{File: file, Model: path, Backend: backend, Elem: elem, Chunk: infer.DefaultChunkTok, Threads: threads})
+	return report, bars, err
+}
+
+// goldenModel is the name of the model that a golden file was made with.
+func goldenModel(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("read golden file: %w", err)
+	}
+	var head struct {
+		Model string `json:"model"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return "", fmt.Errorf("read golden file %s: %w", file, err)
+	}
+	if head.Model == "" {
+		return "", fmt.Errorf("read golden file %s: it names no model; give one with --model", file)
+	}
+	return strings.TrimSuffix(head.Model, ".gguf"), nil
+}
