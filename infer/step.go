@@ -131,20 +131,20 @@ func (o *owner) exec(ctx context.Context) (l graph.Logits, err error) {
 // commit keeps what the step computed and lets every task whose tokens are all
 // evaluated choose its next one.
 func (o *owner) commit(logits graph.Logits) {
-	out := 0
+	row := 0
 	for _, t := range o.parts {
-		if err := t.seq.Commit(t.rows); err != nil {
-			o.end(t, "", fmt.Errorf("keep step: %w", err))
-			continue
-		}
+		wanted := t.rows == t.pending()
+		var f Finish
+		err := t.seq.Commit(t.rows)
 		if t.generated() == 0 {
 			t.out.setProgress(Progress{Done: t.seq.Len(), Total: t.nPrompt, Cached: t.cached})
 		}
-		if t.pending() > 0 {
-			continue
+		if wanted {
+			if err == nil {
+				f, err = o.accept(t, logits.Row(row))
+			}
+			row++
 		}
-		f, err := o.accept(t, logits.Row(out))
-		out++
 		if f != "" || err != nil {
 			o.end(t, f, err)
 		}
@@ -182,7 +182,7 @@ func (o *owner) prove(r *resident) (err error) {
 		return fmt.Errorf("prove model: %w", err)
 	}
 	defer seq.Free()
-	token := max(r.front.tok.BOS(), 0)
+	start, token := time.Now(), max(r.front.tok.BOS(), 0)
 	for step := range 2 {
 		for err = seq.Reserve(1); errors.Is(err, offload.ErrNoPages) && o.evict(); {
 			err = seq.Reserve(1)
@@ -203,6 +203,9 @@ func (o *owner) prove(r *resident) (err error) {
 			return fmt.Errorf("prove model: %w", err)
 		}
 	}
+	o.e.mu.Lock()
+	defer o.e.mu.Unlock()
+	o.e.status.LastStep, o.e.status.LastStepTime = time.Now(), time.Since(start)/2
 	return nil
 }
 

@@ -41,7 +41,8 @@ func (toyMetadata) Uint(key string) (uint64, bool) {
 }
 
 func (toyMetadata) Bool(key string) (bool, bool) {
-	return true, key == "tokenizer.ggml.add_bos_token"
+	ok := key == "tokenizer.ggml.add_bos_token"
+	return ok, ok
 }
 
 func (toyMetadata) Strings(key string) ([]string, bool) {
@@ -167,7 +168,7 @@ func (e *toyExec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq)
 			out++
 		}
 	}
-	return graph.Logits{Data: e.logits[:out*toyVocab], Vocab: toyVocab}, nil
+	return graph.Logits{Data: e.logits[:out*toyVocab], Vocab: toyVocab, Stride: toyVocab}, nil
 }
 
 // toySlot is where a layer's page keeps the state of a position: 8 bytes of
