@@ -81,6 +81,14 @@ func classify(err error) error {
 		cert     *tls.CertificateVerificationError
 		dns      *net.DNSError
 	)
+	// The query of a URL may be a signature and stays out of messages.
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err
+		if u, parseErr := url.Parse(failed.URL); parseErr == nil {
+			err = fmt.Errorf("%s: %w", shortURL(u), err)
+		}
+	}
 	if errors.As(err, &redirect) || errors.As(err, &cert) || errors.As(err, &dns) && dns.IsNotFound {
 		return err
 	}
