@@ -191,28 +191,37 @@ func (c *comparison) listed(want vectorTop, wantLSE float64, logits []float32, l
 	c.sum.Listed++
 }
 
+// goldenRounding is how far the probabilities of a golden file, computed from
+// numbers of five digits, may be from summing to one.
+const goldenRounding = 1e-5
+
 // divergence is KL(p || q) in nats over the listed outcomes and one more, the
-// rest. Golden files round to five digits, so p is scaled to sum to one.
+// rest. What rounding leaves of p's rest is none.
 func divergence(p, q []float64) float64 {
-	p, q = withRest(p), withRest(q)
+	p, q = withRest(p, goldenRounding), withRest(q, 0)
 	var kl float64
 	for i := range p {
 		if p[i] > 0 {
-			kl += p[i] * math.Log(p[i]/math.Max(q[i], math.SmallestNonzeroFloat64))
+			kl += p[i] * math.Log(p[i]/q[i])
 		}
 	}
 	return kl
 }
 
-func withRest(p []float64) []float64 {
+// withRest appends the probability of all other outcomes, none if it is no
+// more than noise, and makes the sum one.
+func withRest(p []float64, noise float64) []float64 {
 	var sum float64
 	for _, x := range p {
 		sum += x
 	}
-	out := append(append([]float64(nil), p...), math.Max(1-sum, 0))
-	total := sum + out[len(p)]
+	rest := 1 - sum
+	if rest <= noise {
+		rest = 0
+	}
+	out := append(append([]float64(nil), p...), rest)
 	for i := range out {
-		out[i] /= total
+		out[i] /= sum + rest
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 )
@@ -105,14 +106,14 @@ func (s vectorSequence) check() error {
 		if t.Pos < 0 || t.Pos >= n || i > 0 && t.Pos <= s.Top[i-1].Pos {
 			return fmt.Errorf("top %d is at position %d of %d, or not after the one before", i, t.Pos, n)
 		}
-		if err := t.check(); err != nil {
+		if err := t.check(s.LSE[t.Pos]); err != nil {
 			return fmt.Errorf("position %d: %w", t.Pos, err)
 		}
 	}
 	return nil
 }
 
-func (t vectorTop) check() error {
+func (t vectorTop) check(lse float64) error {
 	if len(t.IDs) == 0 || len(t.IDs) != len(t.Logits) {
 		return fmt.Errorf("%d ids with %d logits", len(t.IDs), len(t.Logits))
 	}
@@ -122,6 +123,13 @@ func (t vectorTop) check() error {
 	}
 	if len(slices.Compact(sorted)) != len(t.IDs) {
 		return errors.New("a token is listed twice")
+	}
+	var sum float64
+	for _, l := range t.Logits {
+		sum += math.Exp(l - lse)
+	}
+	if sum > 1+10*goldenRounding {
+		return fmt.Errorf("listed probabilities add up to %g", sum)
 	}
 	return nil
 }

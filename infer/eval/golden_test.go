@@ -89,7 +89,7 @@ func keep(t *testing.T, f func(seq map[string]any), names ...string) string {
 func TestGoldenCheckNamesMissedBars(t *testing.T) {
 	path := keep(t, func(one map[string]any) {
 		top := one["top"].([]any)[0].(map[string]any)
-		top["logits"].([]any)[0] = top["logits"].([]any)[0].(float64) + 0.5
+		top["logits"].([]any)[0] = top["logits"].([]any)[0].(float64) - 0.5
 		one["argmax"] = []int{1}
 	}, "one")
 	r, err := eval.Golden(t.Context(), needle(path))
@@ -121,6 +121,7 @@ func TestGoldenRefuses(t *testing.T) {
 		{"no logits", "no position with logits", func(one map[string]any) { one["top"] = []int{} }},
 		{"position outside", "position 1 of 1", func(one map[string]any) { one["top"].([]any)[0].(map[string]any)["pos"] = 1 }},
 		{"ids without logits", "16 ids with 1 logits", func(one map[string]any) { one["top"].([]any)[0].(map[string]any)["logits"] = []int{1} }},
+		{"impossible logit", "probabilities add up to", func(one map[string]any) { one["lse"] = []float64{13} }},
 		{"id twice", "listed twice", func(one map[string]any) {
 			ids := one["top"].([]any)[0].(map[string]any)["ids"].([]any)
 			ids[1] = ids[0]

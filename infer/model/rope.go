@@ -11,7 +11,7 @@ type ropeParams struct {
 	kind     string  // "", "linear", "yarn"
 	factor   float64 // context extension
 	original int     // tokens of the trained context
-	attn     float64 // extra attention factor
+	attn     float64 // YaRN's attention factor, multiplies cos and sin
 	betaFast float64 // rotations above which a frequency stays as it is
 	betaSlow float64 // rotations below which it is divided by factor
 }
@@ -36,14 +36,28 @@ func readRope(r *reader) ropeParams {
 		p.kind, p.factor = kind, r.float("rope.scaling.factor", 1)
 	case "yarn":
 		p.kind, p.factor = kind, r.float("rope.scaling.factor", 1)
-		p.original = r.need("rope.scaling.original_context_length", maxContext)
-		p.attn = r.float("rope.scaling.attn_factor", 1)
-		p.betaFast = r.float("rope.scaling.yarn_beta_fast", 32)
-		p.betaSlow = r.float("rope.scaling.yarn_beta_slow", 1)
+		p.readYarn(r)
 	default:
 		r.fail("rope scaling %q is %w; supported: none, linear, yarn, and llama3 by its tensor rope_freqs", kind, ErrUnsupported)
 	}
 	return p
+}
+
+// readYarn reads the keys that only YaRN has. The attention factor follows
+// from the scaling factor (equation 22) unless the model states its own;
+// rope.scaling.attn_factor multiplies either.
+func (p *ropeParams) readYarn(r *reader) {
+	p.original = r.need("rope.scaling.original_context_length", maxContext)
+	p.attn = r.float("rope.scaling.yarn_attn_factor", 1+0.1*math.Log(math.Max(p.factor, 1)))
+	p.attn *= r.float("rope.scaling.attn_factor", 1)
+	p.betaFast = r.float("rope.scaling.yarn_beta_fast", 32)
+	p.betaSlow = r.float("rope.scaling.yarn_beta_slow", 1)
+	if v := r.float("rope.scaling.yarn_ext_factor", 1); v != 1 {
+		r.fail("rope.scaling.yarn_ext_factor %g is %w; supported: 1", v, ErrUnsupported)
+	}
+	if v, ok := r.f.Float(r.key("rope.scaling.yarn_log_multiplier")); ok && v != 0 {
+		r.fail("rope.scaling.yarn_log_multiplier %g is %w", v, ErrUnsupported)
+	}
 }
 
 // invFreq computes the angular frequencies [dims/2] and the factor for cos and
@@ -74,7 +88,7 @@ func (p ropeParams) invFreq(dims int, divisors []float32) ([]float64, float32, e
 }
 
 // yarn blends interpolated and unchanged frequencies between two rotation
-// counts (Peng et al., arXiv:2309.00071, section 3.2 and equation 22).
+// counts (Peng et al., arXiv:2309.00071, section 3.2).
 func (p ropeParams) yarn(f []float64, dims int) ([]float64, float32, error) {
 	// pair is the channel pair that turns `rotations` times in the trained context.
 	pair := func(rotations float64) float64 {
@@ -86,5 +100,5 @@ func (p ropeParams) yarn(f []float64, dims int) ([]float64, float32, error) {
 		ramp := math.Min(math.Max((float64(i)-low)/math.Max(high-low, 0.001), 0), 1)
 		f[i] = f[i]*(1-ramp) + f[i]/p.factor*ramp
 	}
-	return f, float32(p.attn * (1 + 0.1*math.Log(p.factor))), nil
+	return f, float32(p.attn), nil
 }
