@@ -71,11 +71,11 @@ func parseEntries(doc []byte) ([]Entry, error) {
 		if err := e.check(); err != nil {
 			return nil, fmt.Errorf("model %q: %w", e.Name, err)
 		}
-		if key := strings.ToLower(e.Name); seen[key] {
+		key := strings.ToLower(e.Name)
+		if seen[key] {
 			return nil, fmt.Errorf("model %q: listed twice", e.Name)
-		} else {
-			seen[key] = true
 		}
+		seen[key] = true
 	}
 	return file.Model, nil
 }

@@ -12,7 +12,7 @@ var (
 
 	// ErrExists is returned, together with the path, when the file is there
 	// and no SHA-256 is known to tell whether it is the right one.
-	ErrExists = fmt.Errorf("model file %w", fs.ErrExist)
+	ErrExists = fmt.Errorf("model %w", fs.ErrExist)
 
 	// ErrBundled is returned for a model that ships with the program.
 	ErrBundled = errors.New("model ships with the program")

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"os"
@@ -242,6 +243,14 @@ func TestFreeBytes(t *testing.T) {
 	}
 	if _, err := freeBytes("/does/not/exist"); err == nil {
 		t.Error("a missing folder has free space")
+	}
+}
+
+func TestBackoffEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := backoff(ctx, 20); !errors.Is(err, context.Canceled) { // otherwise 12 days
+		t.Errorf("backoff = %v", err)
 	}
 }
 
