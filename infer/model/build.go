@@ -104,18 +104,12 @@ func (b *builder) ropeDivisors() ([]float32, error) {
 	return f, nil
 }
 
-// local says whether a layer sees only the window. The pattern is counted
-// from the first layer: n-1 local ones, then a global one.
-func (b *builder) local(l int) bool {
-	return b.fam.localLayers > 0 && (l+1)%b.fam.localLayers != 0
-}
-
 func (b *builder) attention(l int) {
 	h := b.h
 	name := func(s string) string { return fmt.Sprintf("blk.%d.%s", l, s) }
 	spec := offload.LayerSpec{KVHeads: h.kvHeads, HeadDim: h.headDim}
 	table := b.globalRope
-	if b.local(l) {
+	if b.fam.local(l) {
 		spec.Window, table = h.window, b.windowRope
 	}
 	b.p.KV = append(b.p.KV, spec)

@@ -38,6 +38,12 @@ type family struct {
 	localLayers int  // every n-th layer is global, the others see a window; 0: all global
 }
 
+// local says whether a layer sees only the window. The pattern is counted
+// from the first layer: n-1 local ones, then a global one.
+func (f family) local(l int) bool {
+	return f.localLayers > 0 && (l+1)%f.localLayers != 0
+}
+
 // Architectures lists the supported values of general.architecture.
 func Architectures() []string {
 	names := make([]string, 0, len(families))

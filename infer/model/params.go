@@ -113,9 +113,28 @@ func readParams(f *gguf.File, arch string, fam family) (params, error) {
 	}
 	if fam.localLayers > 0 {
 		h.window = r.need("attention.sliding_window", maxContext)
+		r.pattern(fam)
 	}
 	h.rope = readRope(r)
 	return h, h.check(r.err)
+}
+
+// pattern refuses files whose layers alternate otherwise than the family's.
+func (r *reader) pattern(fam family) {
+	v, ok := r.f.Value(r.key("attention.sliding_window_pattern"))
+	if !ok {
+		return
+	}
+	if n, isUint := r.f.Uint(r.key("attention.sliding_window_pattern")); isUint && n == uint64(fam.localLayers) {
+		return
+	}
+	layers, isBools := v.([]bool)
+	for l, local := range layers {
+		isBools = isBools && local == fam.local(l)
+	}
+	if !isBools {
+		r.fail("attention.sliding_window_pattern %v is %w; supported: every %d. layer global", v, ErrUnsupported, fam.localLayers)
+	}
 }
 
 func (h *params) check(err error) error {
