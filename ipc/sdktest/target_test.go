@@ -1,0 +1,90 @@
+package sdktest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"edged/ipc/ipctest"
+)
+
+// target is what the SDKs talk to.
+type target struct {
+	socket, model string
+	engine        *ipctest.Engine // nil when the daemon is not ours
+}
+
+func newTarget(t *testing.T) target {
+	t.Helper()
+	socket, model := os.Getenv("EDGED_SOCKET"), os.Getenv("EDGED_MODEL")
+	if (socket == "") != (model == "") {
+		t.Fatal("EDGED_SOCKET and EDGED_MODEL belong together; only one is set")
+	}
+	if socket != "" {
+		return target{socket: socket, model: model}
+	}
+	engine := ipctest.New()
+	return target{socket: ipctest.Serve(t, engine), model: engine.List[0].ID, engine: engine}
+}
+
+// mustHaveCancelled waits until the engine has seen n generations end early. A
+// client does not wait for that, so that it may come later than its next answer.
+func (g target) mustHaveCancelled(t *testing.T, n int) {
+	t.Helper()
+	if g.engine == nil {
+		return
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for g.engine.Cancelled() < n {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d generations were cancelled, want %d", g.engine.Cancelled(), n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if got := g.engine.Cancelled(); got != n {
+		t.Errorf("%d generations were cancelled, want %d", got, n)
+	}
+}
+
+// runSDK runs a program of another language with the target in its environment.
+// Each of them cancels three generations.
+func runSDK(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if os.Getenv("EDGED_SDK_TESTS") != "1" {
+		t.Skip("set EDGED_SDK_TESTS=1 and EDGED_SDK_DIR to run the Python and Node SDKs; see setup.sh")
+	}
+	g := newTarget(t)
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Env = append(os.Environ(), "EDGED_SOCKET="+g.socket, "EDGED_MODEL="+g.model)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+	g.mustHaveCancelled(t, 3)
+}
+
+// sdkDir is where setup.sh has installed the SDKs.
+func sdkDir(elem ...string) string {
+	return filepath.Join(append([]string{os.Getenv("EDGED_SDK_DIR")}, elem...)...)
+}
+
+func TestPython(t *testing.T) {
+	runSDK(t, sdkDir("python", "bin", "python"), filepath.Join("python", "check.py"))
+}
+
+func TestNode(t *testing.T) {
+	if os.Getenv("EDGED_SDK_TESTS") == "1" {
+		// Node looks for packages beside the program.
+		data, err := os.ReadFile(filepath.Join("node", "check.mjs"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(sdkDir("node", "check.mjs"), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runSDK(t, "node", sdkDir("node", "check.mjs"))
+}
