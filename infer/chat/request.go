@@ -64,6 +64,12 @@ func (t *Template) message(m Message) (*jinja.Dict, error) {
 		d.Set(key, t.guard(val))
 		return nil
 	}
+	if m.ReasoningContent != "" {
+		// transformers adds this older name for it, in front.
+		if err := add("thinking", m.ReasoningContent); err != nil {
+			return nil, err
+		}
+	}
 	if err := add("role", m.Role); err != nil {
 		return nil, err
 	}

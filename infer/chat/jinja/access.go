@@ -2,6 +2,7 @@ package jinja
 
 import (
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -35,6 +36,9 @@ func attribute(obj any, name string) (any, bool) {
 		if name == "name" {
 			return obj.def.name, true
 		}
+	}
+	if slices.Contains(mutators[typeName(obj)], name) {
+		return undefinedf("'%s.%s' would modify a value, which templates cannot do", typeName(obj), name), true
 	}
 	if hasMethod(obj, name) {
 		return &method{obj, name}, true
@@ -150,26 +154,28 @@ func (in *interp) slice(obj any, lo, hi, stepBy *int64) (any, error) {
 	}
 	n, err := in.length(obj)
 	if err != nil {
-		return undefinedf("'%s' object is not subscriptable", typeName(obj)), nil
+		return nil, err
 	}
-	start, count, step, err := sliceRange(n, lo, hi, stepBy)
+	span, err := sliceRange(n, lo, hi, stepBy)
 	if err != nil {
 		return nil, err
 	}
 	switch obj := obj.(type) {
 	case string:
-		return in.sliceString(obj, start, count, step)
+		return in.sliceString(obj, int(span.start), int(span.len()), int(span.step))
+	case rangeValue:
+		return rangeValue{obj.at(span.start), obj.at(span.stop), obj.step * span.step}, nil
 	case *List:
-		if err := in.spend(itemBytes * count); err != nil {
+		items := make([]any, span.len())
+		if err := in.spend(itemBytes * len(items)); err != nil {
 			return nil, err
 		}
-		items := make([]any, count)
 		for i := range items {
-			items[i] = obj.Items[start+i*step]
+			items[i] = obj.Items[span.at(int64(i))]
 		}
 		return &List{items, obj.tuple}, nil
 	}
-	return undefinedf("'%s' object cannot be sliced", typeName(obj)), nil
+	return nil, fmt.Errorf("'%s' object cannot be sliced", typeName(obj))
 }
 
 func (in *interp) sliceString(s string, start, count, step int) (any, error) {
@@ -194,15 +200,15 @@ func (in *interp) sliceString(s string, start, count, step int) (any, error) {
 	return string(out), nil
 }
 
-// sliceRange resolves Python slice bounds over n items to a first index, a
-// number of items and a step.
-func sliceRange(n int, lo, hi, stepBy *int64) (start, count, step int, err error) {
+// sliceRange resolves Python slice bounds over n items to the range of indexes
+// that they select.
+func sliceRange(n int, lo, hi, stepBy *int64) (rangeValue, error) {
 	by := int64(1)
 	if stepBy != nil {
 		by = *stepBy
 	}
 	if by == 0 {
-		return 0, 0, 0, fmt.Errorf("slice step cannot be zero")
+		return rangeValue{}, fmt.Errorf("slice step cannot be zero")
 	}
 	// Steps beyond the length select the same items and would overflow below.
 	by = max(min(by, int64(n)+1), -int64(n)-1)
@@ -225,5 +231,5 @@ func sliceRange(n int, lo, hi, stepBy *int64) (start, count, step int, err error
 	if by < 0 {
 		first, last = clamp(lo, high), clamp(hi, low)
 	}
-	return int(first), int(rangeValue{first, last, by}.len()), int(by), nil
+	return rangeValue{first, last, by}, nil
 }

@@ -180,10 +180,9 @@ func (in *interp) contains(container, v any) (bool, error) {
 		}
 		return strings.Contains(c, sub), in.spend(len(c))
 	case *Dict:
-		if _, err := hashKey(v); err != nil {
-			if _, ok := v.(*undefined); ok {
-				return false, nil
-			}
+		switch v.(type) {
+		case *List, *Dict: // the kinds that Python cannot hash
+			_, err := hashKey(v)
 			return false, err
 		}
 		_, ok := c.lookup(v)

@@ -11,6 +11,12 @@
 // template that comes from a model file must not read anything else, and the
 // HTML filters.
 //
+// One difference in scoping is known: Jinja2 decides at compile time whether a
+// name is a variable of the template or of the caller. If a template assigns a
+// name of the caller unconditionally at its top level, Jinja2 gives undefined
+// for that name in loops and macros that run before the assignment; here they
+// see the caller's value.
+//
 // Values are Go values: nil (None), bool, int64, float64, string, [*List],
 // [*Dict] and [Func]; [DecodeJSON] makes them from JSON and keeps the order of
 // keys. Python's unbounded integers are not modelled: arithmetic that leaves 64

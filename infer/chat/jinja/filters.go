@@ -126,9 +126,9 @@ func filterIndent(in *interp, v any, a *args) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := in.str(v)
+	s, err := strArg("indent", v)
 	if err != nil {
-		return nil, err
+		return nil, operandError(v, err)
 	}
 	pre, ok := or(got[0], int64(4)).(string)
 	if !ok {
@@ -328,8 +328,8 @@ func filterRound(in *interp, v any, a *args) (any, error) {
 	default:
 		return nil, fmt.Errorf("method must be common, ceil or floor")
 	}
-	if _, isFloat := v.(float64); !isFloat && or(got[1], "common") == "common" {
-		return v, nil // Python's round keeps an integer
+	if i, isInt := asInt(v); isInt && or(got[1], "common") == "common" {
+		return i, nil // Python's round keeps an integer
 	}
 	return out, nil
 }

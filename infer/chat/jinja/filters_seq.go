@@ -186,8 +186,12 @@ func mapFunc(in *interp, a *args) (func(any) (any, error), error) {
 	return func(item any) (any, error) { return in.applyFilter(name, item, rest) }, nil
 }
 
-// collect makes a generator of the items that f keeps.
+// collect makes a generator of the items that f keeps. What is false counts as
+// empty, whether it can be iterated or not.
 func (in *interp) collect(v any, f func(any) (any, bool, error)) (any, error) {
+	if !truth(v) {
+		return &generator{}, nil
+	}
 	items, err := in.iterate(v)
 	if err != nil {
 		return nil, err

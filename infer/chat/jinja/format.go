@@ -14,7 +14,10 @@ func (in *interp) percentFormat(format string, value any) (any, error) {
 	if l, ok := value.(*List); ok && l.tuple {
 		vals = l.Items
 	}
-	named, _ := value.(*Dict)
+	named, lenient := value.(*Dict)
+	if l, ok := value.(*List); ok && !l.tuple {
+		lenient = true // Python checks for leftover arguments in tuples and scalars only
+	}
 	if err := in.spend(len(format)); err != nil {
 		return nil, err
 	}
@@ -57,7 +60,7 @@ func (in *interp) percentFormat(format string, value any) (any, error) {
 		}
 		b.WriteString(s)
 	}
-	if used < len(vals) && named == nil {
+	if used < len(vals) && !lenient {
 		return nil, fmt.Errorf("not all arguments converted during string formatting")
 	}
 	return b.String(), nil

@@ -2,7 +2,6 @@ package jinja
 
 import (
 	"fmt"
-	"slices"
 )
 
 // methodFunc implements a method of T.
@@ -14,13 +13,10 @@ var mutators = map[string][]string{
 	"dict": {"clear", "pop", "popitem", "setdefault", "update"},
 }
 
-// hasMethod reports whether name is a method of the value, allowed or not.
+// hasMethod reports whether name is a method that may be called on the value.
 func hasMethod(obj any, name string) bool {
-	if slices.Contains(mutators[typeName(obj)], name) {
-		return true
-	}
 	var ok bool
-	switch obj := obj.(type) {
+	switch obj.(type) {
 	case string:
 		_, ok = strMethods[name]
 	case *Dict:
@@ -29,8 +25,6 @@ func hasMethod(obj any, name string) bool {
 		_, ok = listMethods[name]
 	case *loopState:
 		ok = name == "cycle" || name == "changed"
-	default:
-		_ = obj
 	}
 	return ok
 }
@@ -44,9 +38,6 @@ func (in *interp) callMethod(obj any, name string, a *args) (any, error) {
 }
 
 func (in *interp) dispatch(obj any, name string, a *args) (any, error) {
-	if slices.Contains(mutators[typeName(obj)], name) {
-		return nil, fmt.Errorf("templates cannot modify values")
-	}
 	switch obj := obj.(type) {
 	case string:
 		if f, ok := strMethods[name]; ok {

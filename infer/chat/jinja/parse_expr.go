@@ -2,6 +2,7 @@ package jinja
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 )
 
@@ -234,8 +235,8 @@ func (p *parser) primary() (expr, error) {
 		return &constExpr{line, v}, nil
 	case tokFloat:
 		v, err := strconv.ParseFloat(t.text, 64)
-		if err != nil {
-			return nil, located(fmt.Errorf("number %s is out of range", t.text), t.line)
+		if err != nil && !math.IsInf(v, 0) { // too large is infinite, as in Python
+			return nil, located(err, t.line)
 		}
 		return &constExpr{line, v}, nil
 	case tokOp:

@@ -154,9 +154,6 @@ func (p *parser) statement() (stmt, error) {
 	case "generation":
 		b, err := p.function("endgeneration")
 		return &scopeStmt{line, b}, err
-	case "print":
-		x, err := p.output()
-		return &outputStmt{line, x}, err
 	case "break", "continue":
 		if p.loops == 0 {
 			return nil, p.errorf("'%s' outside of a loop", tag)
@@ -366,7 +363,7 @@ func (p *parser) targets(attrs bool) (target, error) {
 	}
 	all := []target{first}
 	for p.accept(tokOp, ",") {
-		if k := p.peek(); k.kind != tokName && !k.is(tokOp, "(") || k.is(tokName, "in") {
+		if p.peek().is(tokOp, ")") {
 			break
 		}
 		t, err := p.oneTarget(attrs)
