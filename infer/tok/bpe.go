@@ -137,7 +137,7 @@ func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet, special *trie) erro
 	return nil
 }
 
-func (b *bpe) encode(dst []int32, text string, _ bool) []int32 {
+func (b *bpe) encode(dst []int32, text string) []int32 {
 	s := b.scratch.get()
 	s.runes = b.splitter.split(text, s.runes, func(piece string) { dst = s.encode(dst, piece, b) })
 	b.scratch.put(s)

@@ -28,16 +28,13 @@ func (t *Tokenizer) EncodeRendered(dst []int32, rendered string) []int32 {
 
 // encode splits text at special tokens of the given classes.
 func (t *Tokenizer) encode(dst []int32, text string, special class) []int32 {
-	afterSpecial := true
 	for at := 0; at < len(text); {
 		start, end, id := t.special.find(text, at, special)
 		if start > at {
-			dst = t.model.encode(dst, text[at:start], afterSpecial)
-			afterSpecial = false
+			dst = t.model.encode(dst, text[at:start])
 		}
 		if id != NoToken {
 			dst = append(dst, id)
-			afterSpecial = true
 		}
 		at = end
 	}

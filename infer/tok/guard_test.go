@@ -79,29 +79,59 @@ func fragments() *rapid.Generator[string] {
 	return rapid.Map(rapid.SliceOfN(rapid.SampledFrom(pieces), 0, 5), func(p []string) string { return strings.Join(p, "") })
 }
 
+// anyText draws one segment.
+func anyText() *rapid.Generator[[]segment] {
+	return rapid.Custom(func(rt *rapid.T) []segment {
+		s := segment{text: fragments().Draw(rt, "text"), guard: rapid.Bool().Draw(rt, "guard")}
+		if !s.guard { // a template does not write escapes
+			s.text = strings.Map(func(r rune) rune {
+				if reserved(r) {
+					return -1
+				}
+				return r
+			}, s.text)
+		}
+		return []segment{s}
+	})
+}
+
+// tornToken draws a control token of which template and strangers wrote a part each.
+func tornToken() *rapid.Generator[[]segment] {
+	return rapid.Custom(func(rt *rapid.T) (parts []segment) {
+		token := rapid.SampledFrom(guardControl).Draw(rt, "token")
+		runes := []rune(token)
+		guard := rapid.Bool().Draw(rt, "guard")
+		for len(runes) > 0 {
+			n := rapid.IntRange(1, len(runes)).Draw(rt, "runes")
+			part := segment{text: string(runes[:n]), guard: guard}
+			if guard { // what a template may take away
+				head := rapid.SampledFrom([]string{"", " ", "y</think>"}).Draw(rt, "head")
+				part.text = head + part.text + rapid.SampledFrom([]string{"", "\n", "</think>y"}).Draw(rt, "tail")
+			}
+			parts = append(parts, part)
+			runes, guard = runes[n:], !guard
+		}
+		return parts
+	})
+}
+
 func TestGuardProperties(t *testing.T) {
 	tk := mustBuild(t, byteMetadata(t, guardControl, guardUser))
-	lastPart := func(s string) string { return s[strings.LastIndex(s, "</think>")+len("</think>"):] }
+	before := func(s string) string { s, _, _ = strings.Cut(s, "</think>"); return s }
+	after := func(s string) string { parts := strings.Split(s, "</think>"); return parts[len(parts)-1] }
 	filters := map[string]func(string) string{
 		"as it is":          func(s string) string { return s },
 		"trimmed":           strings.TrimSpace,
-		"without reasoning": func(s string) string { return lastPart("</think>" + s) },
+		"reasoning":         before,
+		"without reasoning": after,
 	}
 	for name, filter := range filters {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
-				segments := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) segment {
-					s := segment{text: fragments().Draw(rt, "text"), guard: rapid.Bool().Draw(rt, "guard")}
-					if !s.guard { // a template does not write escapes
-						s.text = strings.Map(func(r rune) rune {
-							if reserved(r) {
-								return -1
-							}
-							return r
-						}, s.text)
-					}
-					return s
-				}), 1, 5).Draw(rt, "segments")
+				var segments []segment
+				for _, part := range rapid.SliceOfN(rapid.OneOf(anyText(), tornToken()), 1, 4).Draw(rt, "segments") {
+					segments = append(segments, part...)
+				}
 				got := tk.EncodeRendered(nil, render(tk, segments, filter))
 				for i := range segments {
 					if segments[i].guard {

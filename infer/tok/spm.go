@@ -17,8 +17,8 @@ type spm struct {
 	vocab       *vocab
 	priority    []uint32   // [size] by descending score
 	byteID      [256]int32 // byte tokens, or the unknown token
-	spacePrefix bool
-	glue        [256]bool // bytes after which some token goes on with a space
+	spacePrefix bool       // a space is put before each text
+	glue        [256]bool  // bytes after which some token goes on with a space
 	scratch     scratchPool
 }
 
@@ -113,11 +113,11 @@ func (s *spm) indexBytes(m Metadata) (missing []byte, err error) {
 	return missing, nil
 }
 
-func (s *spm) encode(dst []int32, text string, afterSpecial bool) []int32 {
+func (s *spm) encode(dst []int32, text string) []int32 {
 	if strings.Contains(text, spaceMark) {
 		text = strings.ReplaceAll(text, spaceMark, " ")
 	}
-	if s.spacePrefix && afterSpecial {
+	if s.spacePrefix {
 		text = " " + text
 	}
 	sc := s.scratch.get()

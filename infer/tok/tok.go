@@ -21,9 +21,8 @@ type Metadata interface {
 
 // model encodes text that holds no special tokens.
 type model interface {
-	// encode appends the ids of text. afterSpecial reports that text begins the input or follows a special
-	// token, where some vocabularies put a space.
-	encode(dst []int32, text string, afterSpecial bool) []int32
+	// encode appends the ids of text, which begins the input or follows a special token.
+	encode(dst []int32, text string) []int32
 }
 
 // Tokenizer encodes and decodes text with one vocabulary. It is immutable and safe for concurrent use.
