@@ -241,7 +241,10 @@ func (a *adapter) Status() ipc.Status {
 
 // loadText is a sentence for people.
 func loadText(p infer.LoadProgress) string {
-	if p.Total <= 0 {
+	switch {
+	case p.Model == "":
+		return "waiting for a model"
+	case p.Total <= 0:
 		return "loading " + p.Model
 	}
 	return fmt.Sprintf("loading %s: %d %% of %s", p.Model, 100*p.Done/p.Total, FormatBytes(p.Total))

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// activated names the child process of the tests below.
+const activated = "EDGED_TEST_ACTIVATED"
+
+// TestActivatedChild is what the parent starts with a passed socket, as a
+// service manager would.
+func TestActivatedChild(t *testing.T) {
+	if os.Getenv(activated) == "" {
+		t.Skip("only as a child of TestSocketActivation")
+	}
+	ls, err := listen(Socket{Path: "/nonexistent/never-bound.sock", Mode: FileMode{defaultSocketMode}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	http.Serve(ls[0], http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "inherited") }))
+}
+
+// child starts this test binary as TestActivatedChild with l as descriptor 3.
+func child(t *testing.T, l interface{ File() (*os.File, error) }) *exec.Cmd {
+	t.Helper()
+	f, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	cmd := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" -test.run='^TestActivatedChild$'`, os.Args[0])
+	cmd.Env = append(os.Environ(), "LISTEN_FDS=1", activated+"=1")
+	cmd.ExtraFiles = []*os.File{f}
+	return cmd
+}
+
+func TestSocketActivation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "unit.sock")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := child(t, l.(*net.UnixListener))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait() // it was killed
+	}()
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close() // the descriptor that the child got stays open
+	c := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", path) }}}
+	resp, err := c.Get("http://edged/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "inherited" {
+		t.Errorf("got %q, %v", b, err)
+	}
+}
+
+func TestSocketActivationRefusesTCP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	out, err := child(t, l.(*net.TCPListener)).CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || !strings.Contains(string(out), "socket 1 of 1 is not a Unix stream socket") {
+		t.Errorf("got %v:\n%s", err, out)
+	}
+}
