@@ -1,0 +1,103 @@
+package bench
+
+import (
+	"fmt"
+
+	"edged/infer/graph"
+	"edged/offload"
+)
+
+// cost is what a step has to read at least: every weight once, in the file's
+// encoding, and every cached key and value that is visible, once. A backend
+// that stores weights in another size, or reads something twice, moves more.
+type cost struct {
+	weights int64 // bytes per step
+	embed   int64 // bytes per row: its row of the embedding table
+	layers  []offload.Layout
+}
+
+func newCost(p *graph.Program, elem offload.Elem) (cost, error) {
+	var c cost
+	for _, op := range p.Ops {
+		switch o := op.(type) {
+		case graph.Embed:
+			w := p.Weights[o.Table]
+			c.embed += int64(len(w.Data) / w.N)
+		case graph.RMSNorm:
+			c.read(p, o.W)
+		case graph.AddRMSNorm:
+			c.read(p, o.W)
+		case graph.HeadNorm:
+			c.read(p, o.W)
+		case graph.GatedLinear:
+			c.read(p, o.Gate)
+			c.read(p, o.Up)
+		case graph.Linear:
+			for _, part := range o.Parts {
+				c.read(p, part.W)
+				c.read(p, part.Bias)
+			}
+		}
+	}
+	for i, spec := range p.KV {
+		l, err := offload.NewLayout(spec, elem)
+		if err != nil {
+			return cost{}, fmt.Errorf("layer %d: %w", i, err)
+		}
+		c.layers = append(c.layers, l)
+	}
+	return c, nil
+}
+
+func (c *cost) read(p *graph.Program, w graph.WeightID) {
+	if w != graph.NoWeight {
+		c.weights += int64(len(p.Weights[w].Data))
+	}
+}
+
+// kv is the bytes of keys and values of n tokens that one more can see.
+func (c cost) kv(n int) int64 {
+	var total int64
+	for _, l := range c.layers {
+		seen := n
+		if w := l.Spec.Window; w > 0 {
+			seen = min(seen, w)
+		}
+		total += int64(seen) * int64(l.TokenBytes())
+	}
+	return total
+}
+
+// decode is bytes per token, averaged over gen tokens from a depth on.
+func (c cost) decode(depth, gen int) int64 {
+	var total int64
+	for i := range gen {
+		total += c.weights + c.embed + c.kv(depth+i+1)
+	}
+	return total / int64(gen)
+}
+
+// prompt is bytes per token of a prompt of n tokens, read in chunks.
+func (c cost) prompt(n, chunk int) int64 {
+	var total int64
+	for at := 0; at < n; {
+		rows := min(chunk, n-at)
+		at += rows
+		total += c.weights + int64(rows)*c.embed + c.chunkKV(at, rows)
+	}
+	return total / int64(n)
+}
+
+// chunkKV is the bytes of keys and values that the last rows of n tokens see
+// together.
+func (c cost) chunkKV(n, rows int) int64 {
+	var total int64
+	for _, l := range c.layers {
+		seen := n
+		if w := l.Spec.Window; w > 0 {
+			seen = min(seen, w+rows-1)
+		}
+		total += int64(seen) * int64(l.TokenBytes())
+	}
+	return total
+}

@@ -1,0 +1,105 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"edged/infer/graph"
+)
+
+// Report is the outcome of Run, as it is written in JSON.
+type Report struct {
+	Name          string  `json:"name"` // general.name of the file
+	Path          string  `json:"path"`
+	Arch          string  `json:"arch"`
+	FileBytes     int64   `json:"file_bytes"` // all parts
+	WeightBytes   int64   `json:"weight_bytes_per_step"`
+	KVBytesPerTok int64   `json:"kv_bytes_per_token"` // of the cache, per token that it holds
+	Backend       string  `json:"backend"`
+	Threads       int     `json:"threads"`
+	ChunkTok      int     `json:"chunk_tokens"`
+	ReadBandwidth float64 `json:"read_bandwidth_bytes_per_second"`
+	Rows          []Row   `json:"rows"`
+}
+
+// Row is one test.
+type Row struct {
+	Test        string    `json:"test"`              // pp512, tg64
+	Tokens      int       `json:"tokens"`            // per repetition
+	Depth       int       `json:"depth"`             // tokens cached before
+	Seconds     []float64 `json:"seconds"`           // of each repetition
+	TokPerSec   float64   `json:"tokens_per_second"` // median
+	Min         float64   `json:"tokens_per_second_min"`
+	Max         float64   `json:"tokens_per_second_max"`
+	BytesPerTok int64     `json:"bytes_per_token"` // that have to be read at least
+	BytesPerSec float64   `json:"bytes_per_second"`
+	Share       float64   `json:"bandwidth_share"` // of ReadBandwidth
+}
+
+func newReport(c Config, p *graph.Program, k cost) *Report {
+	r := &Report{Path: c.Path, Arch: p.Name, Backend: c.BackendName, Threads: c.Threads, ChunkTok: c.ChunkTok, WeightBytes: k.weights}
+	for _, l := range k.layers {
+		r.KVBytesPerTok += int64(l.TokenBytes())
+	}
+	return r
+}
+
+func (r *Row) add(d time.Duration) { r.Seconds = append(r.Seconds, d.Seconds()) }
+
+// finish computes what follows from the times.
+func (r *Report) finish(bandwidth float64) {
+	r.ReadBandwidth = bandwidth
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		n := float64(row.Tokens)
+		row.TokPerSec = n / median(row.Seconds)
+		row.Min, row.Max = n/slices.Max(row.Seconds), n/slices.Min(row.Seconds)
+		row.BytesPerSec = row.TokPerSec * float64(row.BytesPerTok)
+		row.Share = row.BytesPerSec / bandwidth
+	}
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	if n := len(s); n%2 == 0 {
+		return (s[n/2-1] + s[n/2]) / 2
+	}
+	return s[len(s)/2]
+}
+
+// WriteTable prints the report for people.
+func (r *Report) WriteTable(w io.Writer) error {
+	if _, err := fmt.Fprintf(w, "%s (%s), %s, %d threads, chunks of %d\nweights read per step %.1f MB, KV cache %.1f KB per token, read bandwidth %.1f GB/s\n\n",
+		r.Name, r.Arch, r.Backend, r.Threads, r.ChunkTok, float64(r.WeightBytes)/1e6, float64(r.KVBytesPerTok)/1e3, r.ReadBandwidth/1e9); err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "test\tdepth\ttokens/s\tmin\tmax\tMB/token\tGB/s\tof bandwidth\t")
+	for _, row := range r.Rows {
+		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.0f %%\t\n", row.Test, row.Depth, row.TokPerSec, row.Min, row.Max,
+			float64(row.BytesPerTok)/1e6, row.BytesPerSec/1e9, 100*row.Share)
+	}
+	return t.Flush()
+}
+
+// WriteGoBench prints one line per repetition in the format of Go benchmarks,
+// which benchstat compares. An operation is a token.
+func (r *Report) WriteGoBench(w io.Writer) error {
+	if _, err := fmt.Fprintf(w, "goos: %s\ngoarch: %s\npkg: edged/infer/bench\nmodel: %s\nbackend: %s\n", runtime.GOOS, runtime.GOARCH, r.Name, r.Backend); err != nil {
+		return err
+	}
+	for _, row := range r.Rows {
+		for _, s := range row.Seconds {
+			n := float64(row.Tokens)
+			if _, err := fmt.Fprintf(w, "Benchmark/test=%s/depth=%d-%d\t%d\t%.1f ns/op\t%.2f MB/s\t%.2f tok/s\n", row.Test, row.Depth, r.Threads,
+				row.Tokens, s/n*1e9, float64(row.BytesPerTok)*n/s/1e6, n/s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
