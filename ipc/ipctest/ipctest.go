@@ -9,6 +9,7 @@ package ipctest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -21,8 +22,12 @@ import (
 	"edged/ipc"
 )
 
-// Endless in a prompt makes the engine answer until it is stopped.
-const Endless = "endless"
+const (
+	// Endless in a prompt makes the engine answer until it is stopped.
+	Endless = "endless"
+	// Failing in a prompt makes the engine fail after the first piece.
+	Failing = "fail"
+)
 
 // FirstPieceID is the token id of the first piece of a script; the others follow.
 const FirstPieceID = 1000
@@ -31,6 +36,7 @@ const FirstPieceID = 1000
 type Engine struct {
 	Script  []string        // pieces of the answer, one token each
 	Context int             // tokens
+	Pause   time.Duration   // before each piece
 	List    []ipc.ModelInfo // models, the default first
 
 	// GenerateFunc, if not nil, replaces the script.
@@ -53,6 +59,7 @@ func New() *Engine {
 			ID: "scripted", Created: time.Unix(1_700_000_000, 0), OwnedBy: "edged", Loaded: true,
 			ContextTokens: ctx, TrainContextTokens: 2 * ctx, Params: 26_000_000, Bytes: 28_000_000, VocabSize: 256,
 		}},
+		Pause:  100 * time.Microsecond, // an endless answer must not flood its client
 		status: ipc.Status{State: ipc.Ready},
 	}
 }
@@ -154,8 +161,11 @@ func (e *Engine) play(ctx context.Context, req *ipc.Request, emit func(ipc.Delta
 			res.FinishReason = ipc.FinishLength
 			break
 		}
-		if err := e.pause(ctx, endless); err != nil {
+		if err := e.pause(ctx); err != nil {
 			return res, err
+		}
+		if i == 1 && strings.Contains(prompt, Failing) {
+			return res, errors.New("scripted failure")
 		}
 		if err := emit(e.piece(req, i%len(e.Script))); err != nil {
 			return res, err
@@ -166,15 +176,11 @@ func (e *Engine) play(ctx context.Context, req *ipc.Request, emit func(ipc.Delta
 	return res, nil
 }
 
-// pause keeps an endless answer from flooding its client.
-func (e *Engine) pause(ctx context.Context, endless bool) error {
-	if !endless {
-		return ctx.Err()
-	}
+func (e *Engine) pause(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(time.Millisecond):
+	case <-time.After(e.Pause):
 		return nil
 	}
 }
@@ -211,15 +217,18 @@ func promptText(req *ipc.Request) string {
 }
 
 // Serve runs a server for engine on a socket in a temporary directory until the
-// test ends, and returns its path.
-func Serve(t testing.TB, engine ipc.Engine) string {
+// test ends, and returns the socket's path. Without a logger in opt, it logs nothing.
+func Serve(t testing.TB, engine ipc.Engine, opt ipc.Options) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := ipc.Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := ipc.New(engine, ipc.Options{Log: slog.New(slog.DiscardHandler)})
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	s := ipc.New(engine, opt)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {

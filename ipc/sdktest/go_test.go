@@ -12,6 +12,8 @@ import (
 
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
+
+	"edged/ipc/ipctest"
 )
 
 const question = "Note: the access code of red-apple is 4711234.\nWhat is the access code of red-apple?"
@@ -167,6 +169,23 @@ func TestGoErrors(t *testing.T) {
 			}
 			wantError(t, stream.Err(), tt.status, tt.code, tt.param)
 		})
+	}
+}
+
+func TestGoFailure(t *testing.T) {
+	g := newTarget(t)
+	if g.engine == nil {
+		t.Skip("only the scripted engine fails on demand")
+	}
+	client := newClient(t, g)
+	stream := client.Chat.Completions.NewStreaming(t.Context(), ask(g, ipctest.Failing))
+	defer stream.Close()
+	var text string
+	for stream.Next() {
+		text += stream.Current().Choices[0].Delta.Content
+	}
+	if err := stream.Err(); text != "The" || err == nil || !strings.Contains(err.Error(), "internal_error") {
+		t.Errorf("got %q, %v", text, err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"edged/ipc"
 	"edged/ipc/ipctest"
 )
 
@@ -26,7 +27,10 @@ func newTarget(t *testing.T) target {
 		return target{socket: socket, model: model}
 	}
 	engine := ipctest.New()
-	return target{socket: ipctest.Serve(t, engine), model: engine.List[0].ID, engine: engine}
+	// Several keepalives before each piece: no SDK may stumble over them.
+	engine.Pause = 5 * time.Millisecond
+	socket = ipctest.Serve(t, engine, ipc.Options{KeepAlive: time.Millisecond})
+	return target{socket: socket, model: engine.List[0].ID, engine: engine}
 }
 
 // mustHaveCancelled waits until the engine has seen n generations end early. A
@@ -58,6 +62,9 @@ func runSDK(t *testing.T, name string, args ...string) {
 	g := newTarget(t)
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Env = append(os.Environ(), "EDGED_SOCKET="+g.socket, "EDGED_MODEL="+g.model)
+	if g.engine != nil {
+		cmd.Env = append(cmd.Env, "EDGED_SCRIPTED=1")
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -1,6 +1,7 @@
 // Runs the official Node SDK, unmodified, against the daemon.
 //
 // EDGED_SOCKET: path of the daemon's socket. EDGED_MODEL: model id.
+// EDGED_SCRIPTED: set when the engine is the scripted one, which fails on demand.
 // Prints one line per check; the first failure ends the run with a stack trace.
 import assert from 'node:assert/strict';
 import OpenAI from 'openai';
@@ -123,6 +124,24 @@ const checks = {
       assert.ok(e.error.n_prompt_tokens >= e.error.n_ctx && e.error.n_ctx > 0);
       assert.equal(e.headers.get('x-should-retry'), 'false');
     }
+  },
+
+  async failure() {
+    if (!process.env.EDGED_SCRIPTED) return;
+    const seen = [];
+    const stream = await client.chat.completions.create({
+      messages: [{ role: 'user', content: 'fail' }],
+      stream: true,
+      ...greedy,
+    });
+    const e = await fails(
+      OpenAI.APIError,
+      (async () => {
+        for await (const chunk of stream) seen.push(chunk.choices[0].delta.content);
+      })(),
+    );
+    assert.deepEqual(seen, ['', 'The']);
+    assert.equal(e.code, 'internal_error');
   },
 
   async cancel() {

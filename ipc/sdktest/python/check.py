@@ -1,6 +1,7 @@
 """Runs the official Python SDK, unmodified, against the daemon.
 
 EDGED_SOCKET: path of the daemon's socket. EDGED_MODEL: model id.
+EDGED_SCRIPTED: set when the engine is the scripted one, which fails on demand.
 Prints one line per check; the first failure ends the run with a traceback.
 """
 
@@ -120,6 +121,20 @@ def errors():
         expect(e.response.headers["x-should-retry"] == "false", e.response.headers)
 
 
+def failure():
+    if "EDGED_SCRIPTED" not in os.environ:
+        return
+    seen = []
+
+    def ask():
+        fail = [{"role": "user", "content": "fail"}]
+        for chunk in CLIENT.chat.completions.create(messages=fail, stream=True, **GREEDY):
+            seen.append(chunk.choices[0].delta.content)
+
+    e = fails(openai.APIError, ask)
+    expect(seen == ["", "The"] and e.code == "internal_error", seen, e)
+
+
 def cancel():
     for _ in range(3):
         events = CLIENT.chat.completions.create(model=MODEL, messages=ENDLESS, stream=True)
@@ -131,6 +146,6 @@ def cancel():
 
 
 print(f"openai-python {openai.__version__}, Python {sys.version.split()[0]}")
-for check in (models, chat, stream, logprobs, completions, errors, cancel):
+for check in (models, chat, stream, logprobs, completions, errors, failure, cancel):
     check()
     print("ok", check.__name__)
