@@ -47,7 +47,7 @@ func (t *Template) probe() (support, error) {
 	// An error here means that tools do not work with this template, not that
 	// the template is useless.
 	withTools, err := t.try(json.RawMessage(probeTools), user)
-	s.tools = err == nil && strings.Contains(withTools, probeTool)
+	s.tools = err == nil && strings.Contains(strings.ToLower(withTools), probeTool)
 	return s, nil
 }
 

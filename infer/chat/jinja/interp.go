@@ -11,34 +11,6 @@ type interp struct {
 	out *strings.Builder
 }
 
-// scope is a frame of names. Jinja2 opens one for the template, every loop
-// iteration, macro call, with block and captured block, but not for if.
-type scope struct {
-	vars   map[string]any
-	parent *scope
-}
-
-func (s *scope) child() *scope { return &scope{parent: s} }
-
-func (s *scope) set(name string, v any) {
-	if s.vars == nil {
-		s.vars = map[string]any{}
-	}
-	s.vars[name] = v
-}
-
-func (s *scope) lookup(name string) any {
-	for ; s != nil; s = s.parent {
-		if v, ok := s.vars[name]; ok {
-			return v
-		}
-	}
-	if v, ok := globals[name]; ok {
-		return v
-	}
-	return undefinedf("'%s' is undefined", name)
-}
-
 // jump is how a list of statements ended.
 type jump uint8
 

@@ -6,15 +6,15 @@ import "fmt"
 // of real models need (sources of 4-20 KB, a few hundred steps per message)
 // and low enough that a hostile one fails within a second or two.
 const (
-	MaxSourceBytes = 256 << 10  // bytes of template source
-	MaxNesting     = 200        // blocks and brackets open at one place of the source
-	MaxEvalDepth   = 8000       // nested evaluations, across macro calls
-	MaxCallDepth   = 100        // macros and recursive loops active at once
-	MaxValueDepth  = 500        // nesting of a value that is printed, compared or decoded
-	MaxSteps       = 10_000_000 // expressions and statements evaluated in one render
-	MaxWorkBytes   = 512 << 20  // bytes of strings and lists scanned or made in one render
-	MaxOutputBytes = 64 << 20   // bytes of rendered text, captured blocks included
-	MaxRange       = 100_000    // items of range(), the limit of Jinja2's sandbox
+	MaxSourceBytes = 256 << 10 // bytes of template source
+	MaxNesting     = 200       // blocks and brackets open at one place of the source
+	MaxEvalDepth   = 8000      // nested evaluations, across macro calls
+	MaxCallDepth   = 100       // macros and recursive loops active at once
+	MaxValueDepth  = 500       // nesting of a value that is printed, compared or decoded
+	MaxSteps       = 4_000_000 // expressions and statements evaluated in one render
+	MaxWorkBytes   = 512 << 20 // bytes of strings and lists scanned or made in one render
+	MaxOutputBytes = 64 << 20  // bytes of rendered text, captured blocks included
+	MaxRange       = 100_000   // items of range(), the limit of Jinja2's sandbox
 )
 
 // A LimitError says which Max constant a template ran into.

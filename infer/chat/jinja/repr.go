@@ -28,6 +28,9 @@ func (in *interp) repr(b *strings.Builder, v any, depth int) error {
 	if err := checkDepth(depth); err != nil {
 		return err
 	}
+	if err := in.step(); err != nil {
+		return err
+	}
 	switch v := v.(type) {
 	case *List:
 		if v.tuple {

@@ -41,10 +41,8 @@ func Parse(source string) (*Template, error) {
 // is one of the types named in the package comment, nested as needed.
 func (t *Template) Render(vars map[string]any) (string, error) {
 	in := &interp{out: &strings.Builder{}}
-	root := &scope{vars: vars}
 	// Assignments at the top level must not reach the caller's map.
-	sc := &scope{parent: root}
-	if _, err := in.run(t.body, sc); err != nil {
+	if _, err := in.run(t.body, newScope(vars).child()); err != nil {
 		return "", withSource(err, t.source)
 	}
 	return in.out.String(), nil
