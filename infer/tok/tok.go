@@ -117,7 +117,8 @@ func (t *Tokenizer) AppendEOS(dst []int32) []int32 {
 	return dst
 }
 
-// MissingBytes returns, in ascending order, the byte values that the vocabulary has no token for. Encoding drops
-// them. Byte-level vocabularies trained without their full alphabet have some; they are usually bytes that valid
-// UTF-8 does not contain.
+// MissingBytes returns, in ascending order, the byte values that the vocabulary has no token for. Byte-level vocabularies
+// that were trained without their full alphabet lack some, mostly bytes that valid UTF-8 does not contain or control
+// characters, and encoding drops them. SentencePiece vocabularies without byte fallback lack all; there the unknown
+// token stands for each byte of a character that is not a token, the one control token that plain text can yield.
 func (t *Tokenizer) MissingBytes() []byte { return append([]byte(nil), t.missing...) }
