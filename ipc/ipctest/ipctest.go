@@ -42,10 +42,11 @@ type Engine struct {
 	// GenerateFunc, if not nil, replaces the script.
 	GenerateFunc func(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error)
 
-	mu        sync.Mutex // guards everything that follows
-	status    ipc.Status
-	requests  []*ipc.Request
-	cancelled int
+	cancelled chan struct{}
+
+	mu       sync.Mutex // guards everything that follows
+	status   ipc.Status
+	requests []*ipc.Request
 }
 
 // New returns an engine that is ready, with the model "scripted" and a context
@@ -61,6 +62,8 @@ func New() *Engine {
 		}},
 		Pause:  100 * time.Microsecond, // an endless answer must not flood its client
 		status: ipc.Status{State: ipc.Ready},
+
+		cancelled: make(chan struct{}, 64),
 	}
 }
 
@@ -85,12 +88,8 @@ func (e *Engine) Requests() []*ipc.Request {
 	return append([]*ipc.Request(nil), e.requests...)
 }
 
-// Cancelled returns how many generations ended because their context did.
-func (e *Engine) Cancelled() int {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.cancelled
-}
+// Cancelled delivers a value for each generation that ended because its context did.
+func (e *Engine) Cancelled() <-chan struct{} { return e.cancelled }
 
 // Models implements ipc.Engine.
 func (e *Engine) Models(context.Context) []ipc.ModelInfo { return e.List }
@@ -131,9 +130,10 @@ func (e *Engine) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.D
 	}
 	res, err := generate(ctx, req, emit)
 	if ctx.Err() != nil {
-		e.mu.Lock()
-		e.cancelled++
-		e.mu.Unlock()
+		select {
+		case e.cancelled <- struct{}{}:
+		default: // nobody counts this many
+		}
 	}
 	return res, err
 }
