@@ -16,7 +16,7 @@ type Message struct {
 	Parts            json.RawMessage // JSON array of content parts; replaces Content if not nil
 	Name             string
 	ToolCallID       string
-	ReasoningContent string          // the "reasoning_content" of an assistant turn
+	ReasoningContent string          // the "reasoning_content" of an assistant turn; also given under its older name "thinking"
 	ToolCalls        json.RawMessage // JSON array of OpenAI tool calls, or nil
 }
 
