@@ -48,6 +48,7 @@ func (s *suite) attendCase(t *testing.T, a attention, elem offload.Elem) {
 	other := spec
 	other.Window = 7
 	b := newBuilder(s.rng(t), a.heads*a.dim, other, spec)
+	b.outlier = 1 // scores of products of outliers exceed what float32 resolves
 	scale := float32(a.peak / math.Sqrt(float64(a.dim)))
 	var out graph.Buf
 	for layer := range 2 {
@@ -65,16 +66,20 @@ func (s *suite) attendCase(t *testing.T, a attention, elem offload.Elem) {
 	for range 3 {
 		got, want = append(got, p.got.seq(0)), append(want, p.want.seq(0))
 	}
-	for i, step := range [][]feed{
+	steps := [][]feed{
 		{{0, 45}},
 		{{0, 7}, {1, 1}, {2, 70}},
 		{{0, 1}, {1, 1}, {2, 1}},
-		{{1, 30}, {2, 270}},
+		{{1, 30}, {2, 180}},
 		{{0, 13}, {2, 9}},
-		{{2, 280}},
+		{{2, 25}},
 		{{2, 1}},
 		{{1, 2}, {2, 5}},
-	} {
+	}
+	if a.heads*a.dim < 256 {
+		steps = append(steps, []feed{{2, 290}}, []feed{{0, 1}, {2, 1}}) // beyond 512 tokens
+	}
+	for i, step := range steps {
 		every := 1 + b.rng.IntN(3)
 		var gotStep, wantStep []piece
 		for _, f := range step {

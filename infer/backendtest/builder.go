@@ -16,16 +16,24 @@ import (
 // builder makes programs around single ops: tokens choose rows of random
 // tables, so that an op's inputs are what the test wants, and the op's result
 // becomes the logits.
+//
+// Like a model's, the programs begin with their only Embed. Further inputs are
+// chosen from its channels by matrices of 0, 1 and -1, which is exact in
+// float32, so that an op's inputs are the same bits in every backend.
 type builder struct {
-	rng *rand.Rand
-	p   *graph.Program
+	rng   *rand.Rand
+	p     *graph.Program
+	first graph.Buf // what Embed filled; meaningful once there are ops
+	// outlier is one channel of row 2; the others have variance one. Trained
+	// models have such channels, and they upset coarse rounding.
+	outlier float32
 }
 
 func newBuilder(rng *rand.Rand, vocab int, layers ...offload.LayerSpec) *builder {
 	if len(layers) == 0 {
 		layers = []offload.LayerSpec{{KVHeads: 1, HeadDim: 64}}
 	}
-	return &builder{rng: rng, p: &graph.Program{Name: "test", Vocab: vocab, Context: 1 << 20, KV: layers}}
+	return &builder{rng: rng, outlier: 300, p: &graph.Program{Name: "test", Vocab: vocab, Context: 1 << 20, KV: layers}}
 }
 
 func (b *builder) buffer(width int, x graph.Extent) graph.Buf {
@@ -56,9 +64,25 @@ func (b *builder) vector(n int, mean float32) graph.WeightID {
 	return b.add(gguf.F32, 1, n, floatBytes(v))
 }
 
-// input is a buffer that holds row tok of a random table [vocab, width]. The
-// first rows are special: zeros, small numbers, and one large outlier.
+// input is a buffer of random rows, chosen by token.
 func (b *builder) input(width int) graph.Buf {
+	if len(b.p.Ops) == 0 {
+		b.first = b.table(width)
+		return b.first
+	}
+	k := b.p.Buffers[b.first].Width
+	choose := make([]float32, width*k)
+	for c := range width {
+		choose[c*k+b.rng.IntN(k)] = float32(1 - 2*b.rng.IntN(2))
+	}
+	x := b.buffer(width, graph.AllRows)
+	b.emit(graph.Linear{Src: b.first, Parts: []graph.Part{{Dst: x, W: b.add(gguf.F32, width, k, floatBytes(choose)), Bias: graph.NoWeight}}})
+	return x
+}
+
+// table is a buffer that holds row tok of a random table [vocab, width]. The
+// first rows are special: zeros, small numbers, and one large outlier.
+func (b *builder) table(width int) graph.Buf {
 	table := make([]float32, b.p.Vocab*width)
 	for r := 1; r < min(b.p.Vocab, maxInputs); r++ {
 		scale := 1.0
@@ -70,7 +94,7 @@ func (b *builder) input(width int) graph.Buf {
 			row[c] = float32(scale * b.rng.NormFloat64())
 		}
 		if r == 2 {
-			row[b.rng.IntN(width)] = 300
+			row[b.rng.IntN(width)] = b.outlier
 		}
 	}
 	return b.embed(b.add(gguf.F32, b.p.Vocab, width, floatBytes(table)), width, 1)

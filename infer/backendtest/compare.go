@@ -8,16 +8,17 @@ import (
 	"edged/infer/graph"
 )
 
-// Tol bounds the difference of two rows of numbers, both relative to the
-// wanted row's root mean square: RMS for the difference's root mean square,
-// Max for its largest magnitude.
+// Tol bounds the difference of two rows of numbers. RMS bounds its root mean
+// square relative to the wanted row's; Max bounds every single difference
+// relative to the wanted row's root mean square or, where that is larger, to
+// the wanted value.
 type Tol struct{ RMS, Max float64 }
 
 // rows is a copy of a step's logits, which outlives the next step.
 type rows [][]float32
 
 func copyRows(l graph.Logits) rows {
-	out := make(rows, len(l.Data)/l.Vocab)
+	out := make(rows, len(l.Data)/l.Stride)
 	for i := range out {
 		out[i] = append([]float32(nil), l.Row(i)...)
 	}
@@ -41,23 +42,25 @@ func (tol Tol) compare(got, want []float32) error {
 	if len(got) != len(want) {
 		return fmt.Errorf("%d values, want %d", len(got), len(want))
 	}
-	var scale, sum, worst float64
-	at := 0
+	var square, sum float64
 	for c := range want {
-		w, d := float64(want[c]), float64(got[c])-float64(want[c])
+		d := float64(got[c]) - float64(want[c])
 		if math.IsNaN(d) || math.IsInf(d, 0) {
 			return fmt.Errorf("channel %d is %g, want %g", c, got[c], want[c])
 		}
-		scale += w * w
+		square += float64(want[c]) * float64(want[c])
 		sum += d * d
-		if math.Abs(d) > worst {
-			worst, at = math.Abs(d), c
-		}
 	}
 	n := float64(len(want))
-	scale, sum = math.Sqrt(scale/n), math.Sqrt(sum/n)
-	if sum > tol.RMS*scale || worst > tol.Max*scale {
-		return fmt.Errorf("channel %d is %g, want %g; difference %.3g (bound %.3g), RMS %.3g (bound %.3g)", at, got[at], want[at], worst, tol.Max*scale, sum, tol.RMS*scale)
+	scale, rms := math.Sqrt(square/n), math.Sqrt(sum/n)
+	for c := range want {
+		w, d := float64(want[c]), math.Abs(float64(got[c])-float64(want[c]))
+		if bound := tol.Max * math.Max(scale, math.Abs(w)); d > bound {
+			return fmt.Errorf("channel %d is %g, want %g: difference %.3g > %.3g", c, got[c], want[c], d, bound)
+		}
+	}
+	if rms > tol.RMS*scale {
+		return fmt.Errorf("RMS of the difference is %.3g of the row's, bound %.3g", rms/scale, tol.RMS)
 	}
 	return nil
 }

