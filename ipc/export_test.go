@@ -1,6 +1,8 @@
 package ipc
 
 import (
+	"bytes"
+	"encoding/json"
 	"net"
 	"os"
 	"time"
@@ -35,6 +37,12 @@ func DecodeChat(body []byte) (*Request, *Error) {
 		return nil, err
 	}
 	return &j.req, nil
+}
+
+// Members returns the fields of a body that has passed CheckJSON.
+func Members(body []byte) map[string]json.RawMessage {
+	fields, _ := members(bytes.TrimSpace(body))
+	return fields
 }
 
 // DecodeCompletion returns the request of a completion body.

@@ -21,8 +21,8 @@ type object struct {
 // newObject reads raw, which errors call name.
 func newObject(raw json.RawMessage, name, path string) (*object, *Error) {
 	o := &object{path: path}
-	// Unmarshal reads null as an empty map, which is not what was asked for.
-	if isNull(raw) || json.Unmarshal(raw, &o.fields) != nil {
+	var ok bool
+	if o.fields, ok = members(raw); !ok {
 		return nil, invalid(strings.TrimSuffix(path, "."), "%s must be a JSON object, got %s", name, show(raw))
 	}
 	return o, nil
@@ -160,24 +160,6 @@ func show(raw []byte) string {
 		cut = cut[:len(cut)-1]
 	}
 	return fmt.Sprintf("%s… (%d bytes)", cut, len(raw))
-}
-
-// elements calls f with every element of the array raw until it returns false.
-// It reports false when raw is not an array. The elements are read one by one:
-// a list of all of them would cost many times the size of a body of
-// tiny elements.
-func elements(raw json.RawMessage, f func(i int, raw json.RawMessage) bool) bool {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	if t, err := dec.Token(); err != nil || t != json.Delim('[') {
-		return false
-	}
-	for i := 0; dec.More(); i++ {
-		var e json.RawMessage
-		if dec.Decode(&e) != nil || !f(i, e) {
-			break
-		}
-	}
-	return true
 }
 
 // tokenIDs reads an array of token ids, of which only the vocabulary knows the

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
+
 	"edged/ipc"
 )
 
@@ -55,6 +57,13 @@ func checkAccepted(t *testing.T, body []byte) {
 	dec.UseNumber() // ignored fields may hold numbers that no float64 can
 	if err := dec.Decode(&v); err != nil || !json.Valid(body) || !utf8.Valid(body) {
 		t.Errorf("an invalid body was accepted: %v", err)
+	}
+	var want map[string]json.RawMessage
+	if err := json.Unmarshal(body, &want); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, ipc.Members(body)); diff != "" {
+		t.Errorf("the fields of the body (-want +got):\n%s", diff)
 	}
 }
 

@@ -3,12 +3,14 @@ package ipc_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -29,7 +31,7 @@ func post(path, body string) string {
 	return "POST " + path + " HTTP/1.1\r\nHost: x\r\nContent-Length: " + itoa(len(body)) + "\r\n\r\n" + body
 }
 
-const fullChat = `{"model":"scripted","messages":[{"role":"system","content":"be brief"},{"role":"user","content":[{"type":"text","text":"hé"}]}],"temperature":0.5,"stop":["a"],"logit_bias":{"5":1},"max_tokens":3}`
+const fullChat = `{"messages":[{"role":"system","content":"be brief"},{"role":"user","content":[{"type":"text","text":"hé"}]}],"temperature":0.5,"stop":["a"],"logit_bias":{"5":1},"max_tokens":3}`
 
 // wrongTypes puts values of every other type into every field.
 func wrongTypes() []hostile {
@@ -167,8 +169,10 @@ func brokenHTTP() []hostile {
 	}
 }
 
+// TestHostileRequests tests the daemon at EDGED_SOCKET, if that is set, and
+// otherwise this package alone.
 func TestHostileRequests(t *testing.T) {
-	s := serveSocket(t, ipctest.New())
+	s := hostileTarget(t)
 	all := append(append(wrongTypes(), brokenBodies()...), brokenHTTP()...)
 	if len(all) < 500 {
 		t.Fatalf("only %d requests", len(all))
@@ -183,6 +187,17 @@ func TestHostileRequests(t *testing.T) {
 	}
 	s.mustServe(t)
 	t.Logf("%d requests refused", len(all))
+}
+
+func hostileTarget(t *testing.T) *served {
+	path := os.Getenv("EDGED_SOCKET")
+	if path == "" {
+		return serveSocket(t, ipctest.New())
+	}
+	dial := func() (net.Conn, error) { return net.Dial("unix", path) }
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return dial() }}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &served{client: &http.Client{Transport: transport}, dial: dial}
 }
 
 // refuses sends h, ends its side of the connection and checks the answer.

@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,16 +29,22 @@ func checkJSON(data []byte) error {
 	if off, ok := checkDepth(data); !ok {
 		return fmt.Errorf("the body nests arrays and objects deeper than %d levels at byte %d", maxJSONDepth, off)
 	}
-	var raw json.RawMessage
-	if err := json.Unmarshal(data, &raw); err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			return fmt.Errorf("the body is not valid JSON at byte %d: %w", syntax.Offset-1, err)
-		}
-		return fmt.Errorf("the body is not valid JSON: %w", err)
+	if !json.Valid(data) {
+		return syntaxError(data)
 	}
 	w := walker{data: data}
 	return w.walk()
+}
+
+// syntaxError says where data stops being JSON.
+func syntaxError(data []byte) error {
+	var raw json.RawMessage
+	err := json.Unmarshal(data, &raw)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Errorf("the body is not valid JSON at byte %d: %w", syntax.Offset-1, err)
+	}
+	return fmt.Errorf("the body is not valid JSON: %w", err)
 }
 
 // invalidUTF8 returns the offset of the first byte that is not part of a valid
@@ -70,20 +77,6 @@ func checkDepth(data []byte) (int, bool) {
 		}
 	}
 	return 0, true
-}
-
-// stringEnd returns the offset of the quote that ends the string which begins
-// at start, or len(data).
-func stringEnd(data []byte, start int) int {
-	for i := start + 1; i < len(data); i++ {
-		switch data[i] {
-		case '\\':
-			i++
-		case '"':
-			return i
-		}
-	}
-	return len(data)
 }
 
 // walker looks for what the grammar allows and we do not. data is valid JSON.
@@ -125,18 +118,20 @@ func (w *walker) walk() error {
 func (w *walker) checkString(start, end int) error {
 	body := w.data[start+1 : end]
 	escaped := false
-	for i := 0; i < len(body); i++ {
-		if body[i] != '\\' {
-			continue
+	for i := 0; ; {
+		slash := bytes.IndexByte(body[i:], '\\')
+		if slash < 0 {
+			break
 		}
 		escaped = true
+		i += slash
 		n := 2
 		if body[i+1] == 'u' {
 			if n = unicodeEscape(body[i:]); n == 0 {
 				return fmt.Errorf("the body has half of a surrogate pair at byte %d: %s", start+1+i, body[i:i+6])
 			}
 		}
-		i += n - 1
+		i += n
 	}
 	if len(w.scopes) == 0 {
 		return nil

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -378,3 +380,21 @@ func TestPanics(t *testing.T) {
 type panicsInModels struct{ *ipctest.Engine }
 
 func (panicsInModels) Models(context.Context) []ipc.ModelInfo { panic("no models") }
+
+// TestUnsupportedFieldsAreDocumented keeps docs/API.md complete.
+func TestUnsupportedFieldsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "API.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, found := strings.Cut(string(doc), "### Fields that are refused")
+	list, _, ended := strings.Cut(list, "## Responses")
+	if !found || !ended {
+		t.Fatal("docs/API.md has lost its list of refused fields")
+	}
+	for field := range ipc.UnsupportedField {
+		if !strings.Contains(list, "`"+field+"`") {
+			t.Errorf("docs/API.md does not list %s", field)
+		}
+	}
+}

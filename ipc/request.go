@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -35,7 +36,7 @@ func decodeBody(body []byte) (*object, *Error) {
 	if err := checkJSON(body); err != nil {
 		return nil, invalid("", "%v", err)
 	}
-	return newObject(body, "the body", "")
+	return newObject(bytes.TrimSpace(body), "the body", "")
 }
 
 // decodeShared reads what both completion requests have in common.
