@@ -24,13 +24,13 @@ type Engine struct {
 
 	opening sync.Mutex // held while a model file is opened for its front
 
-	mu       sync.Mutex        // guards everything that follows
-	changed  chan struct{}     // closed and replaced when state, loads or the number of requests change
-	fronts   map[string]*front // of the resident model, and of others that were named since the last load
-	contexts map[string]int    // served context of models that have been resident
-	state    State             // without Draining and Closed, which are flags
-	reason   string            // of Failed
-	broken   bool              // Failed because of the backend, not because of a file
+	mu       sync.Mutex           // guards everything that follows
+	changed  chan struct{}        // closed and replaced when state, loads or the number of requests change
+	fronts   map[string]*front    // of the resident model, and of others that were named since the last load
+	known    map[string]ModelInfo // what has been learnt of models: front's figures, served context
+	state    State                // without Draining and Closed, which are flags
+	reason   string               // of Failed
+	broken   bool                 // Failed because of the backend, not because of a file
 	draining bool
 	closed   bool
 	loads    []*loadCall
@@ -79,7 +79,7 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 	e := &Engine{
 		cfg: cfg, host: pinnedmem.NewHost(cfg.HostBytes), backend: b, open: open,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		changed: make(chan struct{}), fronts: map[string]*front{}, contexts: map[string]int{},
+		changed: make(chan struct{}), fronts: map[string]*front{}, known: map[string]ModelInfo{},
 	}
 	e.owner = newOwner(e)
 	return e, nil
@@ -142,18 +142,14 @@ func (e *Engine) dropLoad(call *loadCall) {
 func (e *Engine) Models() []ModelInfo {
 	infos := make([]ModelInfo, 0, len(e.cfg.Models))
 	for _, m := range e.cfg.Models {
-		info := ModelInfo{Name: m.Name, Path: m.Path}
+		e.mu.Lock()
+		info := e.known[m.Name]
+		info.Resident = e.resident == m.Name
+		e.mu.Unlock()
+		info.Name, info.Path = m.Name, m.Path
 		if st, err := os.Stat(m.Path); err == nil {
 			info.Modified = st.ModTime()
 		}
-		e.mu.Lock()
-		if f := e.fronts[m.Name]; f != nil {
-			info.Arch, info.TrainContext, info.Params = f.arch, f.trainContext, f.params
-			info.Bytes, info.Vocab, info.Chat = f.bytes, f.vocab, f.chat != nil
-		}
-		info.Resident = e.resident == m.Name
-		info.Context = e.contexts[m.Name]
-		e.mu.Unlock()
 		if m.Name == e.cfg.Default {
 			infos = append([]ModelInfo{info}, infos...)
 		} else {
@@ -175,7 +171,7 @@ func (e *Engine) Status() Status {
 	}
 	s.Model, s.Context = e.resident, 0
 	if e.resident != "" {
-		s.Context = e.contexts[e.resident]
+		s.Context = e.known[e.resident].Context
 	}
 	s.Running, s.Queued = e.running, len(e.queue)
 	switch {

@@ -388,3 +388,58 @@ func TestTokenizeAndDetokenize(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestModelsAreDescribedOnceUsed(t *testing.T) {
+	cfg := toyConfig()
+	cfg.Default, cfg.AllowSwitch = "other", true
+	e := startToy(t, cfg, &toyBackend{})
+	names := func() (s []string) {
+		for _, m := range e.Models() {
+			s = append(s, m.Name)
+		}
+		return s
+	}
+	if got := strings.Join(names(), " "); got != "other toy bad" {
+		t.Errorf("models %s: the default comes first", got)
+	}
+	other := e.Models()[0]
+	if !other.Resident || other.Context != toyContext || other.Vocab != toyVocab || other.Chat || other.Arch != "toy" {
+		t.Errorf("resident model: %+v", other)
+	}
+	if toy := e.Models()[1]; toy.Resident || toy.Vocab != 0 {
+		t.Errorf("unused model: %+v", toy)
+	}
+	if _, _, err := collect(t.Context(), e, &Request{Model: "toy", Prompt: prompt(1), MaxTokens: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if m := e.Models(); m[0].Resident || m[0].Context != toyContext || !m[1].Resident || !m[1].Chat {
+		t.Errorf("after a switch: %+v", m)
+	}
+}
+
+// A caller that neither reads nor waits gives its place up.
+func TestCancelWhileEmitBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := startToy(t, toyConfig(), &toyBackend{})
+		ctx, cancel := context.WithCancel(t.Context())
+		read := make(chan struct{})
+		done := make(chan error, 1)
+		go func() {
+			_, err := e.Generate(ctx, &Request{Prompt: prompt(1, 2), Sampling: noEnd()}, func(Delta) error {
+				<-read
+				return nil
+			})
+			done <- err
+		}()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		if s := e.Status(); s.Running != 0 || s.KeptSeqs != 1 {
+			t.Errorf("status %+v", s)
+		}
+		close(read)
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -102,7 +102,15 @@ func (e *Engine) front(name string) (*front, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.fronts[name] = mf.front
+	e.learn(mf.front, e.known[name].Context)
 	return mf.front, nil
+}
+
+// learn remembers a model's figures for Models. e.mu is held.
+func (e *Engine) learn(f *front, context int) {
+	e.known[f.name] = ModelInfo{
+		Context: context, Arch: f.arch, TrainContext: f.trainContext, Params: f.params, Bytes: f.bytes, Vocab: f.vocab, Chat: f.chat != nil,
+	}
 }
 
 func (e *Engine) openFront(name string) *front {

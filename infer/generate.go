@@ -27,6 +27,8 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 	if err := e.submit(t); err != nil {
 		return Result{}, fmt.Errorf("accept request: %w", err)
 	}
+	// The task's place is free at once, even while emit blocks.
+	defer context.AfterFunc(ctx, func() { e.abandon(t) })()
 	res, err := e.deliver(ctx, t, emit)
 	if err != nil {
 		e.abandon(t)

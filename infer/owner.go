@@ -164,7 +164,9 @@ func (o *owner) end(t *task, f Finish, err error) {
 		t.out.finish(Result{}, err)
 		return
 	}
-	t.out.finish(t.result(f), nil)
+	r := t.result(f)
+	o.log.Debug("request done", "request", t.id, "model", t.model, "finish", f, "usage", r.Usage, "timings", r.Timings)
+	t.out.finish(r, nil)
 }
 
 // endAll ends every running and waiting task with an error.

@@ -12,8 +12,7 @@ import (
 // when the task has to wait for pages.
 func (o *owner) prefill(t *task) int {
 	if t.seq == nil {
-		if err := o.begin(t); err != nil {
-			o.log.Error("request waits for a sequence", "request", t.id, "error", err)
+		if t.fault = o.begin(t); t.fault != nil {
 			return 0
 		}
 	}
@@ -36,7 +35,11 @@ func (o *owner) reserve(t *task, n int) int {
 		if err == nil {
 			return n
 		}
-		if !errors.Is(err, offload.ErrNoPages) || !o.evict() && !o.setBackFor(t) {
+		if !errors.Is(err, offload.ErrNoPages) {
+			t.fault = err
+			return 0
+		}
+		if !o.evict() && !o.setBackFor(t) {
 			return 0
 		}
 	}

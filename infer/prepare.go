@@ -39,9 +39,12 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 			return nil, &InvalidError{"stop", err.Error()}
 		}
 	}
-	// All ids that there can be, so that decoding never grows the slice.
-	t.ids = make([]int32, len(ids), len(ids)+max(t.left(context)+len(ids), 0))
-	copy(t.ids, ids)
+	// Room for all ids that there can be: decoding never grows the slice.
+	room := context - len(ids)
+	if t.maxNew > 0 {
+		room = min(room, t.maxNew)
+	}
+	t.ids = append(make([]int32, 0, len(ids)+room), ids...)
 	return t, nil
 }
 
@@ -50,7 +53,7 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 func (e *Engine) knownContext(model string, f *front) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if n := e.contexts[model]; n > 0 {
+	if n := e.known[model].Context; n > 0 {
 		return n
 	}
 	if c, _ := e.cfg.model(model); c.Context > 0 {

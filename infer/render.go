@@ -3,35 +3,39 @@ package infer
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"edged/infer/chat"
 	"edged/infer/tok"
 )
 
-// roles are what a message may be. Templates write roles into control tokens,
-// such as '<|' + role + '|>', so that a free choice would let a client write
-// any of them.
-var roles = []string{"system", "user", "assistant", "tool"}
-
-// templateWords are what templates compare strings of a request with. They are
-// not guarded, because a guard may rewrite a word that is part of a control
-// token's text, as "text" is of <|endoftext|>.
-var templateWords = func() map[string]bool {
-	words := map[string]bool{}
-	for _, w := range append(strings.Fields(`developer function text image audio video
-		role content name type id arguments description parameters properties required items enum
-		object array string number integer boolean null true false low medium high`), roles...) {
-		words[w] = true
+// isRole says what a message may be. Templates write roles into control
+// tokens, such as '<|' + role + '|>', so that a free choice would let a client
+// write any of them.
+func isRole(s string) bool {
+	switch s {
+	case "system", "user", "assistant", "tool":
+		return true
 	}
-	return words
-}()
+	return false
+}
+
+// isTemplateWord says whether templates compare strings of a request with s.
+// Such a word is not guarded, because a guard may rewrite what is part of a
+// control token's text, as "text" is of <|endoftext|>.
+func isTemplateWord(s string) bool {
+	switch s {
+	case "developer", "function", "text", "image", "audio", "video",
+		"role", "content", "name", "type", "id", "arguments", "description", "parameters", "properties", "required", "items", "enum",
+		"object", "array", "string", "number", "integer", "boolean", "null", "true", "false", "low", "medium", "high":
+		return true
+	}
+	return isRole(s)
+}
 
 // guardText keeps the text of a request from spelling control tokens.
 func guardText(t *tok.Tokenizer) func(string) string {
 	return func(s string) string {
-		if templateWords[s] {
+		if isTemplateWord(s) {
 			return s
 		}
 		return t.Guard(s)
@@ -41,8 +45,8 @@ func guardText(t *tok.Tokenizer) func(string) string {
 // render makes the prompt of a chat request.
 func (f *front) render(req *Request) (string, error) {
 	for i, m := range req.Messages {
-		if !slices.Contains(roles, m.Role) {
-			return "", &InvalidError{fmt.Sprintf("messages[%d].role", i), fmt.Sprintf("must be one of %s, got %q", strings.Join(roles, ", "), m.Role)}
+		if !isRole(m.Role) {
+			return "", &InvalidError{fmt.Sprintf("messages[%d].role", i), fmt.Sprintf("must be system, user, assistant or tool, got %q", m.Role)}
 		}
 	}
 	text, err := f.chat.Render(chat.Request{Messages: req.Messages, Tools: req.Tools, Vars: req.Vars, AddGenerationPrompt: true})

@@ -44,7 +44,7 @@ func (o *owner) load(call *loadCall) {
 	} else {
 		r := o.res
 		e.state, e.reason, e.broken, e.resident = Ready, "", false, r.name
-		e.contexts[r.name] = r.context
+		e.learn(r.front, r.context)
 		e.fronts = map[string]*front{r.name: r.front}
 		o.log.Info("model ready", "model", r.name, "context", r.context, "cache_tokens", r.cacheTok, "host_bytes", e.host.Usage().Total())
 	}

@@ -57,11 +57,21 @@ func (o *owner) plan() {
 			o.parts, o.kv = append(o.parts, t), append(o.kv, t.seq)
 		}
 	}
+	o.endFaulty()
 	o.rows.Reset()
 	for i, t := range o.parts {
 		pos := t.seq.Len()
 		for j, id := range t.ids[pos : pos+t.rows] {
 			o.rows.Add(id, int32(pos+j), int32(i), pos+j == len(t.ids)-1)
+		}
+	}
+}
+
+// endFaulty ends tasks that cannot take part in any step. None is in this one.
+func (o *owner) endFaulty() {
+	for i := len(o.running) - 1; i >= 0; i-- {
+		if t := o.running[i]; t.fault != nil {
+			o.end(t, "", t.fault)
 		}
 	}
 }

@@ -29,6 +29,7 @@ type task struct {
 	rows     int          // rows in the step being built
 	roomy    bool         // pages for the prompt were found
 	setBack  bool         // has lost its pages once
+	fault    error        // why it cannot go on
 	cached   int          // prompt tokens taken from another sequence
 	begun    time.Time    // first step
 	first    time.Time    // first token

@@ -35,7 +35,7 @@ type exec struct {
 	c       *C.exec
 	pool    *offload.Pool // whose pages caches point to
 
-	embed  graph.Embed
+	embeds []graph.Embed
 	pos    []C.int32_t
 	seq    []C.int32_t
 	out    []C.int32_t
@@ -53,7 +53,7 @@ func (e *exec) build() error {
 	if err != nil {
 		return err
 	}
-	e.embed = l.embed
+	e.embeds = l.embeds
 	if err := e.allocate(l); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ const noBuf graph.Buf = -1
 
 // lowered is a program as a list of C ops.
 type lowered struct {
-	embed     graph.Embed
+	embeds    []graph.Embed // come first, and run in Go
 	ops       []instr
 	quantized []bool // [buffers] also kept as int16
 	operands  int    // packed weights that ops name
@@ -37,17 +37,20 @@ type lowered struct {
 
 func lower(p *graph.Program) (*lowered, error) {
 	l := &lowered{prog: p, quantized: make([]bool, len(p.Buffers)), fresh: make([]bool, len(p.Buffers))}
-	first, ok := p.Ops[0].(graph.Embed)
-	if !ok {
-		return nil, fmt.Errorf("lower program: the first op is %T, not an embedding", p.Ops[0])
+	ops := p.Ops
+	for len(ops) > 0 {
+		o, ok := ops[0].(graph.Embed)
+		if !ok {
+			break
+		}
+		l.embeds, ops = append(l.embeds, o), ops[1:]
 	}
-	l.embed = first
 	for t := range p.Ropes {
 		l.emit(instr{kind: C.OP_ANGLES, dst: noBuf, rope: t})
 	}
-	for i, op := range p.Ops[1:] {
+	for i, op := range ops {
 		if err := l.lowerOp(op); err != nil {
-			return nil, fmt.Errorf("lower program: op %d: %w", i+1, err)
+			return nil, fmt.Errorf("lower program: op %d: %w", len(l.embeds)+i, err)
 		}
 	}
 	return l, nil
@@ -82,7 +85,7 @@ func (l *lowered) lowerOp(op graph.Op) error {
 		l.operands += 2
 		l.emit(instr{kind: C.OP_GATED, dst: o.Dst, src: o.Src, w: o.Gate, w2: o.Up, bias: graph.NoWeight, gelu: o.Act == graph.GELUTanh})
 	default:
-		return fmt.Errorf("%T has no kernel", op)
+		return fmt.Errorf("%T has no kernel here", op)
 	}
 	return nil
 }

@@ -15,10 +15,15 @@ import (
 )
 
 // errPool is a programming error of the caller: pages of another shape.
-var errPool = errors.New("sequences do not fit the program's cache layers")
+var errPool = fmt.Errorf("%w: sequences do not fit the program's cache layers", graph.ErrRows)
+
+var errClosed = errors.New("the program is closed")
 
 // Step implements graph.Exec. A decode step makes no heap allocation.
 func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
+	if e.c == nil {
+		return graph.Logits{}, fmt.Errorf("step on cpu: %w", errClosed)
+	}
 	if err := rows.Check(e.prog.Vocab, e.lim, kv); err != nil {
 		return graph.Logits{}, fmt.Errorf("step on cpu: %w", err)
 	}
@@ -64,16 +69,20 @@ func (e *exec) bind(kv []*offload.Seq) error {
 
 // embedRows copies the tokens' embeddings from the model file.
 func (e *exec) embedRows(rows *graph.Rows) error {
-	w := &e.prog.Weights[e.embed.Table]
-	dst, ld, bytes := e.data[e.embed.Dst], int(e.buffers[e.embed.Dst].ld), w.Type.RowBytes(w.K)
-	for i, t := range rows.Tok {
-		row := dst[i*ld : i*ld+w.K]
-		if err := w.Type.Dequantize(row, w.Data[int(t)*bytes:(int(t)+1)*bytes]); err != nil {
-			return fmt.Errorf("embed token %d: %w", t, err)
-		}
-		if e.embed.Scale != 1 {
-			for j := range row {
-				row[j] *= e.embed.Scale
+	for i := range e.embeds {
+		o := &e.embeds[i]
+		w := &e.prog.Weights[o.Table]
+		dst, ld, bytes := e.data[o.Dst], int(e.buffers[o.Dst].ld), w.Type.RowBytes(w.K)
+		for r, t := range rows.Tok {
+			row := dst[r*ld : r*ld+w.K]
+			if err := w.Type.Dequantize(row, w.Data[int(t)*bytes:(int(t)+1)*bytes]); err != nil {
+				return fmt.Errorf("embed token %d: %w", t, err)
+			}
+			if o.Scale == 1 {
+				continue
+			}
+			for c := range row {
+				row[c] *= o.Scale
 			}
 		}
 	}

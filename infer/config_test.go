@@ -1,0 +1,162 @@
+package infer
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"edged/infer/tok"
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+func TestConfigDefaults(t *testing.T) {
+	c, err := Config{Models: []ModelConfig{{Name: "a", Path: "p"}, {Name: "b", Path: "q"}}}.withDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Default != "a" || c.Backend != "cpu" || c.ChunkTok != 512 || c.MaxSeqs != 4 || c.MaxQueue != 64 || c.Threads < 1 || c.Logger == nil || c.Models[1].Policy != "full" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestConfigRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+		field  string
+	}{
+		{"no models", func(c *Config) { c.Models = nil }, "models"},
+		{"no name", func(c *Config) { c.Models[0].Name = "" }, "models[0].name"},
+		{"no path", func(c *Config) { c.Models[1].Path = "" }, "models[1].name"},
+		{"same name twice", func(c *Config) { c.Models[1].Name = "toy" }, "models[1].name"},
+		{"negative context", func(c *Config) { c.Models[0].Context = -1 }, "models[0].context"},
+		{"unknown policy", func(c *Config) { c.Models[0].Policy = "lossy" }, "models[0].policy"},
+		{"unknown default", func(c *Config) { c.Default = "x" }, "default"},
+		{"negative threads", func(c *Config) { c.Threads = -1 }, "threads"},
+		{"negative memory", func(c *Config) { c.HostBytes = -1 }, "host memory"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := toyConfig()
+			c.change(&cfg)
+			_, err := New(cfg)
+			var invalid *InvalidError
+			if !errors.As(err, &invalid) || invalid.Field != c.field {
+				t.Errorf("got %v, want a complaint about %s", err, c.field)
+			}
+		})
+	}
+}
+
+func TestBackendsByName(t *testing.T) {
+	for _, name := range []string{"cpu", "ref"} {
+		b, err := NewBackend(name)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, want := range map[string]string{"cuda": "no GPU code", "gpu": "known: cpu, ref", "": "known"} {
+		if _, err := NewBackend(name); !errors.Is(err, ErrBackend) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestAvailableMemory(t *testing.T) {
+	if n, err := availableKiB([]byte("MemTotal:       16384 kB\nMemFree: 3 kB\nMemAvailable:    8192 kB\n")); err != nil || n != 8192 {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if _, err := availableKiB([]byte("MemTotal: 1 kB\n")); err == nil {
+		t.Error("no MemAvailable, no error")
+	}
+}
+
+// The plan's arithmetic agrees with what a pool really takes.
+func TestKVPlanMatchesPool(t *testing.T) {
+	layers := toyProgram(1).KV
+	p := kvPlan{layers: layers, slots: 5}
+	for _, n := range []int{16, 32, 100, 512, 5000} {
+		host := pinnedmem.NewHost(0)
+		pool, err := offload.NewPool(host, offload.Config{Layers: layers, Context: n, Tokens: 2 * n, MaxSeqs: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := p.bytes(n, 2*n)
+		if used := host.Usage().Total(); err != nil || used > want || want-used > int64(len(layers)+1)*pinnedmemPage {
+			t.Errorf("%d tokens: planned %d bytes, the pool took %d, %v", n, want, used, err)
+		}
+		if err := pool.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestKVPlanFitsTheBudget(t *testing.T) {
+	p := kvPlan{layers: toyProgram(1).KV, slots: 2}
+	full, err := p.bytes(1000, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := p.context(1000, false, full+500, 500); n != 1000 || err != nil {
+		t.Errorf("just enough: %d, %v", n, err)
+	}
+	n, err := p.context(1000, true, full, 500)
+	if err != nil || n >= 1000 || n < 900 || n%offload.PageTok != 0 {
+		t.Errorf("slightly too little: %d, %v", n, err)
+	}
+	if b, _ := p.bytes(n, n); b+500 > full {
+		t.Errorf("%d tokens take %d of %d bytes", n, b+500, full)
+	}
+	if b, _ := p.bytes(n+offload.PageTok, n+offload.PageTok); b+500 <= full {
+		t.Errorf("%d tokens would fit as well", n+offload.PageTok)
+	}
+	for _, c := range []struct {
+		shorter bool
+		want    int
+		budget  int64
+	}{{false, 1000, full - 1}, {true, 1000, 1000}, {true, 8, full}} {
+		if n, err := p.context(c.want, c.shorter, c.budget, 0); err == nil {
+			t.Errorf("%+v: got %d tokens", c, n)
+		}
+	}
+	if _, err := p.context(1000, false, full-1, 0); !errors.Is(err, pinnedmem.ErrBudget) {
+		t.Errorf("got %v", err)
+	}
+	for _, c := range []struct {
+		want   int
+		budget int64
+		tokens int
+		fails  string
+	}{
+		// 1008 tokens take as many pages as 1000.
+		{0, 1 << 30, 2000, ""}, {0, full, 1008, ""}, {1500, 1 << 30, 1500, ""},
+		{999, 1 << 30, 0, "smaller than the context"}, {1500, full, 0, "budget"},
+	} {
+		n, err := p.cacheTok(c.want, 1000, c.budget, 0)
+		if n != c.tokens || (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+			t.Errorf("%+v: %d, %v", c, n, err)
+		}
+	}
+}
+
+func TestGuardLeavesTemplateWordsAlone(t *testing.T) {
+	toy, err := tok.FromMetadata(toyMetadata{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	guard := guardText(toy)
+	if !isTemplateWord("user") || guard("user") != "user" || toy.Guard("user") == "user" {
+		t.Errorf("role: %q, by the tokenizer %q", guard("user"), toy.Guard("user"))
+	}
+	for _, s := range []string{"<|end|>", "a<|bos|>b", "<|"} {
+		ids := toy.EncodeRendered(nil, guard(s))
+		if got := toyText(ids); got != s && s != "a<|bos|>b" || !cmp.Equal(ids, toy.Encode(nil, s)) {
+			t.Errorf("%q became %v", s, ids)
+		}
+	}
+}
