@@ -59,32 +59,24 @@ func (s *textStream) flush() {
 		s.text = append(s.text, rest...)
 		s.released += len(rest)
 	}
-	s.release(s.released + 1)
+	s.release(s.decoded + 1)
 }
 
 func (s *textStream) pass(piece []byte) (stopped bool) {
 	s.decoded += len(piece)
-	if s.stops == nil {
-		s.text = append(s.text, piece...)
-		s.released += len(piece)
-		s.release(s.released + 1)
-		return false
+	out := unsafe.String(unsafe.SliceData(piece), len(piece))
+	if s.stops != nil {
+		out, stopped = s.stops.Push(out) // clones what it keeps of piece
 	}
-	// The string is read before piece is reused: Stops clones what it keeps.
-	out, stopped := s.stops.Push(unsafe.String(unsafe.SliceData(piece), len(piece)))
 	s.text = append(s.text, out...)
 	s.released += len(out)
+	// A token that added no text, as the first part of a character does, goes
+	// with the text that follows.
+	s.release(s.released)
 	if stopped {
-		s.release(s.released)
 		s.held, s.heldTops = s.held[:0], s.heldTops[:0]
-		return true
 	}
-	if s.released == s.decoded {
-		s.release(s.released + 1)
-	} else {
-		s.release(s.released)
-	}
-	return false
+	return stopped
 }
 
 // release passes on the log probabilities of tokens that begin before a byte
