@@ -81,12 +81,24 @@ func (r *rig) assemble(pieces []piece) (*graph.Rows, []*offload.Seq) {
 		if err := p.seq.Reserve(len(p.tok)); err != nil {
 			r.t.Fatal(err)
 		}
+		mixPages(p.seq)
 		for i, tok := range p.tok {
 			in.Add(tok, int32(p.seq.Len()+i), int32(s), p.out == nil || p.out(i))
 		}
 		kv = append(kv, p.seq)
 	}
 	return in, kv
+}
+
+// mixPages exchanges unwritten pages within every second layer, so that one
+// position's page number differs between layers, as a pool may well choose.
+func mixPages(q *offload.Seq) {
+	first := (q.Len() + offload.PageTok - 1) / offload.PageTok
+	last := q.Reserved()/offload.PageTok - 1
+	for layer := 1; layer < q.Pool().Layers() && first < last; layer += 2 {
+		table := q.Table(layer)
+		table[first], table[last] = table[last], table[first]
+	}
 }
 
 // step runs and commits the pieces and returns their logits.
