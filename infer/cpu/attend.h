@@ -52,40 +52,58 @@ INLINE float load_kv1(const uint8_t *p, int64_t i, const int f32) {
 	return out[0];
 }
 
+// ahead asks for memory that is read some hundred nanoseconds later: pages are
+// not adjacent, so the processor cannot foresee where the next one begins.
+INLINE void ahead(const uint8_t *p) { __builtin_prefetch(p, 0, 3); }
+
 // page_scores computes one page's scores of W queries.
-INLINE void page_scores(const int W, const int f32, const uint8_t *k, int dim, const float *q, float *score) {
-	vf a[W], b[W];
+INLINE void page_scores(const int W, const int f32, const uint8_t *k, const uint8_t *next, int dim, const float *q, float *score) {
+	vf a[MAX_QUERY], b[MAX_QUERY];
+#pragma GCC unroll 12
 	for (int r = 0; r < W; r++) a[r] = b[r] = vf_zero();
-	for (int c = 0; c < dim; c++) {
+	for (int c = 0; c < dim; c++, q += MAX_QUERY) {
+		ahead(next + c * 64);
 		vf k0 = load_kv(k, c * PAGE_TOK, f32), k1 = load_kv(k, c * PAGE_TOK + 16, f32);
+#pragma GCC unroll 12
 		for (int r = 0; r < W; r++) {
-			vf x = vf_set(q[c * MAX_QUERY + r]);
+			vf x = vf_set(q[r]);
 			a[r] = vf_fma(k0, x, a[r]), b[r] = vf_fma(k1, x, b[r]);
 		}
 	}
+#pragma GCC unroll 12
 	for (int r = 0; r < W; r++) vf_store(score + r * SPAN, a[r]), vf_store(score + r * SPAN + 16, b[r]);
 }
 
-// apply_v adds tokens [t0, t1) of a span, weighted, to channels [c, c+32) of W queries.
+// apply_v adds tokens [t0, t1) of a span, weighted, to 16 N channels from c on
+// of W queries. W*N sums stay in registers.
 INLINE void apply_v(const int W, const int N, const int f32, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1, int c, const float *p, float *acc) {
 	const int dim = kv->dim;
-	vf a[W][N];
-	for (int r = 0; r < W; r++)
-		for (int i = 0; i < N; i++) a[r][i] = vf_zero();
+	vf a[2 * MAX_QUERY]; // [W][N]
+#pragma GCC unroll 24
+	for (int i = 0; i < W * N; i++) a[i] = vf_zero();
 	for (int t = t0; t < t1;) {
 		const uint8_t *v = page_of(kv, table, base + t, head) + kv->head_bytes / 2;
 		const int stop = t + PAGE_TOK < t1 ? t + PAGE_TOK : t1;
+		const uint8_t *next = stop < t1 ? page_of(kv, table, base + stop, head) + kv->head_bytes / 2 : v;
 		for (int64_t at = c; t < stop; t++, at += dim) {
 			vf x[N];
-			for (int i = 0; i < N; i++) x[i] = load_kv(v, at + 16 * i, f32);
+#pragma GCC unroll 4
+			for (int i = 0; i < N; i++) {
+				x[i] = load_kv(v, at + 16 * i, f32);
+				if (i % 2 == 0) ahead(next + 2 * (at + 16 * i));
+			}
+#pragma GCC unroll 12
 			for (int r = 0; r < W; r++) {
 				vf w = vf_set(p[r * SPAN + t]);
-				for (int i = 0; i < N; i++) a[r][i] = vf_fma(x[i], w, a[r][i]);
+#pragma GCC unroll 4
+				for (int i = 0; i < N; i++) a[r * N + i] = vf_fma(x[i], w, a[r * N + i]);
 			}
 		}
 	}
+#pragma GCC unroll 12
 	for (int r = 0; r < W; r++)
-		for (int i = 0; i < N; i++) vf_store(acc + r * dim + c + 16 * i, a[r][i]);
+#pragma GCC unroll 4
+		for (int i = 0; i < N; i++) vf_store(acc + r * dim + c + 16 * i, a[r * N + i]);
 }
 
 // apply_rest is apply_v for the channels past the last 16.
@@ -125,10 +143,16 @@ static void weights(float *s, int t0, int t1, int lo, int hi, float *m, float *l
 
 INLINE void span_queries(const int W, const int f32, tile *x, int r0, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1) {
 	float *score = x->score + r0 * SPAN, *acc = x->acc + r0 * kv->dim;
-	for (int t = t0; t < t1; t += PAGE_TOK)
-		page_scores(W, f32, page_of(kv, table, base + t, head), kv->dim, x->q + r0, score + t);
+	const uint8_t *k = page_of(kv, table, base + t0, head), *v = k + kv->head_bytes / 2;
+	for (int t = t0; t < t1; t += PAGE_TOK) {
+		const uint8_t *next = t + PAGE_TOK < t1 ? page_of(kv, table, base + t + PAGE_TOK, head) : v;
+		page_scores(W, f32, k, next, kv->dim, x->q + r0, score + t);
+		k = next;
+	}
 	for (int r = 0; r < W; r++) weights(score + r * SPAN, t0, t1, x->lo[r0 + r] - base, x->hi[r0 + r] - base, &x->m[r0 + r], &x->l[r0 + r]);
 	int c = 0;
+	if (W <= QUERY_ROWS / 3)
+		for (; c + 64 <= kv->dim; c += 64) apply_v(W, 4, f32, kv, table, head, base, t0, t1, c, score, acc);
 	for (; c + 32 <= kv->dim; c += 32) apply_v(W, 2, f32, kv, table, head, base, t0, t1, c, score, acc);
 	for (; c + 16 <= kv->dim; c += 16) apply_v(W, 1, f32, kv, table, head, base, t0, t1, c, score, acc);
 	if (c < kv->dim) apply_rest(W, f32, kv, table, head, base, t0, t1, c, score, acc);

@@ -54,28 +54,36 @@ INLINE float block_sum(vector x, int r, int64_t b, int g, const int group) {
 	return x.d[b * x.w + r] * (group == 32 ? s[0] + s[x.w] : s[g * x.w]);
 }
 
-// panel_mul computes MR rows from row r0 of a group with one tile.
+// panel_mul computes MR rows from row r0 of a group with one tile. Arrays of
+// fixed size under unrolled loops stay in registers.
 INLINE void panel_mul(const int MR, const int group, const int mins, panel p, int k, vector x, int r0, vf *out) {
 	const int per = 32 / group;
-	vf acc[MR];
+	const int w = x.w;
+	vf acc[MAX_GROUP];
+#pragma GCC unroll 12
 	for (int r = 0; r < MR; r++) acc[r] = vf_zero();
+	const int16_t *code = p.code;
+	const pair *q = x.q + r0;
 	for (int64_t b = 0; b < k / 32; b++)
 		for (int g = 0; g < per; g++) {
-			vi a[MR];
+			vi a[MAX_GROUP];
+#pragma GCC unroll 12
 			for (int r = 0; r < MR; r++) a[r] = vi_zero();
-			const int16_t *code = p.code + (b * 16 + g * group / 2) * 32;
-			const pair *q = x.q + (b * 16 + g * group / 2) * x.w + r0;
-#pragma GCC unroll 4
-			for (int j = 0; j < group / 2; j++) {
-				vw w = vw_load(code + j * 32);
-				for (int r = 0; r < MR; r++) a[r] = vi_dot(a[r], w, q[j * x.w + r]);
+#pragma GCC unroll 2
+			for (int j = 0; j < group / 2; j++, code += 32, q += w) {
+				vw c = vw_load(code);
+#pragma GCC unroll 12
+				for (int r = 0; r < MR; r++) a[r] = vi_dot(a[r], c, q[r]);
 			}
 			vf d = vf_load(p.scale + (b * per + g) * TILE);
-			for (int r = 0; r < MR; r++) acc[r] = vf_fma(vi_float(a[r]), vf_mul(d, vf_set(x.d[b * x.w + r0 + r])), acc[r]);
+#pragma GCC unroll 12
+			for (int r = 0; r < MR; r++) acc[r] = vf_fma(vi_float(a[r]), vf_mul(d, vf_set(x.d[b * w + r0 + r])), acc[r]);
 			if (!mins) continue;
 			vf m = vf_load(p.min + (b * per + g) * TILE);
+#pragma GCC unroll 12
 			for (int r = 0; r < MR; r++) acc[r] = vf_fma(m, vf_set(block_sum(x, r0 + r, b, g, group)), acc[r]);
 		}
+#pragma GCC unroll 12
 	for (int r = 0; r < MR; r++) out[r] = acc[r];
 }
 

@@ -15,12 +15,13 @@
 #include <unistd.h>
 
 enum {
-	// About as long as the gap between two decode steps: a worker that stays
-	// awake over it saves the next step a wake-up of tens of microseconds.
-	IDLE_SPINS = 20000,
-	// Longer than any op of balanced threads; past it another process has the
-	// core, and giving way is all that helps.
-	BARRIER_SPINS = 20000,
+	// About the gap between two decode steps: a worker that stays awake over
+	// it saves the next step a wake-up of tens of microseconds.
+	IDLE_SPINS = 2000,
+	// Past some microseconds the thread that is missing may be waiting for
+	// this very core, so giving way beats spinning; where it is not, giving way
+	// returns at once.
+	BARRIER_SPINS = 200,
 };
 
 struct pool {
