@@ -305,7 +305,7 @@ func TestStalledClients(t *testing.T) {
 // TestLargeBody checks that the largest allowed body is read, sent at once or in chunks.
 func TestLargeBody(t *testing.T) {
 	s := serveSocket(t, ipctest.New())
-	const n = 2 << 20 // more than a small body
+	const n = ipc.SmallBodyBytes
 	a := s.do(t, "POST", "/tokenize", `{"content":"`+strings.Repeat("x", n)+`"}`)
 	if a.status != 200 || strings.Count(a.body, "120") != n {
 		t.Errorf("got %d and %d bytes", a.status, len(a.body))

@@ -21,15 +21,31 @@ func (s *Server) handleTokenize(w *response, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := api.TokenizeResponse{Tokens: make([]json.RawMessage, len(tokens))}
-	for i, t := range tokens {
-		if !j.withPieces {
-			out.Tokens[i] = strconv.AppendInt(nil, int64(t.ID), 10)
-		} else if out.Tokens[i], err = tokenPiece(t); err != nil {
-			return err
-		}
+	list, err := tokenList(tokens, j.withPieces)
+	if err != nil {
+		return err
 	}
-	return writeJSON(w, http.StatusOK, out)
+	return writeJSON(w, http.StatusOK, api.TokenizeResponse{Tokens: list})
+}
+
+// tokenList writes the array directly: a text may have millions of tokens.
+func tokenList(tokens []Token, withPieces bool) (json.RawMessage, error) {
+	list := []byte{'['}
+	for i, t := range tokens {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		if !withPieces {
+			list = strconv.AppendInt(list, int64(t.ID), 10)
+			continue
+		}
+		piece, err := tokenPiece(t)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, piece...)
+	}
+	return append(list, ']'), nil
 }
 
 func (s *Server) handleDetokenize(w *response, r *http.Request) error {

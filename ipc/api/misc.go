@@ -27,10 +27,10 @@ type ModelMeta struct {
 	Size      int64 `json:"size,omitempty"` // bytes
 }
 
-// TokenizeResponse is the answer of POST /tokenize. Each element is a number, or
-// a TokenPiece when with_pieces was set.
+// TokenizeResponse is the answer of POST /tokenize. Tokens is an array of
+// numbers, or of TokenPiece when with_pieces was set.
 type TokenizeResponse struct {
-	Tokens []json.RawMessage `json:"tokens"`
+	Tokens json.RawMessage `json:"tokens"`
 }
 
 // TokenPiece is a token with its text. Piece is a string, or an array of byte

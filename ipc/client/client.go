@@ -90,38 +90,55 @@ func (c *Client) Tokenize(ctx context.Context, req api.TokenizeRequest) ([]Token
 	if err := c.call(ctx, http.MethodPost, "/tokenize", req, &out); err != nil {
 		return nil, err
 	}
-	tokens := make([]Token, len(out.Tokens))
-	for i, raw := range out.Tokens {
-		var err error
-		if req.WithPieces {
-			tokens[i], err = decodePiece(raw)
-		} else {
-			err = json.Unmarshal(raw, &tokens[i].ID)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("decode token %d: %w", i, err)
-		}
+	tokens, err := decodeTokens(out.Tokens, req.WithPieces)
+	if err != nil {
+		return nil, fmt.Errorf("decode tokens: %w", err)
 	}
 	return tokens, nil
 }
 
-func decodePiece(raw json.RawMessage) (Token, error) {
-	var p api.TokenPiece
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return Token{}, err
+func decodeTokens(raw json.RawMessage, withPieces bool) ([]Token, error) {
+	if !withPieces {
+		var ids []int32
+		if err := json.Unmarshal(raw, &ids); err != nil {
+			return nil, err
+		}
+		tokens := make([]Token, len(ids))
+		for i, id := range ids {
+			tokens[i].ID = id
+		}
+		return tokens, nil
 	}
-	t := Token{ID: p.ID}
+	var pieces []api.TokenPiece
+	if err := json.Unmarshal(raw, &pieces); err != nil {
+		return nil, err
+	}
+	tokens := make([]Token, len(pieces))
+	for i, p := range pieces {
+		piece, err := decodePiece(p.Piece)
+		if err != nil {
+			return nil, err
+		}
+		tokens[i] = Token{ID: p.ID, Piece: piece}
+	}
+	return tokens, nil
+}
+
+// decodePiece reads a string, or an array of byte values.
+func decodePiece(raw json.RawMessage) ([]byte, error) {
 	var text string
-	if json.Unmarshal(p.Piece, &text) == nil {
-		t.Piece = []byte(text)
-		return t, nil
+	if json.Unmarshal(raw, &text) == nil {
+		return []byte(text), nil
 	}
 	var values []uint16 // []uint8 would be read as base64
-	err := json.Unmarshal(p.Piece, &values)
-	for _, v := range values {
-		t.Piece = append(t.Piece, byte(v))
+	if err := json.Unmarshal(raw, &values); err != nil {
+		return nil, err
 	}
-	return t, err
+	piece := make([]byte, len(values))
+	for i, v := range values {
+		piece[i] = byte(v)
+	}
+	return piece, nil
 }
 
 // Detokenize returns the text of token ids. An empty model means the default.
