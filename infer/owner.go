@@ -160,7 +160,7 @@ func (o *owner) end(t *task, f Finish, err error) {
 	o.publish()
 	o.e.mu.Unlock()
 	if err != nil {
-		o.log.Error("request failed", "request", t.id, "model", t.model, "error", err)
+		o.log.Warn("request failed", "request", t.id, "model", t.model, "error", err)
 		t.out.finish(Result{}, err)
 		return
 	}

@@ -176,7 +176,8 @@ func (o *owner) stepFailed(err error) {
 		o.fail(err)
 		return
 	}
-	for _, t := range append([]*task(nil), o.parts...) {
+	o.log.Error("step failed", "error", err)
+	for _, t := range o.parts {
 		o.end(t, "", err)
 	}
 	if bad := o.prove(o.res); bad != nil {

@@ -160,7 +160,7 @@ weights read per step 5.0 MB, KV cache 1.0 KB per token, read bandwidth 0.1 GB/s
 	if diff := cmp.Diff(wantTable, table.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
-	if want := "Benchmark/test=tg10/depth=7-2\t10\t400000000.0 ns/op\t12.50 MB/s\t2.50 tok/s\n"; !strings.Contains(lines.String(), want) {
+	if want := "BenchmarkTokens/test=tg10/depth=7-2\t10\t400000000.0 ns/op\t12.50 MB/s\t2.50 tok/s\n"; !strings.Contains(lines.String(), want) {
 		t.Errorf("no line %q in:\n%s", want, lines.String())
 	}
 }

@@ -95,7 +95,7 @@ func (r *Report) WriteGoBench(w io.Writer) error {
 	for _, row := range r.Rows {
 		for _, s := range row.Seconds {
 			n := float64(row.Tokens)
-			if _, err := fmt.Fprintf(w, "Benchmark/test=%s/depth=%d-%d\t%d\t%.1f ns/op\t%.2f MB/s\t%.2f tok/s\n", row.Test, row.Depth, r.Threads,
+			if _, err := fmt.Fprintf(w, "BenchmarkTokens/test=%s/depth=%d-%d\t%d\t%.1f ns/op\t%.2f MB/s\t%.2f tok/s\n", row.Test, row.Depth, r.Threads,
 				row.Tokens, s/n*1e9, float64(row.BytesPerTok)*n/s/1e6, n/s); err != nil {
 				return err
 			}
