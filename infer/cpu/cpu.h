@@ -22,6 +22,9 @@ enum {
 	T_IQ4_XS = 23, T_BF16 = 30,
 };
 
+// pair is two neighbouring int16 activations, read as one.
+typedef int32_t __attribute__((may_alias)) pair;
+
 // weight is a matrix [n, k] repacked into tiles of 16 rows; see pack.c.
 typedef struct {
 	int32_t type, n, k, tiles;

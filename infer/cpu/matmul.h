@@ -5,8 +5,6 @@
 // groups are added in order in float32. So one row's result does not depend on
 // how many rows a step has, nor on the vector width.
 
-typedef int32_t __attribute__((may_alias)) pair;
-
 INLINE int group_width(int rows) { return rows >= 12 ? 12 : rows >= 8 ? 8 : rows >= 4 ? 4 : rows >= 2 ? 2 : 1; }
 
 // panel is one tile with its codes widened, for steps of several rows.
@@ -73,7 +71,7 @@ INLINE void panel_mul(const int MR, const int group, const int mins, panel p, in
 			for (int j = 0; j < group / 2; j++, code += 32, q += w) {
 				vw c = vw_load(code);
 #pragma GCC unroll 12
-				for (int r = 0; r < MR; r++) a[r] = vi_dot(a[r], c, q[r]);
+				for (int r = 0; r < MR; r++) a[r] = vi_dot(a[r], c, q + r);
 			}
 			vf d = vf_load(p.scale + (b * per + g) * TILE);
 #pragma GCC unroll 12
@@ -121,7 +119,7 @@ INLINE vf tile_vector(const int type, const uint8_t *tile, int k, vector x) {
 #pragma GCC unroll 16
 				for (int j = 0; j < l.group / 2; j++) {
 					int pair_at = g * l.group / 2 + j;
-					a[j % 2] = vi_dot(a[j % 2], code_at(type, tile, b, pair_at, iq4), q[pair_at]);
+					a[j % 2] = vi_dot(a[j % 2], code_at(type, tile, b, pair_at, iq4), q + pair_at);
 				}
 				acc = vf_fma(vi_float(vi_add(a[0], a[1])), vf_mul(scale_at(type, tile, b * per + g), d), acc);
 				if (has_min(type)) acc = vf_fma(min_at(type, tile, b * per + g), vf_set(block_sum(x, 0, block, g, l.group)), acc);

@@ -12,8 +12,8 @@ typedef struct { __m256 a, b; } vf;
 INLINE vi vi_zero(void) { return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 INLINE vi vi_add(vi x, vi y) { return (vi){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
 INLINE vf vi_float(vi x) { return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-INLINE vi vi_dot(vi acc, vw w, int32_t x) {
-	__m256i v = _mm256_set1_epi32(x);
+INLINE vi vi_dot(vi acc, vw w, const pair *x) {
+	__m256i v = _mm256_set1_epi32(*x);
 	return (vi){_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, v)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, v))};
 }
 

@@ -12,8 +12,12 @@ typedef __m512 vf;  // 16 float
 INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vf vi_float(vi a) { return _mm512_cvtepi32_ps(a); }
-// vi_dot adds w[2l]*x[0] + w[2l+1]*x[1] to lane l.
-INLINE vi vi_dot(vi acc, vw w, int32_t x) { return _mm512_dpwssd_epi32(acc, w, _mm512_set1_epi32(x)); }
+// vi_dot adds w[2l]*x[0] + w[2l+1]*x[1] to lane l. The instruction reads and
+// broadcasts x itself; the compiler would spend a load and a copy on it.
+INLINE vi vi_dot(vi acc, vw w, const pair *x) {
+	__asm__("vpdpwssd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*x));
+	return acc;
+}
 
 INLINE vw vw_load(const void *p) { return _mm512_loadu_si512(p); }
 INLINE void vw_store(void *p, vw a) { _mm512_storeu_si512(p, a); }

@@ -18,8 +18,8 @@ typedef float vf __attribute__((vector_size(64)));
 INLINE vi vi_zero(void) { return (vi){0}; }
 INLINE vi vi_add(vi a, vi b) { return a + b; }
 INLINE vf vi_float(vi a) { return __builtin_convertvector(a, vf); }
-INLINE vi vi_dot(vi acc, vw w, int32_t x) {
-	int16_t lo = (int16_t)x, hi = (int16_t)(x >> 16);
+INLINE vi vi_dot(vi acc, vw w, const pair *x) {
+	int16_t lo = (int16_t)*x, hi = (int16_t)(*x >> 16);
 #if defined(__ARM_NEON)
 	int32x4_t r[4];
 	int16x8_t v[4];
