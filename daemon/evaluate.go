@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"edged/infer"
+	"edged/infer/bench"
 	"edged/infer/eval"
 	"edged/offload"
 )
@@ -46,11 +47,7 @@ func (e Evaluation) Golden(ctx context.Context, file string) (report eval.Golden
 	if e.Backend == "ref" {
 		elem, bars = offload.F32, eval.ReferenceBars()
 	}
-	threads := e.Threads
-	if threads == 0 {
-		threads = runtime.GOMAXPROCS(0)
-	}
-	report, err = eval.Golden(ctx, eval.GoldenOptions{File: file, Model: path, Backend: backend, Elem: elem, Chunk: infer.DefaultChunkTok, Threads: threads})
+	report, err = eval.Golden(ctx, eval.GoldenOptions{File: file, Model: path, Backend: backend, Elem: elem, Chunk: infer.DefaultChunkTok, Threads: e.threads()})
 	return report, bars, err
 }
 
@@ -70,4 +67,60 @@ func goldenModel(file string) (string, error) {
 		return "", fmt.Errorf("read golden file %s: it names no model; give one with --model", file)
 	}
 	return strings.TrimSuffix(head.Model, ".gguf"), nil
+}
+
+// Engine starts an engine of its own with the model resident. The caller
+// closes it.
+func (e Evaluation) Engine(ctx context.Context) (*infer.Engine, error) {
+	path, err := e.Paths.ModelFile(e.Model)
+	if err != nil {
+		return nil, err
+	}
+	host, err := readHostMemory()
+	if err != nil {
+		return nil, err
+	}
+	budget, err := hostBudget(0, host)
+	if err != nil {
+		return nil, err
+	}
+	c := DefaultConfig()
+	c.Engine.Backend, c.Engine.Threads = e.Backend, e.Threads
+	c.Models = []Model{{Name: nameOfFile(path), Path: path}}
+	engine, err := infer.New(EngineConfig(c, budget, nil))
+	if err != nil {
+		return nil, err
+	}
+	if err := engine.Load(ctx, "", nil); err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	return engine, nil
+}
+
+// Bench measures speed. c.Path, c.Backend, c.Threads and c.HostBytes are set
+// from the evaluation.
+func (e Evaluation) Bench(ctx context.Context, c bench.Config) (report *bench.Report, err error) {
+	if c.Path, err = e.Paths.ModelFile(e.Model); err != nil {
+		return nil, err
+	}
+	host, err := readHostMemory()
+	if err != nil {
+		return nil, err
+	}
+	if c.HostBytes, err = hostBudget(0, host); err != nil {
+		return nil, err
+	}
+	if c.Backend, err = infer.NewBackend(e.Backend); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Backend.Close()) }()
+	c.BackendName, c.Threads = e.Backend, e.threads()
+	return bench.Run(ctx, c)
+}
+
+func (e Evaluation) threads() int {
+	if e.Threads == 0 {
+		return runtime.GOMAXPROCS(0)
+	}
+	return e.Threads
 }

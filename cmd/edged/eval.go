@@ -18,7 +18,7 @@ func (a *app) evalCommand() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.evalGoldenCommand())
+	cmd.AddCommand(a.evalGoldenCommand(), a.evalCasesCommand())
 	return cmd
 }
 
@@ -65,7 +65,9 @@ func (a *app) golden(ctx context.Context, e daemon.Evaluation, file string, asJS
 	if err != nil {
 		return nil, err
 	}
-	miss = report.Check(bars)
+	if miss = report.Check(bars); miss != nil {
+		miss = fmt.Errorf("%w: %w", errBelowBar, miss)
+	}
 	if asJSON {
 		return miss, a.printJSON(struct {
 			eval.GoldenReport

@@ -20,7 +20,6 @@ import (
 	"golang.org/x/term"
 
 	"edged/daemon"
-	"edged/infer/eval"
 	"edged/ipc/client"
 )
 
@@ -85,6 +84,7 @@ const ownSignals = "own-signals"
 
 var (
 	errInterrupted = errors.New("interrupted")
+	errBelowBar    = errors.New("below the bar")
 )
 
 // usageError is a command line that can never work.
@@ -130,7 +130,7 @@ func classify(err error) (status int, hint string) {
 		return exitNoDaemon, "The daemon's configuration lists who may connect: socket.mode and socket.allow_uids."
 	case errors.As(err, &refused):
 		return exitRefused, ""
-	case errors.Is(err, eval.ErrGoldenBars):
+	case errors.Is(err, errBelowBar):
 		return exitBelowBar, ""
 	case errors.As(err, &config), errors.Is(err, daemon.ErrNoModel):
 		return exitConfig, ""

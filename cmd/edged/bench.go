@@ -1,0 +1,78 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"edged/daemon"
+	"edged/infer/bench"
+)
+
+const benchHelp = `Measure the speed of a model on this machine, without a daemon.
+
+pp is prompt tokens read per second, tg tokens generated per second with the
+given number of tokens (depth) in the KV cache before. Beside each figure stand
+the bytes that a token has to read at least, and their share of the memory
+bandwidth that was measured in the same run. Stop a running daemon first: two
+engines on one processor disturb each other.`
+
+func (a *app) benchCommand() *cobra.Command {
+	var (
+		e               = daemon.Evaluation{Paths: a.paths}
+		c               bench.Config
+		asJSON, goBench bool
+	)
+	cmd := &cobra.Command{
+		Use:     "bench",
+		Short:   "measure speed",
+		Long:    benchHelp,
+		Example: "  edged bench --model models/needle-26m-q8_0.gguf --pp 512,2048 --depth 0,7900 --threads 2",
+		Args:    usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if e.Model == "" {
+				return usageError{errors.New("edged bench: name a model with --model")}
+			}
+			if asJSON && goBench {
+				return usageError{errors.New("edged bench: --json and --gobench exclude each other")}
+			}
+			line := a.statusLine()
+			if line.tty {
+				c.Progress = func(test string, done, total int) {
+					line.set(fmt.Sprintf("measuring %s (%d of %d)", test, done+1, total))
+				}
+			}
+			report, err := e.Bench(cmd.Context(), c)
+			line.clear()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(report)
+			}
+			write := report.WriteTable
+			if goBench {
+				write = report.WriteGoBench
+			}
+			var b strings.Builder
+			if err := write(&b); err != nil {
+				return err
+			}
+			return a.print(b.String())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model")
+	f.StringVar(&e.Backend, "backend", "cpu", "cpu or ref")
+	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
+	f.IntSliceVar(&c.Prompts, "pp", []int{512}, "prompt lengths, tokens")
+	f.IntVar(&c.Gen, "tg", bench.DefaultGen, "tokens to generate at each depth")
+	f.IntSliceVar(&c.Depths, "depth", []int{0}, "tokens in the KV cache before generation")
+	f.IntVar(&c.ChunkTok, "chunk", bench.DefaultChunkTok, "most prompt tokens of one step")
+	f.IntVar(&c.Reps, "reps", bench.DefaultReps, "repetitions of each measurement; the median counts")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	f.BoolVar(&goBench, "gobench", false, "print the format that benchstat compares")
+	return cmd
+}
