@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"edged/infer/cpu"
 	"edged/infer/eval"
 	"edged/infer/ref"
 	"edged/offload"
@@ -24,7 +25,7 @@ func needle(file string) eval.GoldenOptions {
 }
 
 func TestGoldenNeedle(t *testing.T) {
-	r := measure(t, keep(t, nil, "one", "random-48", "text-64"))
+	r := measure(t, needle(keep(t, nil, "one", "random-48", "text-64")), eval.ReferenceBars())
 	if r.Overall.Tokens != 64+48+1 || r.Overall.Listed != 64+48+1 || r.Overall.Scored != 63+47 {
 		t.Errorf("compared %+v, not all of the file", r.Overall)
 	}
@@ -35,20 +36,29 @@ func TestGoldenNeedleLong(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 10 s on two cores")
 	}
-	r := measure(t, keep(t, nil, "text-1024"))
+	r := measure(t, needle(keep(t, nil, "text-1024")), eval.ReferenceBars())
 	if r.Overall.Tokens != 1024 || r.Overall.Listed != 32 || r.Overall.Scored != 1023 {
 		t.Errorf("compared %+v, not all of the file", r.Overall)
 	}
 }
 
-func measure(t *testing.T, file string) eval.GoldenReport {
+func TestGoldenNeedleOnCPU(t *testing.T) {
+	opt := needle(needleGolden)
+	opt.Backend, opt.Elem, opt.Chunk = cpu.New(), offload.F16, 100
+	measure(t, opt, eval.QuantizedBars())
+}
+
+func measure(t *testing.T, opt eval.GoldenOptions, bars eval.GoldenBars) eval.GoldenReport {
 	t.Helper()
-	r, err := eval.Golden(t.Context(), needle(file))
+	r, err := eval.Golden(t.Context(), opt)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Log("\n" + r.String())
-	if err := r.Check(eval.ReferenceBars()); err != nil {
+	if err := r.Check(bars); err != nil {
+		t.Error(err)
+	}
+	if err := opt.Backend.Close(); err != nil {
 		t.Error(err)
 	}
 	return r
