@@ -24,12 +24,21 @@ type Options struct {
 	Started time.Time        // of the process, for the time until ready
 }
 
+// ConfigError is a configuration that a daemon cannot start with. Trying again
+// does not help.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *ConfigError) Unwrap() error { return e.Err }
+
 // Run serves until a signal, the end of ctx or a failure, and returns after
 // everything is closed. It returns nil when it was asked to stop.
 func Run(ctx context.Context, opt Options) error {
 	cfg, err := opt.Source.Load()
 	if err != nil {
-		return err
+		return &ConfigError{err}
 	}
 	opt.Level.Set(cfg.Log.Level.Level)
 	if len(cfg.Models) == 0 {

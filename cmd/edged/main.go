@@ -92,11 +92,6 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// configError is a configuration that the daemon cannot start with.
-type configError struct{ error }
-
-func (e configError) Unwrap() error { return e.error }
-
 // report prints an error with what can be done about it, and maps it to an
 // exit status.
 func (a *app) report(err error) int {
@@ -117,7 +112,7 @@ const startHint = "Start it with `edged serve --model FILE.gguf`, or as a servic
 
 func classify(err error) (status int, hint string) {
 	var usage usageError
-	var config configError
+	var config *daemon.ConfigError
 	var refused *client.Error
 	switch {
 	case errors.Is(err, errInterrupted):

@@ -43,9 +43,6 @@ func (a *app) serveCommand() *cobra.Command {
 		if src.File == "" {
 			src.File = a.paths.Config
 		}
-		if _, err := src.Load(); err != nil {
-			return configError{err}
-		}
 		level := new(slog.LevelVar)
 		signals := make(chan os.Signal, 4)
 		signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
