@@ -108,9 +108,11 @@ func (e *Engine) Load(ctx context.Context, model string, progress func(LoadProgr
 	e.mu.Unlock()
 	e.wakeOwner()
 	for {
+		var ended bool
+		var err error
 		select {
-		case err := <-call.done:
-			return err
+		case err = <-call.done:
+			ended = true
 		case <-ctx.Done():
 			e.dropLoad(call)
 			return fmt.Errorf("load model %s: %w", model, context.Cause(ctx))
@@ -122,6 +124,9 @@ func (e *Engine) Load(ctx context.Context, model string, progress func(LoadProgr
 		e.mu.Unlock()
 		if progress != nil && p.Model == model && p.Total > 0 {
 			progress(p)
+		}
+		if ended {
+			return err
 		}
 	}
 }

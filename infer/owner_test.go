@@ -259,7 +259,7 @@ func TestPausedRequestGivesWay(t *testing.T) {
 	if !slow.t.out.full() {
 		t.Fatal("the request is not paused")
 	}
-	other := m.submit(t, longPrompt(2, 400), 100)
+	other := m.submit(t, longPrompt(2, 900), 100)
 	for !other.last.done {
 		if !m.turn() {
 			t.Fatal("the other request does not get on")
@@ -308,14 +308,14 @@ func TestEvictionShortensBeforeItForgets(t *testing.T) {
 	cfg.CacheTok = toyContext
 	m := loadToy(t, cfg)
 	defer m.close(t)
-	m.submit(t, longPrompt(1, 400), 1)
+	m.submit(t, longPrompt(1, 800), 1)
 	for m.turn() {
 	}
-	m.submit(t, longPrompt(2, 450), 1)
+	m.submit(t, longPrompt(2, 850), 1)
 	for m.turn() {
 	}
-	// 400 and 450 tokens do not fit; the older sequence lost its end only.
-	if len(m.o.kept) != 2 || m.o.kept[0].seq.Len() == 0 || m.o.kept[0].seq.Len() >= 400 {
+	// 800 and 850 tokens do not fit; the older sequence lost its end only.
+	if len(m.o.kept) != 2 || m.o.kept[0].seq.Len() == 0 || m.o.kept[0].seq.Len() >= 800 {
 		t.Fatalf("%d sequences kept", len(m.o.kept))
 	}
 	m.finish(t)

@@ -144,32 +144,37 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if want > r.prog.Context {
 		o.log.Warn("context is longer than the model was trained for", "model", m.Name, "context", want, "trained", r.prog.Context)
 	}
-	plan := kvPlan{layers: r.prog.KV, elem: policy.Elem, slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs + 1}
+	plan := kvPlan{layers: r.prog.KV, elem: policy.Elem, slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs + 1} // one to prove the model with
 	var weights int64
 	for _, w := range r.prog.Weights {
 		weights += int64(len(w.Data))
 	}
 	// What the backend will take is known only afterwards; the weights are
 	// what it takes at least, and bound the context that it compiles for.
-	if r.context, err = plan.context(want, m.Context == 0, o.cfg.HostBytes, weights); err != nil {
+	if want, err = plan.context(want, m.Context == 0, o.cfg.HostBytes, weights); err != nil {
 		return err
 	}
 	r.exec, err = o.e.backend.Compile(r.prog, graph.Limits{
 		MaxRows: o.cfg.ChunkTok + o.cfg.MaxSeqs, MaxOut: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
-		Context: r.context, Elem: policy.Elem, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
+		Context: want, Elem: policy.Elem, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
 	})
 	if err != nil {
 		return err
 	}
+	return o.makePool(r, plan, want, m.Context == 0)
+}
+
+// makePool gives the KV cache what the weights have left of the budget.
+func (o *owner) makePool(r *resident, plan kvPlan, want int, shorter bool) (err error) {
 	used := o.e.host.Usage().Total()
-	if r.context, err = plan.context(r.context, m.Context == 0, o.cfg.HostBytes, used); err != nil {
+	if r.context, err = plan.context(want, shorter, o.cfg.HostBytes, used); err != nil {
 		return err
 	}
 	if r.cacheTok, err = plan.cacheTok(o.cfg.CacheTok, r.context, o.cfg.HostBytes, used); err != nil {
 		return err
 	}
 	r.pool, err = offload.NewPool(o.e.host, offload.Config{
-		Layers: r.prog.KV, Elem: policy.Elem, Context: r.context, Tokens: r.cacheTok, MaxSeqs: plan.slots, Lock: o.cfg.LockKV,
+		Layers: r.prog.KV, Elem: plan.elem, Context: r.context, Tokens: r.cacheTok, MaxSeqs: plan.slots, Lock: o.cfg.LockKV,
 	})
 	return err
 }

@@ -245,7 +245,7 @@ func toyText(ids []int32) string {
 // noEnd bans the toy's end token.
 func noEnd() sample.Params { return sample.Params{LogitBias: map[int32]float32{toyEnd: -100}} }
 
-const toyContext = 512
+const toyContext = 1024 // well above what a caller may leave unread twice
 
 func toyConfig() Config {
 	return Config{

@@ -41,7 +41,7 @@ type modelCheck struct {
 
 func (m *modelCheck) run(t *testing.T) {
 	m.rig = newRig(t, m.backend, m.prog, tinyLimits(m.elem))
-	m.tok = tinyTokens(m.rng, 300) // crosses pages, windows and 256 tokens
+	m.tok = tinyTokens(m.rng, 280) // crosses pages, windows and 256 tokens
 	q := m.rig.seq(0)
 	m.base = m.rig.feed(q, m.tok, len(m.tok))
 	q.Free()
@@ -58,7 +58,7 @@ func (m *modelCheck) run(t *testing.T) {
 
 // chunks cuts the prompt into steps of all sizes.
 func (m *modelCheck) chunks(t *testing.T) {
-	for _, n := range []int{1, 7, 64, 299} {
+	for _, n := range []int{1, 7, 279} {
 		q := m.rig.seq(0)
 		m.checkAgain(t, fmt.Sprintf("chunks of %d", n), m.rig.feed(q, m.tok, n), m.base)
 		q.Free()
@@ -114,37 +114,39 @@ func (m *modelCheck) truncate(t *testing.T) {
 	m.checkAgain(t, "after truncation", m.rig.feed(q, m.tok[150:], 90), m.base[150:])
 }
 
-// schedule advances several sequences by random amounts in shared steps, with
-// truncations and new starts in between.
+// schedule advances sequences by random amounts in shared steps. They begin
+// as forks of one finished sequence and are truncated now and then.
 func (m *modelCheck) schedule(t *testing.T) {
-	seqs := []*offload.Seq{m.rig.seq(0), m.rig.seq(0), m.rig.seq(0)}
-	defer func() {
-		for _, q := range seqs {
-			q.Free()
+	whole := m.rig.seq(0)
+	defer whole.Free()
+	m.rig.feed(whole, m.tok, len(m.tok))
+	seqs := make([]*offload.Seq, 3)
+	for i := range seqs {
+		q, err := whole.Fork(m.rng.IntN(len(m.tok)))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}()
+		defer q.Free()
+		seqs[i] = q
+	}
 	for range 25 {
 		var pieces []piece
 		var want rows
-		for i, q := range seqs {
-			switch {
-			case q.Len() == len(m.tok):
-				q.Free()
-				seqs[i] = m.rig.seq(0)
-				continue
-			case m.rng.IntN(8) == 0:
+		for _, q := range seqs {
+			if q.Len() == len(m.tok) || m.rng.IntN(8) == 0 {
 				if err := q.Truncate(m.rng.IntN(q.Len() + 1)); err != nil {
 					t.Fatal(err)
 				}
-			case m.rng.IntN(3) == 0:
-				continue
 			}
-			n := 1 + m.rng.IntN(min(80, len(m.tok)-q.Len()))
-			if m.rng.IntN(2) == 0 {
-				n = 1
+			n := min(m.rng.IntN(4), 1) // 0 in one of four: the sequence rests
+			if m.rng.IntN(3) == 0 {
+				n = m.rng.IntN(40)
 			}
-			pieces = append(pieces, piece{seq: q, tok: m.tok[q.Len() : q.Len()+n]})
-			want = append(want, m.base[q.Len():q.Len()+n]...)
+			n = min(n, len(m.tok)-q.Len())
+			if n > 0 {
+				pieces = append(pieces, piece{seq: q, tok: m.tok[q.Len() : q.Len()+n]})
+				want = append(want, m.base[q.Len():q.Len()+n]...)
+			}
 		}
 		if len(pieces) > 0 {
 			m.checkAgain(t, "ragged steps", m.rig.step(pieces...), want)

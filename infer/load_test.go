@@ -1,0 +1,169 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"edged/infer/graph"
+)
+
+// gated is a toy whose steps wait while it is held.
+type gated struct {
+	held atomic.Bool
+	gate chan struct{}
+}
+
+func (g *gated) backend() *toyBackend {
+	return &toyBackend{step: func(context.Context, *graph.Rows) error {
+		if g.held.Load() {
+			<-g.gate
+		}
+		return nil
+	}}
+}
+
+func TestLoadWaitsForRunningRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gated{gate: make(chan struct{})}
+		e := startToy(t, toyConfig(), g.backend())
+		g.held.Store(true)
+		var wg sync.WaitGroup
+		ids := longPrompt(1, 40)
+		wg.Go(func() {
+			if text, _, err := collect(t.Context(), e, &Request{Prompt: prompt(ids...), MaxTokens: 5}); err != nil || text != toyText(toyAnswer(ids, 5, toyContext, true)) {
+				t.Errorf("the running request: %q, %v", text, err)
+			}
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("operator changed his mind")
+		wg.Go(func() {
+			if err := e.Load(ctx, "other", nil); !errors.Is(err, why) {
+				t.Errorf("the load that was taken back: %v", err)
+			}
+		})
+		synctest.Wait()
+		if _, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1)}); !errors.Is(err, ErrLoading) || !strings.Contains(err.Error(), "other") {
+			t.Errorf("while a load waits: %v", err)
+		}
+		cancel(why)
+		synctest.Wait()
+		g.held.Store(false)
+		close(g.gate)
+		wg.Wait()
+		if s := e.Status(); s.Model != "toy" || s.State != Ready {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// A request that waited while the operator loaded another model is told so.
+func TestLoadLeavesNoRequestBehind(t *testing.T) {
+	for _, c := range []struct {
+		model string
+		want  error
+		state State
+	}{{"other", ErrModelNotFound, Ready}, {"bad", ErrFailed, Failed}} {
+		synctest.Test(t, func(t *testing.T) {
+			g := &gated{gate: make(chan struct{})}
+			cfg := toyConfig()
+			cfg.MaxSeqs = 1
+			e := startToy(t, cfg, g.backend())
+			g.held.Store(true)
+			var wg sync.WaitGroup
+			errs := make([]error, 2)
+			for i := range errs { // one runs, one waits
+				wg.Go(func() {
+					_, _, errs[i] = collect(t.Context(), e, &Request{Prompt: prompt(1, 2), MaxTokens: 5})
+				})
+				synctest.Wait()
+			}
+			wg.Go(func() {
+				if err := e.Load(t.Context(), c.model, nil); (err != nil) != (c.state == Failed) {
+					t.Errorf("load %s: %v", c.model, err)
+				}
+			})
+			synctest.Wait()
+			g.held.Store(false)
+			close(g.gate)
+			wg.Wait()
+			if err := errs[0]; err != nil {
+				t.Errorf("the request that ran: %v", err)
+			}
+			if err := errs[1]; !errors.Is(err, c.want) {
+				t.Errorf("the request that waited: %v, want %v", err, c.want)
+			}
+			if s := e.Status().State; s != c.state {
+				t.Errorf("engine is %v", s)
+			}
+		})
+	}
+}
+
+func TestCloseEndsALoadThatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &gated{gate: make(chan struct{})}
+		e := startToy(t, toyConfig(), g.backend())
+		g.held.Store(true)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1, 2)}); !errors.Is(err, ErrClosed) {
+				t.Errorf("request: %v", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if err := e.Load(t.Context(), "other", nil); !errors.Is(err, ErrClosed) {
+				t.Errorf("load: %v", err)
+			}
+		})
+		synctest.Wait()
+		wg.Go(func() {
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		close(g.gate)
+		wg.Wait()
+	})
+}
+
+func TestOpenModelRefuses(t *testing.T) {
+	junk := filepath.Join(t.TempDir(), "junk.gguf")
+	if err := os.WriteFile(junk, []byte("not a model"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"absent.gguf": "absent.gguf", junk: "gguf"} {
+		e, err := New(Config{Models: []ModelConfig{{Name: "m", Path: path}}, Backend: "ref"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Load(t.Context(), "", nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+		if s := e.Status(); s.State != Failed || s.Reason == "" {
+			t.Errorf("%s: %+v", path, s)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestStateNames(t *testing.T) {
+	var names []string
+	for s := Empty; s <= Closed; s++ {
+		names = append(names, s.String())
+	}
+	if got := strings.Join(names, " "); got != "empty loading ready draining failed closed" {
+		t.Error(got)
+	}
+}
