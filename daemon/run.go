@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -116,9 +117,11 @@ func (d *service) run(ctx context.Context, ls []net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	serveErr := make(chan error, len(ls))
+	var serving sync.WaitGroup // ends after stop; until then, a socket file may still be there
+	defer serving.Wait()
 	for _, l := range ls {
 		d.log.Info("listening", "socket", l.Addr().String())
-		go func() { serveErr <- d.server.Serve(l) }()
+		serving.Go(func() { serveErr <- d.server.Serve(l) })
 	}
 	loaded := make(chan error, 1)
 	go func() { loaded <- d.engine.Load(ctx, "", d.reportLoad()) }()

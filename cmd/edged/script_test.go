@@ -1,8 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +13,6 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"edged/ipc/client"
 )
 
 // needle is the model of the repository.
@@ -64,7 +63,13 @@ func (d *daemonProcess) launch(t *testing.T) error {
 	if err != nil {
 		return err
 	}
+	manager, err := listenAsManager(filepath.Join(dir, "notify"))
+	if err != nil {
+		return err
+	}
+	defer manager.Close()
 	d.cmd = exec.Command(program, "serve", "--config", config, "--socket", d.socket, "--model", model)
+	d.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
 	d.cmd.Stderr = log
 	if err := d.cmd.Start(); err != nil {
 		return err
@@ -74,23 +79,31 @@ func (d *daemonProcess) launch(t *testing.T) error {
 			t.Errorf("the daemon did not end well: %v\n%s", err, d.readLog())
 		}
 	})
-	return d.waitReady(t.Context())
+	if err := waitNotified(manager, "READY=1"); err != nil {
+		return fmt.Errorf("%w\n%s", err, d.readLog())
+	}
+	return nil
 }
 
-func (d *daemonProcess) waitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	c := client.New(d.socket)
-	defer c.Close()
+// listenAsManager is the service manager's end of sd_notify.
+func listenAsManager(path string) (*net.UnixConn, error) {
+	return net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+}
+
+// waitNotified reads what daemons report until one message contains text.
+func waitNotified(manager *net.UnixConn, text string) error {
+	if err := manager.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	buf := make([]byte, 4096)
 	for {
-		h, err := c.Ready(ctx)
-		if err == nil && h.Status == "ready" {
+		n, err := manager.Read(buf)
+		if err != nil {
+			return fmt.Errorf("no daemon reported %q: %w", text, err)
+		}
+		if strings.Contains(string(buf[:n]), text) {
 			return nil
 		}
-		if ctx.Err() != nil {
-			return errors.New("the daemon is not ready: " + d.readLog())
-		}
-		time.Sleep(10 * time.Millisecond) // polling an other process, with a limit
 	}
 }
 
@@ -132,9 +145,17 @@ func TestScripts(t *testing.T) {
 			if strings.HasPrefix(filepath.Base(e.WorkDir), "script-daemon-") {
 				e.Setenv("EDGED_SOCKET", shared.socket)
 			}
+			notify := filepath.Join(e.WorkDir, ".notify")
+			manager, err := listenAsManager(notify)
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { manager.Close() })
+			e.Values[managerKey{}] = manager
+			e.Setenv("NOTIFY_SOCKET", notify)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": cmdStatus, "waitfor": cmdWaitFor},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": cmdStatus, "notified": cmdNotified},
 	})
 }
 
@@ -157,11 +178,13 @@ func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// cmdWaitFor waits until a socket answers: waitfor SOCKET
-func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
+// managerKey finds a script's end of sd_notify.
+type managerKey struct{}
+
+// cmdNotified waits until a daemon of the script reports something: notified TEXT
+func cmdNotified(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: waitfor SOCKET")
+		ts.Fatalf("usage: notified TEXT")
 	}
-	d := &daemonProcess{socket: ts.MkAbs(args[0])}
-	ts.Check(d.waitReady(context.Background()))
+	ts.Check(waitNotified(ts.Value(managerKey{}).(*net.UnixConn), args[0]))
 }
