@@ -19,8 +19,8 @@ demo: build ## start a daemon, ask about a document, check the answers, stop
 	docs/demo/demo.sh ./edged $(MODEL)
 
 test: tools check ## everything
-	go test -race -short ./daemon/... ./ipc/... ./infer ./infer/sample ./offload ./pinnedmem
-	EDGED_SDK_TESTS=1 EDGED_SDK_DIR='$(SDK_DIR)' go test ./...
+	go test -race -short -timeout 30m ./daemon/... ./ipc/... ./infer ./infer/sample ./offload ./pinnedmem
+	EDGED_SDK_TESTS=1 EDGED_SDK_DIR='$(SDK_DIR)' go test -timeout 30m ./...
 
 check: ## formatting and vet
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
