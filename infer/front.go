@@ -32,6 +32,9 @@ type modelFile struct {
 	front *front
 	prog  *graph.Program // points into the file
 	close func() error
+	// drop gives the memory of a tensor that a backend has copied back to the
+	// system; nil where there is no file.
+	drop func(gguf.Tensor) error
 }
 
 // openModel reads a GGUF file and refuses one that could not be served.
@@ -75,7 +78,7 @@ func readModel(f *gguf.File) (*modelFile, error) {
 			return nil, err
 		}
 	}
-	return &modelFile{front: ft, prog: prog, close: f.Close}, nil
+	return &modelFile{front: ft, prog: prog, close: f.Close, drop: f.DropPages}, nil
 }
 
 // front returns the front of a configured model, opening its file if nobody

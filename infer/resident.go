@@ -157,11 +157,22 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	r.exec, err = o.e.backend.Compile(r.prog, graph.Limits{
 		MaxRows: o.cfg.ChunkTok + o.cfg.MaxSeqs, MaxOut: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
 		Context: want, Elem: policy.Elem, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
+		Copied: func(w *graph.Weight) { o.dropCopied(r, w) },
 	})
 	if err != nil {
 		return err
 	}
 	return o.makePool(r, plan, want, m.Context == 0)
+}
+
+// dropCopied keeps a weight from being in memory twice.
+func (o *owner) dropCopied(r *resident, w *graph.Weight) {
+	if r.drop == nil {
+		return
+	}
+	if err := r.drop(w.Tensor); err != nil {
+		o.log.Warn("weight stays in memory twice", "weight", w.Name, "error", err)
+	}
 }
 
 // makePool gives the KV cache what the weights have left of the budget.

@@ -46,7 +46,21 @@ func (b *builder) build() error {
 		b.feedForward(l)
 	}
 	b.head(table)
-	return b.err
+	if b.err != nil {
+		return b.err
+	}
+	return b.leftOver()
+}
+
+// leftOver refuses a tensor that the program does not use: the model has a
+// part that would silently be missing from its answers.
+func (b *builder) leftOver() error {
+	for _, t := range b.file.Tensors() {
+		if _, used := b.ids[t.Name]; !used && t.Name != "rope_freqs.weight" {
+			return fmt.Errorf("tensor %s has no place in the program: its part of the model is %w", t.Name, ErrUnsupported)
+		}
+	}
+	return nil
 }
 
 func (b *builder) buffers() {
