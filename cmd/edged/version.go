@@ -38,7 +38,10 @@ func (a *app) versionCommand() *cobra.Command {
 				return a.printJSON(v)
 			}
 			commit := v.Commit
-			if v.Modified {
+			switch {
+			case commit == "":
+				commit = "unknown" // built without version control
+			case v.Modified:
 				commit += " (modified)"
 			}
 			return a.print(fmt.Sprintf("edged %s\ncommit    %s\nbuilt by  %s for %s\ncpu       %s\nbackends  %s\n",
