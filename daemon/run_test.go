@@ -187,6 +187,15 @@ func TestProgressWatch(t *testing.T) {
 	check("no step for too long", true)
 	s.LastStep = now
 	check("it goes on", false)
+	s.Running = 0
+	check("it is done", false)
+	s.State = infer.Failed
+	now = now.Add(time.Second)
+	check("a model could not be loaded", false)
+	now = now.Add(stuckAfter)
+	check("and nobody asks for another", true)
+	s.State = infer.Ready
+	check("somebody did", false)
 }
 
 func TestSecondDaemonSaysWhoHoldsTheSocket(t *testing.T) {

@@ -18,23 +18,30 @@ type progressWatch struct {
 	now    func() time.Time
 
 	lastStep time.Time // as last reported
-	since    time.Time // when requests were first seen without a step since
+	since    time.Time // when it was last seen idle or advancing
 }
 
 func newProgressWatch(status func() infer.Status) *progressWatch {
 	return &progressWatch{status: status, now: time.Now}
 }
 
-// check returns an error when requests run but no step has ended for stuckAfter.
+// check returns an error when, for stuckAfter, requests run but no step has
+// ended, or the engine has failed and nobody has brought it back. A restart is
+// then better than 503 for every request.
 func (w *progressWatch) check() error {
 	s := w.status()
 	now := w.now()
-	if s.Running == 0 || s.LastStep != w.lastStep || w.since.IsZero() {
+	waiting := s.Running > 0 || s.State == infer.Failed
+	if !waiting || s.LastStep != w.lastStep || w.since.IsZero() {
 		w.lastStep, w.since = s.LastStep, now
 		return nil
 	}
-	if idle := now.Sub(w.since); idle > stuckAfter {
-		return fmt.Errorf("%d requests are running, but no step has ended for %v", s.Running, idle.Round(time.Second))
+	idle := now.Sub(w.since)
+	switch {
+	case idle <= stuckAfter:
+		return nil
+	case s.State == infer.Failed:
+		return fmt.Errorf("the engine has failed for %v: %s", idle.Round(time.Second), s.Reason)
 	}
-	return nil
+	return fmt.Errorf("%d requests are running, but no step has ended for %v", s.Running, idle.Round(time.Second))
 }
