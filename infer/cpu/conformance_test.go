@@ -28,14 +28,15 @@ func TestConformance(t *testing.T) {
 }
 
 // tolerance is relative to the reference's largest value. Coded weights meet
-// activations rounded to 16 bits, which is where nearly all of it goes; sums
+// activations rounded to 16 bits beside the outliers that the suite plants,
+// which is where nearly all of it goes; sums
 // and softmax are float32 against the reference's float64.
 var tolerance = backendtest.Tolerance{
 	Embed:  backendtest.Tol{},
 	Norm:   backendtest.Tol{RMS: 3e-7, Max: 1e-6},
 	Rope:   backendtest.Tol{RMS: 3e-7, Max: 1e-6},
 	Attend: backendtest.Tol{RMS: 2e-5, Max: 2e-4},
-	Linear: backendtest.Tol{RMS: 2e-4, Max: 1e-3},
+	Linear: backendtest.Tol{RMS: 5e-4, Max: 3e-3},
 	Logits: backendtest.Tol{RMS: 1e-3, Max: 1e-2},
 	LinearType: map[gguf.Type]backendtest.Tol{
 		gguf.F32: {RMS: 1e-6, Max: 1e-5}, gguf.F16: {RMS: 1e-6, Max: 1e-5}, gguf.BF16: {RMS: 1e-6, Max: 1e-5},
