@@ -1,8 +1,6 @@
 package infer
 
 import (
-	"unsafe"
-
 	"edged/infer/sample"
 	"edged/infer/tok"
 )
@@ -55,21 +53,20 @@ func (s *textStream) flush() {
 		return
 	}
 	if s.stops != nil {
-		rest := s.stops.Flush()
-		s.text = append(s.text, rest...)
-		s.released += len(rest)
+		s.text = s.stops.Flush(s.text)
 	}
 	s.release(s.decoded + 1)
 }
 
 func (s *textStream) pass(piece []byte) (stopped bool) {
 	s.decoded += len(piece)
-	out := unsafe.String(unsafe.SliceData(piece), len(piece))
-	if s.stops != nil {
-		out, stopped = s.stops.Push(out) // clones what it keeps of piece
+	before := len(s.text)
+	if s.stops == nil {
+		s.text = append(s.text, piece...)
+	} else {
+		s.text, stopped = s.stops.Append(s.text, piece)
 	}
-	s.text = append(s.text, out...)
-	s.released += len(out)
+	s.released += len(s.text) - before
 	// A token that added no text, as the first part of a character does, goes
 	// with the text that follows.
 	s.release(s.released)

@@ -2,7 +2,6 @@ package sample
 
 import (
 	"fmt"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -21,7 +20,7 @@ const (
 // characters. Bytes that can never be valid UTF-8 are passed on as they are.
 type Stops struct {
 	matchers []matcher
-	held     string // received, not yet passed on
+	held     []byte // received, not yet passed on; its memory is reused
 	stopped  bool
 }
 
@@ -46,37 +45,41 @@ func NewStops(stops []string) (*Stops, error) {
 	return s, nil
 }
 
-// Push takes the next piece of text and returns what may be passed on.
-// Once it reports stopped, the stop string and all that follows it are dropped,
-// and later calls return nothing.
-func (s *Stops) Push(text string) (emit string, stopped bool) {
+// Append takes the next piece of text and appends to dst what may be passed
+// on. Once it reports stopped, the stop string and all that follows it are
+// dropped, and later calls append nothing. dst and piece must not overlap;
+// neither is kept.
+func (s *Stops) Append(dst, piece []byte) (out []byte, stopped bool) {
 	if s.stopped {
-		return "", true
+		return dst, true
 	}
-	buf := s.held + text
-	for i := len(s.held); i < len(buf); i++ {
-		if n := s.step(buf[i]); n > 0 {
-			s.stopped, s.held = true, ""
-			return buf[:i+1-n], true
+	fresh := len(s.held)
+	s.held = append(s.held, piece...)
+	for i := fresh; i < len(s.held); i++ {
+		if n := s.step(s.held[i]); n > 0 {
+			dst = append(dst, s.held[:i+1-n]...)
+			s.stopped, s.held = true, nil
+			return dst, true
 		}
 	}
-	cut := len(buf) - unfinishedRune(buf)
+	cut := len(s.held) - unfinishedRune(s.held)
 	for i := range s.matchers {
-		cut = min(cut, len(buf)-s.matchers[i].state)
+		cut = min(cut, len(s.held)-s.matchers[i].state)
 	}
-	s.held = strings.Clone(buf[cut:]) // do not keep a large piece alive
-	return buf[:cut], false
+	dst = append(dst, s.held[:cut]...)
+	s.held = s.held[:copy(s.held, s.held[cut:])]
+	return dst, false
 }
 
-// Flush ends the text and returns what was still held back. It is empty after
-// a stop.
-func (s *Stops) Flush() string {
-	rest := s.held
-	s.held = ""
+// Flush ends the text and appends to dst what was still held back, which is
+// nothing after a stop.
+func (s *Stops) Flush(dst []byte) []byte {
+	dst = append(dst, s.held...)
+	s.held = s.held[:0]
 	for i := range s.matchers {
 		s.matchers[i].state = 0
 	}
-	return rest
+	return dst
 }
 
 // step feeds one byte to all matchers and returns the length of the longest
@@ -93,11 +96,11 @@ func (s *Stops) step(b byte) int {
 
 // unfinishedRune returns how many bytes at the end of s begin a UTF-8 sequence
 // that more bytes could complete.
-func unfinishedRune(s string) int {
+func unfinishedRune(s []byte) int {
 	for n := 1; n < utf8.UTFMax && n <= len(s); n++ {
 		tail := s[len(s)-n:]
 		if utf8.RuneStart(tail[0]) {
-			if utf8.FullRuneInString(tail) {
+			if utf8.FullRune(tail) {
 				return 0
 			}
 			return n

@@ -38,11 +38,11 @@ func TestStops(t *testing.T) {
 			var emits []string
 			stopped := false
 			for _, piece := range tc.pieces {
-				var emit string
-				emit, stopped = s.Push(piece)
-				emits = append(emits, emit)
+				var emit []byte
+				emit, stopped = s.Append(nil, []byte(piece))
+				emits = append(emits, string(emit))
 			}
-			emits = append(emits, s.Flush())
+			emits = append(emits, string(s.Flush(nil)))
 			if diff := cmp.Diff(tc.emits, emits); diff != "" {
 				t.Errorf("pieces (-want +got):\n%s", diff)
 			}
@@ -111,21 +111,20 @@ func checkStops(t interface{ Fatalf(string, ...any) }, stops, pieces []string) {
 	if err != nil {
 		t.Fatalf("NewStops(%q): %v", stops, err)
 	}
-	var got, text strings.Builder
+	var got []byte
+	var text strings.Builder
 	stopped := false
 	for _, piece := range pieces {
-		var emit string
-		emit, stopped = s.Push(piece)
-		got.WriteString(emit)
+		got, stopped = s.Append(got, []byte(piece))
 		text.WriteString(piece)
-		if held := text.Len() - got.Len(); !stopped && held != mustHold(text.String(), stops) {
+		if held := text.Len() - len(got); !stopped && held != mustHold(text.String(), stops) {
 			t.Fatalf("stops %q after %q: %d bytes held, want %d", stops, text.String(), held, mustHold(text.String(), stops))
 		}
 	}
-	got.WriteString(s.Flush())
+	got = s.Flush(got)
 	want, wantStopped := searchWhole(text.String(), stops)
-	if got.String() != want || stopped != wantStopped {
-		t.Fatalf("stops %q, pieces %q: got %q, %v, want %q, %v", stops, pieces, got.String(), stopped, want, wantStopped)
+	if string(got) != want || stopped != wantStopped {
+		t.Fatalf("stops %q, pieces %q: got %q, %v, want %q, %v", stops, pieces, got, stopped, want, wantStopped)
 	}
 }
 
@@ -141,6 +140,27 @@ func TestStopsEqualWholeTextSearch(t *testing.T) {
 		}
 		checkStops(t, stops, pieces)
 	})
+}
+
+func TestHoldingTextBackDoesNotAllocate(t *testing.T) {
+	s, err := NewStops([]string{"aaab", "é"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pieces := [][]byte{[]byte("aa"), []byte("a"), []byte("xaa\xc3"), []byte("\xa8")}
+	var out []byte
+	push := func() {
+		for _, p := range pieces {
+			var stopped bool
+			if out, stopped = s.Append(out[:0], p); stopped {
+				t.Fatal("stopped")
+			}
+		}
+	}
+	push()
+	if n := testing.AllocsPerRun(100, push); n != 0 {
+		t.Errorf("%v allocations for %d pieces", n, len(pieces))
+	}
 }
 
 func FuzzStops(f *testing.F) {
