@@ -14,7 +14,7 @@ func (p *Program) Validate() error {
 	if p.Vocab <= 0 || p.Context <= 0 || len(p.KV) == 0 || len(p.Ops) == 0 {
 		return fmt.Errorf("validate program %s: %w: vocab %d, context %d, %d layers, %d ops", p.Name, ErrProgram, p.Vocab, p.Context, len(p.KV), len(p.Ops))
 	}
-	if err := p.width(p.Logits, p.Vocab); err != nil {
+	if err := errors.Join(p.width(p.Logits, p.Vocab), p.rows(OutRows, p.Logits)); err != nil {
 		return fmt.Errorf("validate program %s: %w: logits: %w", p.Name, ErrProgram, err)
 	}
 	for i, op := range p.Ops {
@@ -55,6 +55,16 @@ func (p *Program) bufWidth(b Buf) int {
 	return p.Buffers[b].Width
 }
 
+// rows checks that buffers have the given extent.
+func (p *Program) rows(e Extent, bufs ...Buf) error {
+	for _, b := range bufs {
+		if b >= 0 && int(b) < len(p.Buffers) && p.Buffers[b].Rows != e {
+			return fmt.Errorf("buffer %s has the rows of extent %d, not %d", p.buf(b), p.Buffers[b].Rows, e)
+		}
+	}
+	return nil
+}
+
 // same checks that two buffers have the same shape.
 func (p *Program) same(a, b Buf) error {
 	if err := p.width(a, p.bufWidth(b)); err != nil {
@@ -67,7 +77,7 @@ func (p *Program) same(a, b Buf) error {
 }
 
 func (o Embed) check(p *Program) error {
-	return p.shape(o.Table, p.Vocab, p.bufWidth(o.Dst))
+	return errors.Join(p.shape(o.Table, p.Vocab, p.bufWidth(o.Dst)), p.rows(AllRows, o.Dst))
 }
 
 func (o RMSNorm) check(p *Program) error {
@@ -87,6 +97,9 @@ func (o Linear) check(p *Program) error {
 		if err := p.shape(t.W, n, p.bufWidth(o.Src)); err != nil {
 			return err
 		}
+		if err := p.rows(p.Buffers[o.Src].Rows, t.Dst); err != nil {
+			return err
+		}
 		if t.Dst == o.Src {
 			return fmt.Errorf("linear writes its own input %s", p.buf(o.Src))
 		}
@@ -101,7 +114,10 @@ func (o Linear) check(p *Program) error {
 
 func (o GatedLinear) check(p *Program) error {
 	n, k := p.bufWidth(o.Dst), p.bufWidth(o.Src)
-	return errors.Join(p.shape(o.Gate, n, k), p.shape(o.Up, n, k))
+	if err := errors.Join(p.shape(o.Gate, n, k), p.shape(o.Up, n, k)); err != nil {
+		return err
+	}
+	return p.rows(p.Buffers[o.Src].Rows, o.Dst)
 }
 
 func (o HeadNorm) check(p *Program) error {
@@ -115,7 +131,7 @@ func (o Rope) check(p *Program) error {
 	if d := 2 * len(p.Ropes[o.Table].InvFreq); d == 0 || d > o.Dim {
 		return fmt.Errorf("rope of %d channels on heads of %d", d, o.Dim)
 	}
-	return p.width(o.X, o.Heads*o.Dim)
+	return errors.Join(p.width(o.X, o.Heads*o.Dim), p.rows(AllRows, o.X))
 }
 
 func (o KVAppend) check(p *Program) error {
@@ -123,7 +139,7 @@ func (o KVAppend) check(p *Program) error {
 		return fmt.Errorf("cache layer %d does not exist", o.Layer)
 	}
 	n := p.KV[o.Layer].KVHeads * p.KV[o.Layer].HeadDim
-	return errors.Join(p.width(o.K, n), p.width(o.V, n))
+	return errors.Join(p.width(o.K, n), p.width(o.V, n), p.rows(AllRows, o.K, o.V))
 }
 
 func (o Attend) check(p *Program) error {
@@ -134,7 +150,7 @@ func (o Attend) check(p *Program) error {
 	if o.Heads <= 0 || o.Heads%k.KVHeads != 0 {
 		return fmt.Errorf("%d query heads over %d KV heads", o.Heads, k.KVHeads)
 	}
-	return errors.Join(p.width(o.Q, o.Heads*k.HeadDim), p.width(o.Dst, o.Heads*k.HeadDim))
+	return errors.Join(p.width(o.Q, o.Heads*k.HeadDim), p.width(o.Dst, o.Heads*k.HeadDim), p.rows(AllRows, o.Q, o.Dst))
 }
 
 func (o Select) check(p *Program) error {
