@@ -103,6 +103,13 @@ func samplingParams(req *ipc.Request, def Sampling) sample.Params {
 		Logprobs:         req.Logprobs,
 		TopLogprobs:      req.TopLogprobs,
 	}
+	switch n := s.RepeatLastN; {
+	case n == nil:
+	case *n == 0: // the API's "looks back on nothing"; the sampler's 0 is its default
+		p.RepeatPenalty = 1
+	default:
+		p.PenaltyLastN = *n
+	}
 	if s.Seed != nil {
 		seed := uint64(*s.Seed)
 		p.Seed = &seed

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
@@ -65,6 +66,45 @@ func TestAdaptRequest(t *testing.T) {
 				t.Error(d)
 			}
 		})
+	}
+}
+
+// A field that the API takes must reach the sampler.
+func TestAdaptUsesEverySamplingField(t *testing.T) {
+	def := DefaultConfig().Sampling
+	none := samplingParams(&ipc.Request{}, def)
+	fields := reflect.TypeFor[ipc.Sampling]()
+	for i := range fields.NumField() {
+		var req ipc.Request
+		f := reflect.ValueOf(&req.Sampling).Elem().Field(i)
+		switch v := f.Addr().Interface().(type) {
+		case **float64:
+			*v = ptr(0.25)
+		case **int:
+			*v = ptr(7)
+		case **int64:
+			*v = ptr(int64(7))
+		case *map[int32]float64:
+			*v = map[int32]float64{1: 2}
+		default:
+			t.Fatalf("ipc.Sampling.%s has a type that this test does not know", fields.Field(i).Name)
+		}
+		if cmp.Equal(none, samplingParams(&req, def)) {
+			t.Errorf("ipc.Sampling.%s changes nothing", fields.Field(i).Name)
+		}
+	}
+}
+
+func TestAdaptRepeatLastN(t *testing.T) {
+	for _, tc := range []struct {
+		in      *int
+		lastN   int
+		penalty float32
+	}{{nil, 0, 1.5}, {ptr(5), 5, 1.5}, {ptr(-1), -1, 1.5}, {ptr(0), 0, 1}} {
+		p := samplingParams(&ipc.Request{Sampling: ipc.Sampling{RepeatLastN: tc.in}}, Sampling{RepeatPenalty: 1.5})
+		if p.PenaltyLastN != tc.lastN || p.RepeatPenalty != tc.penalty {
+			t.Errorf("%v: a window of %d with a penalty of %g, want %d and %g", tc.in, p.PenaltyLastN, p.RepeatPenalty, tc.lastN, tc.penalty)
+		}
 	}
 }
 
