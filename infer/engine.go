@@ -38,6 +38,7 @@ type Engine struct {
 	resident string  // name of the model that is ready to answer
 	queue    []*task // accepted, not running
 	running  int     // tasks that the owner has taken from the queue
+	counted  int     // running and queued ones, as last announced
 	status   Status  // what the owner last reported of itself
 	live     int     // tasks of the step in progress whose callers are still there
 	stepCtx  context.Context
@@ -245,6 +246,14 @@ func (e *Engine) wakeOwner() {
 func (e *Engine) announce() {
 	close(e.changed)
 	e.changed = make(chan struct{})
+}
+
+// announceRequests announces a change of the number of requests. e.mu is held.
+func (e *Engine) announceRequests() {
+	if n := e.running + len(e.queue); n != e.counted {
+		e.counted = n
+		e.announce()
+	}
 }
 
 // refusal is why nothing new is accepted in the current state, or nil. e.mu is

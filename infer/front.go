@@ -53,7 +53,8 @@ func openModel(path string) (*modelFile, error) {
 	return m, nil
 }
 
-func readModel(f *gguf.File) (*modelFile, error) {
+func readModel(f *gguf.File) (m *modelFile, err error) {
+	defer catch(&err) // before the file is closed
 	prog, err := model.Build(f)
 	if err != nil {
 		return nil, err
@@ -81,6 +82,24 @@ func readModel(f *gguf.File) (*modelFile, error) {
 	return &modelFile{front: ft, prog: prog, close: f.Close, drop: f.DropPages}, nil
 }
 
+// openModel opens the file of a configured model. What makes a parser panic is
+// a bad file like any other: it costs its load, not the process.
+func (e *Engine) openModel(name string) (mf *modelFile, err error) {
+	defer func() {
+		var p *panicError
+		if errors.As(err, &p) {
+			e.cfg.Logger.Error("panic in a model file's reader", "model", name, "panic", p.value, "stack", string(p.stack))
+		}
+	}()
+	defer catch(&err)
+	m, _ := e.cfg.model(name)
+	if mf, err = e.open(m.Path); err != nil {
+		return nil, err
+	}
+	mf.front.name = name
+	return mf, nil
+}
+
 // front returns the front of a configured model, opening its file if nobody
 // has since the last load.
 func (e *Engine) front(name string) (*front, error) {
@@ -93,15 +112,13 @@ func (e *Engine) front(name string) (*front, error) {
 	if f := e.openFront(name); f != nil {
 		return f, nil
 	}
-	m, _ := e.cfg.model(name)
-	mf, err := e.open(m.Path)
+	mf, err := e.openModel(name)
 	if err != nil {
 		return nil, fmt.Errorf("open model %s: %w", name, err)
 	}
 	if err := mf.close(); err != nil {
 		return nil, fmt.Errorf("open model %s: %w", name, err)
 	}
-	mf.front.name = name
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.fronts[name] = mf.front

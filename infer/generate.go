@@ -76,6 +76,7 @@ func (e *Engine) submit(t *task) error {
 	t.accepted = time.Now()
 	t.out.setProgress(Progress{Total: t.nPrompt})
 	e.queue = append(e.queue, t)
+	e.announceRequests()
 	e.wakeOwner()
 	return nil
 }

@@ -136,6 +136,59 @@ func TestCloseEndsALoadThatWaits(t *testing.T) {
 	})
 }
 
+// Drain counts requests that wait: one that leaves before it ran must wake it,
+// or it waits for something that will not come.
+func TestDrainSeesAQueuedRequestLeave(t *testing.T) {
+	m := loadToy(t, toyConfig())
+	defer m.close(t)
+	c := m.submit(t, longPrompt(1, 20), 0)
+	changed := m.e.changed
+	m.e.abandon(c.t)
+	c.left = true
+	m.o.settle()
+	select {
+	case <-changed:
+	default:
+		t.Error("the queue became empty, and nobody was told")
+	}
+}
+
+// A file that makes a parser panic costs its own request or load, nothing else.
+func TestPanicWhileAModelIsOpened(t *testing.T) {
+	cfg := toyConfig()
+	cfg.AllowSwitch = true
+	e, err := newEngine(cfg, func(path string) (*modelFile, error) {
+		if path == "missing" {
+			panic("index out of range")
+		}
+		return toyOpen(toyContext)(path)
+	}, func(string) (graph.Backend, error) { return &toyBackend{}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	go e.owner.run()
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := e.Load(t.Context(), "", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := collect(t.Context(), e, &Request{Model: "bad", Prompt: prompt(1)}); err == nil || !strings.Contains(err.Error(), "index out of range") {
+		t.Errorf("request: %v", err)
+	}
+	if err := e.Load(t.Context(), "bad", nil); err == nil || !strings.Contains(err.Error(), "index out of range") {
+		t.Errorf("load: %v", err)
+	}
+	if s := e.Status(); s.State != Failed {
+		t.Errorf("after the load: %+v", s)
+	}
+	if text, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1, 2), MaxTokens: 5}); err != nil || text != toyText(toyAnswer([]int32{1, 2}, 5, toyContext, true)) {
+		t.Errorf("the next request: %q, %v", text, err)
+	}
+}
+
 func TestOpenModelRefuses(t *testing.T) {
 	junk := filepath.Join(t.TempDir(), "junk.gguf")
 	if err := os.WriteFile(junk, []byte("not a model"), 0o600); err != nil {

@@ -140,10 +140,8 @@ func (o *owner) dueLoad() *loadCall {
 // held.
 func (o *owner) publish() {
 	e := o.e
-	if n := len(o.running); n != e.running {
-		e.running = n
-		e.announce()
-	}
+	e.running = len(o.running)
+	e.announceRequests()
 	e.status.KeptSeqs = len(o.kept)
 	e.status.FreeTok, e.status.CacheTok = 0, 0
 	if o.res != nil {

@@ -114,11 +114,10 @@ func (o *owner) makeResident(name string) error {
 		o.log.Error("model not fully unloaded", "error", err)
 	}
 	m, _ := o.cfg.model(name)
-	file, err := o.e.open(m.Path)
+	file, err := o.e.openModel(name)
 	if err != nil {
 		return err
 	}
-	file.front.name = name
 	r := &resident{modelFile: file, name: name}
 	if err := o.compile(r, m); err != nil {
 		return errors.Join(err, r.release())

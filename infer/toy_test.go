@@ -83,7 +83,7 @@ func (toyMetadata) Ints(key string) ([]int32, bool) {
 func toyProgram(context int) *graph.Program {
 	p := &graph.Program{
 		Name: "toy", Vocab: toyVocab, Context: context, Logits: 1,
-		Buffers: []graph.Buffer{{Name: "hidden", Width: 4}, {Name: "logits", Width: toyVocab, Rows: graph.OutRows}},
+		Buffers: []graph.Buffer{{Name: "hidden", Width: 4, Rows: graph.OutRows}, {Name: "logits", Width: toyVocab, Rows: graph.OutRows}},
 		KV:      []offload.LayerSpec{{KVHeads: 1, HeadDim: 8}, {KVHeads: 2, HeadDim: 4}},
 		Weights: []graph.Weight{{Name: "w", N: toyVocab, K: 4, Data: make([]byte, 64)}},
 	}
