@@ -86,10 +86,10 @@ func (p *part) readMetadata(c *cursor, n uint64) error {
 			return err
 		}
 		if !utf8.ValidString(key) {
-			return formatErrorf(start, "metadata key %q is not UTF-8", key)
+			return formatErrorf(start, "metadata key %.80q is not UTF-8", key)
 		}
 		if _, ok := p.values[key]; ok {
-			return formatErrorf(start, "metadata key %q occurs twice", key)
+			return formatErrorf(start, "metadata key %.80q occurs twice", key)
 		}
 		v, err := readValue(c, key)
 		if err != nil {
@@ -110,11 +110,11 @@ func (p *part) alignment() (uint64, error) {
 		return defaultAlignment, nil
 	}
 	if v.array || v.typ != typeUint32 {
-		return 0, formatErrorf(v.off, "key %q is not a uint32", key)
+		return 0, formatErrorf(v.off, "key %.80q is not a uint32", key)
 	}
 	align, _ := v.uint(0)
 	if align < minAlignment || bits.OnesCount64(align) != 1 {
-		return 0, formatErrorf(v.off, "key %q is %d, it must be a power of two of at least %d", key, align, minAlignment)
+		return 0, formatErrorf(v.off, "key %.80q is %d, it must be a power of two of at least %d", key, align, minAlignment)
 	}
 	return align, nil
 }

@@ -61,6 +61,9 @@ func TestParseRefusesHostileFiles(t *testing.T) {
 		{"key too long", header(0, 1).str(strings.Repeat("k", 65536)).u32(0).u8(1), 24, "metadata key 0 has 65536 bytes, it must have 1 to 65535"},
 		{"key empty", header(0, 1).str("").u32(4).u32(1), 24, "metadata key 0 has 0 bytes"},
 		{"key not UTF-8", header(0, 1).kvU32("\xff", 1), 24, `metadata key "\xff" is not UTF-8`},
+		{"long key not UTF-8", header(0, 1).kvU32(strings.Repeat("\xff", 60_000), 1), 24, `metadata key "\xff`},
+		{"long key with an unknown type", header(0, 1).str(strings.Repeat("k", 60_000)).u32(13).zeros(8), 60_032, ": unknown value type 13"},
+		{"long key of a cut array", header(0, 1).str(strings.Repeat("k", 60_000)).u32(9).u32(4), 60_040, "truncated: array of key"},
 		{"key twice", header(0, 2).kvU32("k", 1).kvU32("k", 1), 41, `metadata key "k" occurs twice`},
 		{"value type", header(0, 1).str("k").u32(13).zeros(8), 33, `value of key "k": unknown value type 13`},
 		{"value cut", header(0, 1).str("k").u32(12).u32(0), 37, `truncated: value of key "k" needs 8 bytes, the file has 4 left`},
@@ -118,6 +121,9 @@ func TestParseRefusesHostileFiles(t *testing.T) {
 			var format *gguf.FormatError
 			if !errors.As(err, &format) {
 				t.Fatalf("error %v is not a FormatError", err)
+			}
+			if len(format.Reason) > 1000 {
+				t.Errorf("the reason has %d bytes", len(format.Reason))
 			}
 			if format.Offset != tc.offset || !strings.Contains(format.Reason, tc.want) {
 				t.Errorf("offset %d, reason %q\nwant offset %d, reason with %q", format.Offset, format.Reason, tc.offset, tc.want)

@@ -54,14 +54,14 @@ type value struct {
 // readValue reads and checks the value of key.
 func readValue(c *cursor, key string) (value, error) {
 	start := c.off
-	tag, err := c.uint32(fmt.Sprintf("value type of key %q", key))
+	tag, err := c.uint32(fmt.Sprintf("value type of key %.80q", key))
 	if err != nil {
 		return value{}, err
 	}
 	if valueType(tag) == typeArray {
 		return readArray(c, key)
 	}
-	what := fmt.Sprintf("value of key %q", key)
+	what := fmt.Sprintf("value of key %.80q", key)
 	if valueType(tag) == typeString {
 		raw, err := c.bytes(what)
 		return value{typ: typeString, n: 1, raw: raw}, err
@@ -70,7 +70,7 @@ func readValue(c *cursor, key string) (value, error) {
 }
 
 func readArray(c *cursor, key string) (value, error) {
-	what := fmt.Sprintf("array of key %q", key)
+	what := fmt.Sprintf("array of key %.80q", key)
 	start := c.off
 	tag, err := c.uint32(what)
 	if err != nil {
