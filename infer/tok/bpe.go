@@ -111,7 +111,7 @@ func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet, special *trie) erro
 	for i, merge := range merges {
 		left, right, ok := strings.Cut(merge, " ")
 		if !ok || left == "" || right == "" {
-			return fmt.Errorf("merge %d (%q) is not two texts with a space between", i, merge)
+			return fmt.Errorf("merge %d (%.80q) is not two texts with a space between", i, merge)
 		}
 		buf, ok = alphabet.appendBytes(buf[:0], left)
 		n := len(buf)
@@ -119,7 +119,7 @@ func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet, special *trie) erro
 			buf, ok = alphabet.appendBytes(buf, right)
 		}
 		if !ok {
-			return fmt.Errorf("merge %d (%q) has a character outside the byte alphabet", i, merge)
+			return fmt.Errorf("merge %d (%.80q) has a character outside the byte alphabet", i, merge)
 		}
 		l, okL := b.vocab.ordinary[string(buf[:n])]
 		r, okR := b.vocab.ordinary[string(buf[n:])]
@@ -128,7 +128,7 @@ func (b *bpe) readMerges(m Metadata, alphabet *byteAlphabet, special *trie) erro
 			if special.has(buf[:n]) || special.has(buf[n:]) || special.has(buf) {
 				continue
 			}
-			return fmt.Errorf("merge %d (%q): a part or the result is not a token", i, merge)
+			return fmt.Errorf("merge %d (%.80q): a part or the result is not a token", i, merge)
 		}
 		if _, dup := b.ranks[idPair{l, r}]; !dup { // of equal merges the first counts
 			b.ranks[idPair{l, r}] = mergeRule{rank: uint32(i), id: id}

@@ -62,7 +62,7 @@ func readPreTokenizer(m Metadata) (preTokenizer, error) {
 	if !ok {
 		return p, fmt.Errorf("key %s is missing, so the pre-tokenizer is unknown (known: %s)", keyPre, list)
 	}
-	return p, fmt.Errorf("pre-tokenizer %q is not supported (known: %s)", name, list)
+	return p, fmt.Errorf("pre-tokenizer %.80q is not supported (known: %s)", name, list)
 }
 
 // splitter cuts text into the pieces that merges may not cross.

@@ -54,11 +54,11 @@ func decodeSPM(dst []byte, text string, c class) ([]byte, class, error) {
 		return append(dst, strings.ReplaceAll(text, spaceMark, " ")...), c, nil
 	}
 	if len(text) != len("<0x00>") || text[:3] != "<0x" || text[5] != '>' {
-		return nil, c, fmt.Errorf("byte token %q is not of the form <0xNN>", text)
+		return nil, c, fmt.Errorf("byte token %.80q is not of the form <0xNN>", text)
 	}
 	b, err := strconv.ParseUint(text[3:5], 16, 8)
 	if err != nil {
-		return nil, c, fmt.Errorf("byte token %q: %w", text, err)
+		return nil, c, fmt.Errorf("byte token %.80q: %w", text, err)
 	}
 	return append(dst, byte(b)), c, nil
 }

@@ -48,7 +48,7 @@ func FromMetadata(m Metadata) (*Tokenizer, error) {
 	}
 	build := map[string]func(Metadata) (*Tokenizer, error){"gpt2": newBPE, "llama": newSPM}[name]
 	if build == nil {
-		return nil, fmt.Errorf("read tokenizer: model %q is not supported (known: gpt2, llama)", name)
+		return nil, fmt.Errorf("read tokenizer: model %.80q is not supported (known: gpt2, llama)", name)
 	}
 	t, err := build(m)
 	if err != nil {

@@ -54,6 +54,9 @@ func TestRefusals(t *testing.T) {
 		{"BOS out of range", bpe, keyBOS, 301, "bos_token_id is 301, but there are 301 tokens"},
 		{"BOS wanted but missing", bpe, keyAddBOS, true, "the model wants a BOS token, but tokenizer.ggml.bos_token_id is missing"},
 		{"EOS wanted but missing", bpe, keyAddEOS, true, "the model wants an EOS token, but tokenizer.ggml.eos_token_id is missing"},
+		{"long model", bpe, keyModel, strings.Repeat("x", 1<<16), "is not supported (known: gpt2, llama)"},
+		{"long pre-tokenizer", bpe, keyPre, strings.Repeat("x", 1<<16), "is not supported (known: "},
+		{"long merge", bpe, keyMerges, []string{strings.Repeat("x", 1<<16)}, "is not two texts"},
 		{"no scores", spm, keyScores, missing, "key tokenizer.ggml.scores is missing"},
 		{"short scores", spm, keyScores, []float32{1}, "tokenizer.ggml.scores has 1 entries for 700 tokens"},
 		{"byte token of another form", spm, keyTypes, edit(spmTypes, 0, 6), `byte token "<unk>" is not of the form <0xNN>`},
@@ -72,6 +75,8 @@ func TestRefusals(t *testing.T) {
 		_, err := FromMetadata(m)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
+		} else if len(err.Error()) > 1000 {
+			t.Errorf("%s: the error has %d bytes", c.name, len(err.Error()))
 		}
 	}
 }

@@ -136,7 +136,7 @@ func (v *vocab) index() error {
 		}
 		v.ordinary[text] = int32(i)
 		if n++; len(v.ordinary) != n {
-			return fmt.Errorf("token %d repeats the text %q of an earlier token", i, text)
+			return fmt.Errorf("token %d repeats the text %.80q of an earlier token", i, text)
 		}
 		v.maxLen = max(v.maxLen, len(text))
 	}
@@ -155,10 +155,10 @@ func (v *vocab) specialTrie() (*trie, error) {
 			continue
 		}
 		if j := strings.IndexFunc(text, reserved); c == classControl && j >= 0 {
-			return nil, fmt.Errorf("control token %d (%q) contains a character of U+FDD0..U+FDEF, which guard text", i, text)
+			return nil, fmt.Errorf("control token %d (%.80q) contains a character of U+FDD0..U+FDEF, which guard text", i, text)
 		}
 		if first, dup := t.lookup(text); dup {
-			return nil, fmt.Errorf("special tokens %d and %d are both %q", first, i, text)
+			return nil, fmt.Errorf("special tokens %d and %d are both %.80q", first, i, text)
 		}
 		t.insert(text, int32(i), c)
 	}
