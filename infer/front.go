@@ -32,9 +32,6 @@ type modelFile struct {
 	front *front
 	prog  *graph.Program // points into the file
 	close func() error
-	// drop gives the memory of a tensor that a backend has copied back to the
-	// system; nil where there is no file.
-	drop func(gguf.Tensor) error
 }
 
 // openModel reads a GGUF file and refuses one that could not be served.
@@ -79,7 +76,7 @@ func readModel(f *gguf.File) (m *modelFile, err error) {
 			return nil, err
 		}
 	}
-	return &modelFile{front: ft, prog: prog, close: f.Close, drop: f.DropPages}, nil
+	return &modelFile{front: ft, prog: prog, close: f.Close}, nil
 }
 
 // openModel opens the file of a configured model. What makes a parser panic is

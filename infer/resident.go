@@ -156,7 +156,7 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	r.exec, err = o.e.backend.Compile(r.prog, graph.Limits{
 		MaxRows: o.cfg.ChunkTok + o.cfg.MaxSeqs, MaxOut: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
 		Context: want, Elem: policy.Elem, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
-		Copied: func(w *graph.Weight) { o.dropCopied(r, w) },
+		Copied: func(w *graph.Weight) { o.dropCopied(w) },
 	})
 	if err != nil {
 		return err
@@ -165,11 +165,8 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 }
 
 // dropCopied keeps a weight from being in memory twice.
-func (o *owner) dropCopied(r *resident, w *graph.Weight) {
-	if r.drop == nil {
-		return
-	}
-	if err := r.drop(w.Tensor); err != nil {
+func (o *owner) dropCopied(w *graph.Weight) {
+	if err := w.Drop(); err != nil {
 		o.log.Warn("weight stays in memory twice", "weight", w.Name, "error", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,7 +14,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"edged/infer/cpu"
+	"edged/infer/gguf"
 	"edged/infer/graph"
+	"edged/infer/model"
 	"edged/offload"
 )
 
@@ -163,4 +166,46 @@ weights read per step 5.0 MB, KV cache 1.0 KB per token, read bandwidth 0.1 GB/s
 	if want := "BenchmarkTokens/test=tg10/depth=7-2\t10\t400000000.0 ns/op\t12.50 MB/s\t2.50 tok/s\n"; !strings.Contains(lines.String(), want) {
 		t.Errorf("no line %q in:\n%s", want, lines.String())
 	}
+}
+
+// The weights of a backend that repacks them are in memory once, as in the
+// engine: the file's own pages are given back.
+func TestWeightsAreInMemoryOnce(t *testing.T) {
+	f, err := gguf.Open(shipped(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	prog, err := model.Build(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := cpu.New()
+	defer b.Close()
+	before := fileMemory(t)
+	m, err := newMachine(Config{Backend: b, Threads: 1, ChunkTok: 16, Prompts: []int{16}}, prog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if more := fileMemory(t) - before; more > f.Size()/4 {
+		t.Errorf("%d of the file's %d bytes stay in memory beside their repacked copy", more, f.Size())
+	}
+	if err := m.close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// fileMemory is the bytes of mapped files that this process has in memory.
+func fileMemory(t *testing.T) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "RssFile:")
+	var kib int64
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
 }

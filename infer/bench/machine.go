@@ -41,10 +41,12 @@ func newMachine(cfg Config, prog *graph.Program) (*machine, error) {
 
 func (m *machine) allocate(elem offload.Elem) (err error) {
 	n := m.cfg.context()
+	var dropped error
 	m.exec, err = m.cfg.Backend.Compile(m.prog, graph.Limits{
 		MaxRows: m.cfg.ChunkTok, MaxOut: 1, MaxSeqs: 1, Context: n, Elem: elem, Threads: m.cfg.Threads, Host: m.host,
+		Copied: func(w *graph.Weight) { dropped = errors.Join(dropped, w.Drop()) },
 	})
-	if err != nil {
+	if err = errors.Join(err, dropped); err != nil {
 		return err
 	}
 	if m.pool, err = offload.NewPool(m.host, offload.Config{Layers: m.prog.KV, Elem: elem, Context: n, Tokens: n, MaxSeqs: 1}); err != nil {

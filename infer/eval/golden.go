@@ -74,13 +74,17 @@ func newGoldenRun(p *graph.Program, v *vectors, opt GoldenOptions) (*goldenRun, 
 		}
 	}
 	g := &goldenRun{host: pinnedmem.NewHost(0), vocab: p.Vocab, chunk: opt.Chunk}
-	var err error
+	var err, dropped error
 	g.exec, err = opt.Backend.Compile(p, graph.Limits{
 		MaxRows: opt.Chunk, MaxOut: opt.Chunk, MaxSeqs: 1, Context: longest,
 		Elem: opt.Elem, Threads: opt.Threads, Host: g.host,
+		Copied: func(w *graph.Weight) { dropped = errors.Join(dropped, w.Drop()) },
 	})
 	if err != nil {
 		return nil, err
+	}
+	if dropped != nil {
+		return nil, errors.Join(dropped, g.exec.Close())
 	}
 	g.pool, err = offload.NewPool(g.host, offload.Config{Layers: p.KV, Elem: opt.Elem, Context: longest, Tokens: longest, MaxSeqs: 1})
 	if err != nil {

@@ -20,7 +20,7 @@ type Limits struct {
 	Threads int                     // CPU threads; other backends ignore it
 	Host    *pinnedmem.Host         // pays for weights and activations
 	Loaded  func(done, total int64) // weight bytes taken over so far; may be nil
-	Copied  func(*Weight)           // the backend made its own copy of a weight; may be nil
+	Copied  func(*Weight)           // the backend made its own copy of a weight, whose Drop may follow; may be nil
 }
 
 // Validate names the first limit that is not usable.

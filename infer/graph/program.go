@@ -57,9 +57,10 @@ type Weight struct {
 	Type gguf.Type
 	N, K int
 	Data []byte
-	// Tensor is where Data came from, so that a backend that has repacked it
-	// can give the file's pages back.
-	Tensor gguf.Tensor
+	// Drop gives the pages of the file that Data lies in back to the system: for
+	// a weight of which a backend has its own copy, or it would be in memory
+	// twice. Data stays valid. Nil without a file.
+	Drop func() error
 }
 
 // RopeTable is one set of rotary frequencies.

@@ -226,8 +226,10 @@ func (b *builder) optional(name string) graph.WeightID {
 		return graph.NoWeight
 	}
 	n, k := t.Rows()
+	file := b.file
 	id := graph.WeightID(len(b.p.Weights))
-	b.p.Weights = append(b.p.Weights, graph.Weight{Name: name, Type: t.Type, N: n, K: k, Data: t.Data, Tensor: t})
+	b.p.Weights = append(b.p.Weights, graph.Weight{Name: name, Type: t.Type, N: n, K: k, Data: t.Data,
+		Drop: func() error { return file.DropPages(t) }})
 	b.ids[name] = id
 	return id
 }
