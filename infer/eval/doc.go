@@ -1,10 +1,12 @@
 // Package eval measures whether a model on a backend computes what it should.
-// [Golden] compares logits with vectors of an independent implementation.
+// [Golden] compares logits with vectors of an independent implementation;
+// [Cases] puts questions about documents to a whole engine or daemon and scores
+// what the answers contain.
 //
 // # Ownership
 //
 // Every function opens the files and takes the memory that it needs, and gives
-// both back before it returns. Backends stay the caller's.
+// both back before it returns. Backends and answerers stay the caller's.
 //
 // # Goroutine-safety
 //
@@ -13,6 +15,8 @@
 // # Failure modes
 //
 // Malformed vector files and vectors of another model fail with the file, the
-// sequence and the position. A report that misses its bars is no failure of
+// sequence and the position, malformed cases with the file and the line, and a
+// choice that matches no case is refused. An answer that cannot be had ends the
+// run: it is not a wrong one. A report that misses its bars is no failure of
 // the measurement: Check says which bars, by how much.
 package eval
