@@ -62,7 +62,7 @@ func Build(f *gguf.File) (*graph.Program, error) {
 	}
 	fam, ok := families[arch]
 	if !ok {
-		return nil, fmt.Errorf("build program: architecture %q is %w; supported: %s", arch, ErrUnsupported, strings.Join(Architectures(), ", "))
+		return nil, fmt.Errorf("build program: architecture %.80q is %w; supported: %s", arch, ErrUnsupported, strings.Join(Architectures(), ", "))
 	}
 	h, err := readParams(f, arch, fam)
 	if err != nil {

@@ -51,12 +51,18 @@ func (r *reader) need(name string, limit int) int {
 func (r *reader) or(name string, limit, def int) int {
 	v, ok := r.f.Uint(r.key(name))
 	if !ok {
-		if _, present := r.f.Value(r.key(name)); present {
-			r.fail("key %s is no unsigned integer (per-layer values are not supported)", r.key(name))
-		}
+		r.absent(name, "unsigned integer (per-layer values are not supported)")
 		return def
 	}
 	return r.bound(name, v, limit)
+}
+
+// absent refuses an optional key that is present after all, with another type
+// than wanted: its default would silently make another model.
+func (r *reader) absent(name, wanted string) {
+	if _, present := r.f.Value(r.key(name)); present {
+		r.fail("key %s is no %s", r.key(name), wanted)
+	}
 }
 
 func (r *reader) bound(name string, v uint64, limit int) int {
@@ -67,16 +73,27 @@ func (r *reader) bound(name string, v uint64, limit int) int {
 	return int(v)
 }
 
+// float reads an optional positive number. Files may hold float64, but the
+// arithmetic is float32's.
 func (r *reader) float(name string, def float64) float64 {
-	v, ok := r.f.Float(r.key(name))
+	v, ok := r.number(name)
 	if !ok {
 		return def
 	}
-	if !(v > 0) || math.IsInf(v, 0) {
-		r.fail("key %s is %g, must be a positive number", r.key(name), v)
+	if !(float32(v) > 0) || v > math.MaxFloat32 {
+		r.fail("key %s is %g, must be a positive number in the range of float32", r.key(name), v)
 		return def
 	}
 	return v
+}
+
+// number reads an optional number of any value.
+func (r *reader) number(name string) (float64, bool) {
+	v, ok := r.f.Float(r.key(name))
+	if !ok {
+		r.absent(name, "number")
+	}
+	return v, ok
 }
 
 func (r *reader) fail(format string, args ...any) {
@@ -105,9 +122,11 @@ func readParams(f *gguf.File, arch string, fam family) (params, error) {
 	}
 	if n, ok := f.Uint(r.key("expert_count")); ok && n > 0 {
 		r.fail("mixture of %d experts is %w", n, ErrUnsupported)
+	} else if !ok {
+		r.absent("expert_count", "unsigned integer")
 	}
 	for _, k := range []string{"attn_logit_softcapping", "final_logit_softcapping"} {
-		if v, ok := f.Float(r.key(k)); ok && v != 0 {
+		if v, ok := r.number(k); ok && v != 0 {
 			r.fail("%s %g is %w", r.key(k), v, ErrUnsupported)
 		}
 	}
@@ -133,7 +152,7 @@ func (r *reader) pattern(fam family) {
 		isBools = isBools && local == fam.local(l)
 	}
 	if !isBools {
-		r.fail("attention.sliding_window_pattern %v is %w; supported: every %d. layer global", v, ErrUnsupported, fam.localLayers)
+		r.fail("attention.sliding_window_pattern %.80s is %w; supported: every %d. layer global", fmt.Sprint(v), ErrUnsupported, fam.localLayers)
 	}
 }
 

@@ -1,7 +1,9 @@
 package model_test
 
 import (
+	"encoding/binary"
 	"errors"
+	"math"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -92,6 +94,24 @@ func TestBuildRefuses(t *testing.T) {
 		}},
 		{name: "rope scaling", from: "llama", want: `"longrope"`, unsupported: true, change: func(c content) { c.set("llama.rope.scaling.type", "longrope") }},
 		{name: "rope base", from: "llama", want: "llama.rope.freq_base", change: func(c content) { c.set("llama.rope.freq_base", float32(-1)) }},
+		{name: "rope base that is text", from: "llama", want: "llama.rope.freq_base is no number", change: func(c content) { c.set("llama.rope.freq_base", "1e6") }},
+		{name: "epsilon that is text", from: "llama", want: "llama.attention.layer_norm_rms_epsilon is no number", change: func(c content) { c.set("llama.attention.layer_norm_rms_epsilon", "1e-5") }},
+		{name: "epsilon beyond float32", from: "llama", want: "layer_norm_rms_epsilon is 1e+300", change: func(c content) { c.set("llama.attention.layer_norm_rms_epsilon", 1e300) }},
+		{name: "epsilon below float32", from: "llama", want: "layer_norm_rms_epsilon is 1e-300", change: func(c content) { c.set("llama.attention.layer_norm_rms_epsilon", 1e-300) }},
+		{name: "softcapping that is text", from: "llama", want: "llama.attn_logit_softcapping is no number", change: func(c content) { c.set("llama.attn_logit_softcapping", "50") }},
+		{name: "experts that are no count", from: "llama", want: "llama.expert_count is no unsigned integer", change: func(c content) { c.set("llama.expert_count", float32(8)) }},
+		{name: "rope scaling that is no text", from: "llama", want: "llama.rope.scaling.type is no text", change: func(c content) { c.set("llama.rope.scaling.type", uint32(2)) }},
+		{name: "rope scaling below float32", from: "llama-linear", want: "llama.rope.scaling.factor is 1e-308", change: func(c content) { c.set("llama.rope.scaling.factor", 1e-308) }},
+		{name: "rope factor without end", from: "llama-llama3", want: "factor 0 is +Inf", change: func(c content) {
+			c.float("rope_freqs.weight", 8)
+			for i := range 8 {
+				binary.LittleEndian.PutUint32(c.tensors["rope_freqs.weight"].Data[4*i:], math.Float32bits(float32(math.Inf(1))))
+			}
+		}},
+		{name: "long pattern", from: "gemma3", want: "attention.sliding_window_pattern", unsupported: true, change: func(c content) {
+			c.set("gemma3.attention.sliding_window_pattern", make([]int32, 1<<16))
+		}},
+		{name: "long architecture", from: "llama", want: `"xxxxx`, unsupported: true, change: func(c content) { c.set("general.architecture", strings.Repeat("x", 1<<16)) }},
 		{name: "rope wider than heads", from: "llama", want: "rope width 10", change: func(c content) { c.set("llama.rope.dimension_count", uint32(10)) }},
 		{name: "yarn without its context", from: "qwen2-yarn", want: "original_context_length", change: func(c content) { delete(c.keys, "qwen2.rope.scaling.original_context_length") }},
 		{name: "yarn extrapolation", from: "qwen2-yarn", want: "yarn_ext_factor 0.5", unsupported: true, change: func(c content) { c.set("qwen2.rope.scaling.yarn_ext_factor", float32(0.5)) }},
@@ -113,6 +133,9 @@ func TestBuildRefuses(t *testing.T) {
 			err := file.build(t)
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Fatalf("error is %v, want one that says %q", err, c.want)
+			}
+			if len(err.Error()) > 1000 {
+				t.Errorf("the error has %d bytes", len(err.Error()))
 			}
 			if c.unsupported && !errors.Is(err, model.ErrUnsupported) {
 				t.Errorf("error %v does not wrap ErrUnsupported", err)

@@ -22,11 +22,14 @@ const localRopeBase = 10000
 
 func readRope(r *reader) ropeParams {
 	p := ropeParams{base: r.float("rope.freq_base", 10000), factor: 1}
-	kind, _ := r.f.String(r.key("rope.scaling.type"))
+	kind, ok := r.f.String(r.key("rope.scaling.type"))
+	if !ok {
+		r.absent("rope.scaling.type", "text")
+	}
 	if kind == "" {
 		// Old files give a factor only.
-		if v, ok := r.f.Float(r.key("rope.scale_linear")); ok && v != 1 {
-			p.kind, p.factor = "linear", r.float("rope.scale_linear", 1)
+		if p.factor = r.float("rope.scale_linear", 1); p.factor != 1 {
+			p.kind = "linear"
 		}
 		return p
 	}
@@ -38,7 +41,7 @@ func readRope(r *reader) ropeParams {
 		p.kind, p.factor = kind, r.float("rope.scaling.factor", 1)
 		p.readYarn(r)
 	default:
-		r.fail("rope scaling %q is %w; supported: none, linear, yarn, and llama3 by its tensor rope_freqs", kind, ErrUnsupported)
+		r.fail("rope scaling %.80q is %w; supported: none, linear, yarn, and llama3 by its tensor rope_freqs", kind, ErrUnsupported)
 	}
 	return p
 }
@@ -55,7 +58,7 @@ func (p *ropeParams) readYarn(r *reader) {
 	if v := r.float("rope.scaling.yarn_ext_factor", 1); v != 1 {
 		r.fail("rope.scaling.yarn_ext_factor %g is %w; supported: 1", v, ErrUnsupported)
 	}
-	if v, ok := r.f.Float(r.key("rope.scaling.yarn_log_multiplier")); ok && v != 0 {
+	if v, ok := r.number("rope.scaling.yarn_log_multiplier"); ok && v != 0 {
 		r.fail("rope.scaling.yarn_log_multiplier %g is %w", v, ErrUnsupported)
 	}
 }
@@ -70,8 +73,8 @@ func (p ropeParams) invFreq(dims int, divisors []float32) ([]float64, float32, e
 	for i := range f {
 		f[i] = math.Pow(p.base, -2*float64(i)/float64(dims))
 		if divisors != nil {
-			if !(divisors[i] > 0) {
-				return nil, 0, fmt.Errorf("rope_freqs factor %d is %g, must be positive", i, divisors[i])
+			if !(divisors[i] > 0) || divisors[i] > math.MaxFloat32 {
+				return nil, 0, fmt.Errorf("rope_freqs factor %d is %g, must be positive and finite", i, divisors[i])
 			}
 			f[i] /= float64(divisors[i])
 		}
