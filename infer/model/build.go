@@ -93,10 +93,7 @@ func (b *builder) ropes() error {
 	if b.fam.localLayers == 0 {
 		return nil
 	}
-	local := ropeParams{base: localRopeBase, factor: 1}
-	if v, ok := b.file.Float(b.p.Name + ".rope.freq_base_swa"); ok && v > 0 {
-		local.base = v
-	}
+	local := ropeParams{base: b.h.localBase, factor: 1}
 	f, scale, err = local.invFreq(b.h.ropeDim, nil)
 	b.windowRope = len(b.p.Ropes)
 	b.p.Ropes = append(b.p.Ropes, graph.RopeTable{InvFreq: f, Scale: scale, Interleaved: b.fam.interleaved})

@@ -17,6 +17,7 @@ type params struct {
 	window              int // tokens a local layer sees
 	eps                 float32
 	rope                ropeParams
+	localBase           float64 // rope base of a local layer
 }
 
 // Limits on what a file may claim, far above any published model; they keep
@@ -132,6 +133,7 @@ func readParams(f *gguf.File, arch string, fam family) (params, error) {
 	}
 	if fam.localLayers > 0 {
 		h.window = r.need("attention.sliding_window", maxContext)
+		h.localBase = r.float("rope.freq_base_swa", localRopeBase)
 		r.pattern(fam)
 	}
 	h.rope = readRope(r)

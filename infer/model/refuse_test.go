@@ -95,6 +95,7 @@ func TestBuildRefuses(t *testing.T) {
 		{name: "rope scaling", from: "llama", want: `"longrope"`, unsupported: true, change: func(c content) { c.set("llama.rope.scaling.type", "longrope") }},
 		{name: "rope base", from: "llama", want: "llama.rope.freq_base", change: func(c content) { c.set("llama.rope.freq_base", float32(-1)) }},
 		{name: "rope base that is text", from: "llama", want: "llama.rope.freq_base is no number", change: func(c content) { c.set("llama.rope.freq_base", "1e6") }},
+		{name: "local rope base", from: "gemma3", want: "gemma3.rope.freq_base_swa is -1", change: func(c content) { c.set("gemma3.rope.freq_base_swa", float32(-1)) }},
 		{name: "epsilon that is text", from: "llama", want: "llama.attention.layer_norm_rms_epsilon is no number", change: func(c content) { c.set("llama.attention.layer_norm_rms_epsilon", "1e-5") }},
 		{name: "epsilon beyond float32", from: "llama", want: "layer_norm_rms_epsilon is 1e+300", change: func(c content) { c.set("llama.attention.layer_norm_rms_epsilon", 1e300) }},
 		{name: "epsilon below float32", from: "llama", want: "layer_norm_rms_epsilon is 1e-300", change: func(c content) { c.set("llama.attention.layer_norm_rms_epsilon", 1e-300) }},
