@@ -6,11 +6,13 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
 // readBody reads a request body within the server's limits of size and time.
-// The caller calls release once it has decoded the bytes.
+// The caller calls release once nothing is left whose size follows the body's:
+// decoded fields, rendered text, tokens. Further calls do nothing.
 func (s *Server) readBody(w *response, r *http.Request) (body []byte, release func(), err error) {
 	release = func() {}
 	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
@@ -48,7 +50,7 @@ func (s *Server) holdLarge(r *http.Request) (release func(), err error) {
 	defer timeout.Stop()
 	select {
 	case s.large <- struct{}{}:
-		return func() { <-s.large }, nil
+		return sync.OnceFunc(func() { <-s.large }), nil
 	case <-r.Context().Done():
 		return nil, r.Context().Err()
 	case <-timeout.C:

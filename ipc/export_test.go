@@ -13,6 +13,7 @@ const (
 	MaxJSONDepth   = maxJSONDepth
 	MaxBodyBytes   = maxBodyBytes
 	SmallBodyBytes = smallBodyBytes
+	MaxLargeBodies = maxLargeBodies
 	MaxConns       = maxConns
 	MaxUnread      = maxUnread
 	MaxSocketPath  = maxSocketPath

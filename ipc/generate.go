@@ -38,11 +38,12 @@ func (s *Server) handleGenerate(w *response, r *http.Request, decode func([]byte
 	if err != nil {
 		return err
 	}
+	defer release()
 	j, bad := decode(body)
-	release()
 	if bad != nil {
 		return bad
 	}
+	j.accepted = release
 	if j.req.Model, err = s.resolveModel(r.Context(), j.req.Model); err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func (s *Server) handleGenerate(w *response, r *http.Request, decode func([]byte
 func (s *Server) complete(w *response, r *http.Request, j *job, f format) (Result, error) {
 	var text strings.Builder
 	var logprobs []TokenLogprob
-	res, err := s.generate(r.Context(), &j.req, func(d Delta) error {
+	res, err := s.generate(r.Context(), j, func(d Delta) error {
 		text.WriteString(d.Text)
 		logprobs = append(logprobs, cloneLogprobs(d.Logprobs)...)
 		return context.Cause(r.Context())
@@ -81,18 +82,21 @@ func (s *Server) complete(w *response, r *http.Request, j *job, f format) (Resul
 
 // generate calls the engine and turns a panic in it into an error: the daemon
 // serves other clients too.
-func (s *Server) generate(ctx context.Context, req *Request, emit func(Delta) error) (res Result, err error) {
+func (s *Server) generate(ctx context.Context, j *job, emit func(Delta) error) (res Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("ipc: panic in engine", "id", req.ID, "panic", p, "stack", string(debug.Stack()))
+			s.log.Error("ipc: panic in engine", "id", j.req.ID, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic in engine: %v", p)
 		}
 	}()
-	res, err = s.engine.Generate(ctx, req, emit)
+	res, err = s.engine.Generate(ctx, &j.req, func(d Delta) error {
+		j.accepted()
+		return emit(d)
+	})
 	if err == nil && res.FinishReason != FinishStop && res.FinishReason != FinishLength {
 		return res, fmt.Errorf("engine ended with unknown finish reason %q", res.FinishReason)
 	}
-	return res, explain(ctx, err, req)
+	return res, explain(ctx, err, &j.req)
 }
 
 // explain completes an engine's error with what only the server knows: why it

@@ -26,6 +26,7 @@ type job struct {
 	includeUsage    bool
 	includeProgress bool
 	echo            bool
+	accepted        func() // the prompt fits: its size is bounded by the context from here on
 }
 
 // decodeBody checks the syntax of a body and reads its fields.

@@ -19,7 +19,7 @@ const (
 	maxHeaderBytes = 64 << 10
 	maxBodyBytes   = 32 << 20 // 8 million tokens of English text; 413 above
 	smallBodyBytes = 1 << 20  // bodies above this are read few at a time
-	maxLargeBodies = 2        // their decoding takes a multiple of their size
+	maxLargeBodies = 2        // to decode and tokenize them takes a multiple of their size
 	maxConns       = 256      // connections served at a time
 	maxUnread      = 4 << 20  // bytes of a stream queued for a client that does not read
 

@@ -40,7 +40,7 @@ func (s *Server) stream(w *response, r *http.Request, j *job, f format) (Result,
 	st := &streaming{w: w, out: newOutbox(maxUnread), interval: s.keepAlive}
 	done := make(chan outcome, 1)
 	go func() {
-		res, err := s.generate(ctx, &j.req, func(d Delta) error { return st.emit(j, f, d) })
+		res, err := s.generate(ctx, j, func(d Delta) error { return st.emit(j, f, d) })
 		st.out.close(errEnded)
 		done <- outcome{res, err}
 	}()

@@ -10,10 +10,11 @@ import (
 )
 
 func (s *Server) handleTokenize(w *response, r *http.Request) error {
-	j, err := decodeSmall(s, w, r, decodeTokenize)
+	j, release, err := decodeSmall(s, w, r, decodeTokenize)
 	if err != nil {
 		return err
 	}
+	defer release()
 	if j.req.Model, err = s.resolveModel(r.Context(), j.req.Model); err != nil {
 		return err
 	}
@@ -49,10 +50,11 @@ func tokenList(tokens []Token, withPieces bool) (json.RawMessage, error) {
 }
 
 func (s *Server) handleDetokenize(w *response, r *http.Request) error {
-	j, err := decodeSmall(s, w, r, decodeDetokenize)
+	j, release, err := decodeSmall(s, w, r, decodeDetokenize)
 	if err != nil {
 		return err
 	}
+	defer release()
 	if j.model, err = s.resolveModel(r.Context(), j.model); err != nil {
 		return err
 	}
@@ -63,21 +65,22 @@ func (s *Server) handleDetokenize(w *response, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, api.DetokenizeResponse{Content: text})
 }
 
-// decodeSmall reads and decodes a body for the routes beside generation.
-func decodeSmall[T any](s *Server, w *response, r *http.Request, decode func([]byte) (*T, *Error)) (*T, error) {
+// decodeSmall reads and decodes a body for the routes beside generation. The
+// caller calls release when it has answered: the answer is as large as the body.
+func decodeSmall[T any](s *Server, w *response, r *http.Request, decode func([]byte) (*T, *Error)) (j *T, release func(), err error) {
 	if err := failureOfStatus(s.status()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	body, release, err := s.readBody(w, r)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer release()
 	j, bad := decode(body)
 	if bad != nil {
-		return nil, bad
+		release()
+		return nil, nil, bad
 	}
-	return j, nil
+	return j, release, nil
 }
 
 func tokenPiece(t Token) (json.RawMessage, error) {
