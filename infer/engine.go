@@ -37,6 +37,7 @@ type Engine struct {
 	progress LoadProgress
 	resident string  // name of the model that is ready to answer
 	queue    []*task // accepted, not running
+	maxQueue int     // tasks that may wait when MaxSeqs run
 	running  int     // tasks that the owner has taken from the queue
 	counted  int     // running and queued ones, as last announced
 	status   Status  // what the owner last reported of itself
@@ -80,7 +81,7 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 	e := &Engine{
 		cfg: cfg, host: pinnedmem.NewHost(cfg.HostBytes), backend: b, open: open,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
-		changed: make(chan struct{}), fronts: map[string]*front{}, known: map[string]ModelInfo{},
+		changed: make(chan struct{}), fronts: map[string]*front{}, known: map[string]ModelInfo{}, maxQueue: cfg.MaxQueue,
 	}
 	e.owner = newOwner(e)
 	return e, nil
@@ -187,6 +188,17 @@ func (e *Engine) Status() Status {
 		s.State = Draining
 	}
 	return s
+}
+
+// SetMaxQueue replaces Config.MaxQueue, 0 meaning the default there too. A
+// lower limit refuses new requests; those that wait already stay.
+func (e *Engine) SetMaxQueue(n int) {
+	if n == 0 {
+		n = DefaultMaxQueue
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.maxQueue = n
 }
 
 // Drain refuses new requests from now on and returns when all accepted ones

@@ -144,8 +144,22 @@ func TestQueueIsBounded(t *testing.T) {
 		synctest.Wait()
 		_, _, err := collect(t.Context(), e, &Request{Prompt: prompt(9)})
 		var busy *BusyError
-		if !errors.As(err, &busy) || busy.Limit != 4 || !errors.Is(err, ErrBusy) {
+		if !errors.As(err, &busy) || busy.Queued != 4 || busy.Limit != 4 || !errors.Is(err, ErrBusy) {
 			t.Errorf("got %v", err)
+		}
+		e.SetMaxQueue(2) // fewer than wait already
+		if _, _, err := collect(t.Context(), e, &Request{Prompt: prompt(9)}); !errors.As(err, &busy) || busy.Limit != 2 || busy.Queued != 4 {
+			t.Errorf("after lowering the limit: %v", err)
+		}
+		e.SetMaxQueue(5)
+		wg.Go(func() {
+			if _, _, err := collect(t.Context(), e, &Request{Prompt: prompt(9), MaxTokens: 2}); err != nil {
+				t.Errorf("after raising the limit: %v", err)
+			}
+		})
+		synctest.Wait()
+		if s := e.Status(); s.Running+s.Queued != 3+5 {
+			t.Errorf("%d requests run, %d wait", s.Running, s.Queued)
 		}
 		close(gate)
 		wg.Wait()

@@ -60,8 +60,9 @@ func (e *Engine) admit(model string) error {
 	if !e.cfg.AllowSwitch && e.resident != "" && e.resident != model {
 		return &ModelError{Model: model, Known: e.cfg.names(), Resident: e.resident}
 	}
-	if len(e.queue)+e.running >= e.cfg.MaxSeqs+e.cfg.MaxQueue {
-		return &BusyError{Queued: len(e.queue), Limit: e.cfg.MaxQueue}
+	// A place to run counts as taken even before the owner has given it.
+	if waiting := len(e.queue) + e.running - e.cfg.MaxSeqs; waiting >= e.maxQueue {
+		return &BusyError{Queued: waiting, Limit: e.maxQueue}
 	}
 	return nil
 }
