@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,7 +28,7 @@ const maxRefusals = 16
 // so that its limits hold over all listeners.
 type gate struct {
 	log     *slog.Logger
-	uids    []uint32
+	uids    atomic.Pointer[[]uint32] // allowed besides root and this process's own
 	peerUID func(net.Conn) (uint32, error)
 
 	slots    chan struct{} // capacity: connections served at a time
@@ -82,7 +83,7 @@ func (g *gate) admit(c net.Conn) net.Conn {
 }
 
 func (g *gate) allowed(uid uint32) bool {
-	return uid == 0 || uid == uint32(os.Geteuid()) || slices.Contains(g.uids, uid)
+	return uid == 0 || uid == uint32(os.Geteuid()) || slices.Contains(*g.uids.Load(), uid)
 }
 
 // refuse answers one request with f, without a slot and without delay.

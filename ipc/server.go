@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -51,7 +52,7 @@ type Options struct {
 type Server struct {
 	engine    Engine
 	log       *slog.Logger
-	keepAlive time.Duration
+	keepAlive atomic.Int64 // time.Duration
 	http      *http.Server
 	gate      *gate
 	large     chan struct{} // capacity: large bodies in memory at a time
@@ -68,25 +69,23 @@ type Server struct {
 func New(engine Engine, opt Options) *Server {
 	base, abort := context.WithCancelCause(context.Background())
 	s := &Server{
-		engine:    engine,
-		log:       opt.Log,
-		keepAlive: opt.KeepAlive,
-		large:     make(chan struct{}, maxLargeBodies),
-		maxBody:   maxBodyBytes,
-		abort:     abort,
-		now:       time.Now,
-		newID:     randomID,
+		engine:  engine,
+		log:     opt.Log,
+		large:   make(chan struct{}, maxLargeBodies),
+		maxBody: maxBodyBytes,
+		abort:   abort,
+		now:     time.Now,
+		newID:   randomID,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
-	if s.keepAlive == 0 {
-		s.keepAlive = DefaultKeepAlive
-	}
 	s.gate = &gate{
-		log: s.log, uids: opt.AllowedUIDs, peerUID: peerUID,
+		log: s.log, peerUID: peerUID,
 		slots: make(chan struct{}, maxConns), refusals: make(chan struct{}, maxRefusals),
 	}
+	s.SetAllowedUIDs(opt.AllowedUIDs)
+	s.SetKeepAlive(opt.KeepAlive)
 	// No ReadTimeout and WriteTimeout: they would end long answers. The handlers
 	// set deadlines for each body and each write instead.
 	s.http = &http.Server{
@@ -98,6 +97,21 @@ func New(engine Engine, opt Options) *Server {
 		ErrorLog:          log.New(debugLog{s.log}, "", 0),
 	}
 	return s
+}
+
+// SetAllowedUIDs replaces the list of Options.AllowedUIDs. It holds for new
+// connections; those that are open stay.
+func (s *Server) SetAllowedUIDs(uids []uint32) {
+	uids = slices.Clone(uids)
+	s.gate.uids.Store(&uids)
+}
+
+// SetKeepAlive replaces Options.KeepAlive for answers that begin from now on.
+func (s *Server) SetKeepAlive(d time.Duration) {
+	if d == 0 {
+		d = DefaultKeepAlive
+	}
+	s.keepAlive.Store(int64(d))
 }
 
 // Serve accepts connections on l until Shutdown, and then returns nil. It may be

@@ -37,7 +37,7 @@ type outcome struct {
 func (s *Server) stream(w *response, r *http.Request, j *job, f format) (Result, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	st := &streaming{w: w, out: newOutbox(maxUnread), interval: s.keepAlive}
+	st := &streaming{w: w, out: newOutbox(maxUnread), interval: time.Duration(s.keepAlive.Load())}
 	done := make(chan outcome, 1)
 	go func() {
 		res, err := s.generate(ctx, j, func(d Delta) error { return st.emit(j, f, d) })
