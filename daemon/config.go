@@ -23,23 +23,23 @@ type Config struct {
 
 // Socket says where and to whom the API is served.
 type Socket struct {
-	Path      string   `toml:"path"`       // "" = Paths.Socket
-	Mode      FileMode `toml:"mode"`       // permission bits of the socket file
-	AllowUIDs []uint32 `toml:"allow_uids"` // besides root and the daemon's own user
-	KeepAlive Duration `toml:"keepalive"`  // silence in a stream before a comment is sent
+	Path      string   `toml:"path"`                     // "" = Paths.Socket
+	Mode      FileMode `toml:"mode"`                     // permission bits of the socket file
+	AllowUIDs []uint32 `toml:"allow_uids" reload:"live"` // besides root and the daemon's own user
+	KeepAlive Duration `toml:"keepalive" reload:"live"`  // silence in a stream before a comment is sent
 }
 
 // Engine says what the models run on.
 type Engine struct {
-	Backend        string `toml:"backend"`         // a name from Backends
-	Threads        int    `toml:"threads"`         // CPU threads; 0 = as many as this process may use
-	Chunk          int    `toml:"chunk"`           // most prompt tokens of one step
-	MaxSequences   int    `toml:"max_sequences"`   // requests that run at once
-	Queue          int    `toml:"queue"`           // requests that wait beyond those
-	CacheTokens    int    `toml:"cache_tokens"`    // tokens in the KV cache; 0 = twice the context
-	CacheSequences int    `toml:"cache_sequences"` // finished conversations kept for their prefixes
-	HostMemory     Size   `toml:"host_memory"`     // most bytes of weights, KV and activations; 0 = 3/4 of what is available
-	LockMemory     bool   `toml:"lock_memory"`     // keep the KV cache from being swapped
+	Backend        string `toml:"backend"`             // a name from Backends
+	Threads        int    `toml:"threads"`             // CPU threads; 0 = as many as this process may use
+	Chunk          int    `toml:"chunk"`               // most prompt tokens of one step
+	MaxSequences   int    `toml:"max_sequences"`       // requests that run at once
+	Queue          int    `toml:"queue" reload:"live"` // requests that wait beyond those
+	CacheTokens    int    `toml:"cache_tokens"`        // tokens in the KV cache; 0 = twice the context
+	CacheSequences int    `toml:"cache_sequences"`     // finished conversations kept for their prefixes
+	HostMemory     Size   `toml:"host_memory"`         // most bytes of weights, KV and activations; 0 = 3/4 of what is available
+	LockMemory     bool   `toml:"lock_memory"`         // keep the KV cache from being swapped
 }
 
 // Model is one model that requests may name.

@@ -23,6 +23,8 @@ type fakeEngine struct {
 	status infer.Status
 	last   *infer.Request
 
+	maxQueue int // as last set
+
 	generate func(ctx context.Context, emit func(infer.Delta) error) (infer.Result, error)
 }
 
@@ -53,6 +55,12 @@ func (f *fakeEngine) Status() infer.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.status
+}
+
+func (f *fakeEngine) SetMaxQueue(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.maxQueue = n
 }
 
 func (f *fakeEngine) Drain(context.Context) error { return nil }

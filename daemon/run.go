@@ -87,6 +87,7 @@ type lifecycle interface {
 	Load(ctx context.Context, model string, progress func(infer.LoadProgress)) error
 	Drain(ctx context.Context) error
 	Status() infer.Status
+	SetMaxQueue(n int)
 }
 
 // service is a running daemon. Its fields belong to the goroutine of run.
@@ -221,12 +222,22 @@ func (d *service) reload() {
 	}
 	live, restart := d.cfg.Change(next)
 	d.cfg = d.cfg.WithLive(next)
-	d.opt.Level.Set(d.cfg.Log.Level.Level)
-	d.api.defaults.Store(&d.cfg.Sampling)
+	d.applyLive()
 	d.log.Info("configuration read", "applied", live)
 	if len(restart) > 0 {
 		d.log.Warn("configuration needs restart", "keys", restart)
 	}
+}
+
+// applyLive hands every live key of the configuration to those who use it.
+// stop.drain is read when it is needed.
+func (d *service) applyLive() {
+	d.opt.Level.Set(d.cfg.Log.Level.Level)
+	sampling := d.cfg.Sampling // a copy: requests may still hold the last one
+	d.api.defaults.Store(&sampling)
+	d.server.SetAllowedUIDs(d.cfg.Socket.AllowUIDs)
+	d.server.SetKeepAlive(d.cfg.Socket.KeepAlive.Duration)
+	d.engine.SetMaxQueue(d.cfg.Engine.Queue)
 }
 
 // unjoin splits an error of errors.Join.

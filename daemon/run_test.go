@@ -3,8 +3,10 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -151,6 +153,30 @@ func TestReload(t *testing.T) {
 			m.expect(t, "READY=1")
 		}
 	})
+}
+
+// What requests hold of the old configuration must not change under them.
+func TestReloadReplacesLiveValues(t *testing.T) {
+	file := writeFile(t, filepath.Join(t.TempDir(), "config.toml"), "")
+	opt := Options{Source: Source{File: file}, Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)}
+	cfg, err := opt.Source.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := newFakeEngine()
+	d := newService(opt, cfg, engine, engine)
+	for i, want := range []int{7, 8} {
+		held := d.api.defaults.Load()
+		before := *held
+		writeFile(t, file, fmt.Sprintf("[engine]\nqueue = %d\n[sampling]\ntop_k = %[1]d\n", want))
+		d.reload()
+		if *held != before {
+			t.Errorf("reload %d changed the values that a request holds: %+v", i, *held)
+		}
+		if got := d.api.defaults.Load().TopK; got != want || engine.maxQueue != want {
+			t.Errorf("reload %d: top_k %d, queue %d, want %d", i, got, engine.maxQueue, want)
+		}
+	}
 }
 
 func TestWatchdogIsFed(t *testing.T) {
