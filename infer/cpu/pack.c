@@ -138,10 +138,21 @@ static inline __attribute__((always_inline)) void put_plane(uint8_t *dst, uint8_
 		}
 }
 
+// put_bytes is put_plane for whole bytes: each four inputs swap their middle two.
+static void put_bytes(uint8_t *dst, uint8_t codes[TILE][256]) {
+	for (int c = 0; c < 8; c++)
+		for (int r = 0; r < TILE; r++) {
+			uint32_t v;
+			memcpy(&v, codes[r] + 4 * c, 4);
+			v = (v & 0xff0000ff) | (v >> 8 & 0xff00) | (v << 8 & 0xff0000);
+			memcpy(dst + 64 * c + 4 * r, &v, 4);
+		}
+}
+
 static void put_unit(uint8_t *dst, unit_rows *u, int type) {
 	const unit_layout l = unit_of(type);
 	for (int b = 0; b < l.k / 32; b++) {
-		if (l.wide) put_plane(dst + b * 512, u->codes, 32 * b, 0, 8);
+		if (l.wide) put_bytes(dst, u->codes);
 		if (l.nibble) put_plane(dst + b * 256, u->codes, 32 * b, 0, 4);
 		if (l.crumb) put_plane(dst + l.crumb_at + b * 128, u->codes, 32 * b, l.nibble ? 4 : 0, 2);
 		if (l.bit) put_plane(dst + l.bit_at + b * 64, u->codes, 32 * b, l.nibble ? 4 : 2, 1);
