@@ -176,10 +176,8 @@ func (e *Engine) Status() Status {
 	if e.state == Loading {
 		s.Load = e.progress
 	}
-	s.Model, s.Context = e.resident, 0
-	if e.resident != "" {
-		s.Context = e.known[e.resident].Context
-	}
+	known := e.known[e.resident] // zero without a resident model
+	s.Model, s.Context, s.TrainContext = e.resident, known.Context, known.TrainContext
 	s.Running, s.Queued = e.running, len(e.queue)
 	switch {
 	case e.closed:

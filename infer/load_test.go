@@ -1,8 +1,11 @@
 package infer
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -186,6 +189,39 @@ func TestPanicWhileAModelIsOpened(t *testing.T) {
 	}
 	if text, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1, 2), MaxTokens: 5}); err != nil || text != toyText(toyAnswer([]int32{1, 2}, 5, toyContext, true)) {
 		t.Errorf("the next request: %q, %v", text, err)
+	}
+}
+
+// A context that is not the model's own is never given silently.
+func TestContextLoweredForMemoryIsReported(t *testing.T) {
+	cfg := toyConfig()
+	plan := kvPlan{layers: toyProgram(1).KV, slots: cfg.MaxSeqs + cfg.CacheSeqs + 1}
+	b, err := plan.bytes(600, 600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cfg.HostBytes, cfg.Logger = b, slog.New(slog.NewTextHandler(&log, nil))
+	e := startToy(t, cfg, &toyBackend{})
+	s := e.Status()
+	if s.Context >= toyContext || s.Context < 500 || s.TrainContext != toyContext {
+		t.Errorf("context %d of %d", s.Context, s.TrainContext)
+	}
+	want := fmt.Sprintf("context=%d model_context=%d", s.Context, toyContext)
+	if !strings.Contains(log.String(), "level=WARN") || !strings.Contains(log.String(), want) {
+		t.Errorf("no warning with %q in the log:\n%s", want, &log)
+	}
+	if m := e.Models()[0]; m.Context != s.Context || m.TrainContext != toyContext {
+		t.Errorf("model %+v", m)
+	}
+	// The whole context fits, or the configuration asks for less: no warning.
+	for _, change := range []func(*Config){func(c *Config) { c.HostBytes = 1 << 26 }, func(c *Config) { c.Models[0].Context = 64 }} {
+		log.Reset()
+		change(&cfg)
+		startToy(t, cfg, &toyBackend{})
+		if strings.Contains(log.String(), "WARN") {
+			t.Errorf("log:\n%s", &log)
+		}
 	}
 }
 

@@ -125,6 +125,10 @@ func (o *owner) makeResident(name string) error {
 	if err := o.prove(r); err != nil {
 		return errors.Join(err, r.release())
 	}
+	if m.Context == 0 && r.context < r.prog.Context {
+		o.log.Warn("context is shorter than the model's own: its KV cache does not fit host memory beside the weights",
+			"model", name, "context", r.context, "model_context", r.prog.Context, "host_bytes", o.cfg.HostBytes)
+	}
 	o.res = r
 	return nil
 }

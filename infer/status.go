@@ -28,8 +28,9 @@ type Status struct {
 	Reason string       // set in Failed
 	Load   LoadProgress // set in Loading
 
-	Model   string // resident model, "" when none
-	Context int    // its context, tokens
+	Model        string // resident model, "" when none
+	Context      int    // that it is served with, tokens
+	TrainContext int    // its own, tokens
 
 	Running, Queued int // requests
 
