@@ -237,13 +237,22 @@ func (a *adapter) Status() ipc.Status {
 	case infer.Empty, infer.Loading:
 		return ipc.Status{State: ipc.Loading, Text: loadText(s.Load)}
 	case infer.Ready:
-		return ipc.Status{State: ipc.Ready, Text: fmt.Sprintf("%s, context %d tokens", s.Model, s.Context)}
+		return ipc.Status{State: ipc.Ready, Text: modelText(s)}
 	case infer.Draining:
 		return ipc.Status{State: ipc.Draining, Text: fmt.Sprintf("%d requests are being finished", s.Running+s.Queued)}
 	case infer.Closed:
 		return ipc.Status{State: ipc.Draining}
 	}
 	return ipc.Status{State: ipc.Failed, Text: s.Reason}
+}
+
+// modelText names the resident model and its context, and the model's own
+// context when less than that is served.
+func modelText(s infer.Status) string {
+	if s.Context < s.TrainContext {
+		return fmt.Sprintf("%s, context %d of the model's %d tokens", s.Model, s.Context, s.TrainContext)
+	}
+	return fmt.Sprintf("%s, context %d tokens", s.Model, s.Context)
 }
 
 // loadText is a sentence for people.

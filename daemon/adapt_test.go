@@ -196,6 +196,8 @@ func TestAdaptStatus(t *testing.T) {
 		{infer.Status{State: infer.Loading, Load: infer.LoadProgress{Model: "m"}}, ipc.Status{State: ipc.Loading, Text: "loading m"}},
 		{infer.Status{State: infer.Loading, Load: infer.LoadProgress{Model: "m", Done: 1 << 20, Total: 4 << 20}}, ipc.Status{State: ipc.Loading, Text: "loading m: 25 % of 4.0 MiB"}},
 		{infer.Status{State: infer.Ready, Model: "m", Context: 9}, ipc.Status{State: ipc.Ready, Text: "m, context 9 tokens"}},
+		{infer.Status{State: infer.Ready, Model: "m", Context: 9, TrainContext: 9}, ipc.Status{State: ipc.Ready, Text: "m, context 9 tokens"}},
+		{infer.Status{State: infer.Ready, Model: "m", Context: 9, TrainContext: 20}, ipc.Status{State: ipc.Ready, Text: "m, context 9 of the model's 20 tokens"}},
 		{infer.Status{State: infer.Draining, Running: 1, Queued: 2}, ipc.Status{State: ipc.Draining, Text: "3 requests are being finished"}},
 		{infer.Status{State: infer.Closed}, ipc.Status{State: ipc.Draining}},
 		{infer.Status{State: infer.Failed, Reason: "why"}, ipc.Status{State: ipc.Failed, Text: "why"}},

@@ -171,7 +171,7 @@ func (d *service) readyText(s infer.Status) string {
 	if s.Model == "" {
 		return "ready, no model resident"
 	}
-	return fmt.Sprintf("ready: %s, context %d tokens", s.Model, s.Context)
+	return "ready: " + modelText(s)
 }
 
 // reportLoad forwards progress about as often as a person can read it.

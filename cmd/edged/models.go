@@ -194,7 +194,7 @@ func describeModel(w io.Writer, i catalog.Info) {
 	row("licence", "%s", i.Licence)
 	row("architecture", "%s, %d layers", i.Architecture, i.Layers)
 	row("parameters", "%d in %d tensors", i.Parameters, i.Tensors)
-	row("context", "%d tokens", i.Context)
+	row("context", "%d tokens, the model's own", i.Context)
 	row("tokenizer", "%s %s, %d tokens", i.Tokenizer, i.PreTokenizer, i.Vocabulary)
 	template := "none"
 	if i.ChatTemplate {
