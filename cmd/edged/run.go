@@ -14,7 +14,8 @@ import (
 const runHelp = `Send one prompt to the daemon and print the answer as it is generated.
 
 The prompt is the argument, or standard input when there is none or it is "-".
-It is one user turn in the model's chat template; --raw continues it as it is.`
+It is one user turn in the model's chat template; --raw continues it as it is.
+The output always ends with a newline; --json has the exact text.`
 
 func (a *app) runCommand() *cobra.Command {
 	var (
