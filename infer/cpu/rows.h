@@ -27,14 +27,18 @@ INLINE void norm(float *dst, const float *src, const float *w, int n, float eps,
 }
 
 // quantize rounds a row to int16 codes, 32 to a scale, at its place in a group.
+// Inputs below 2^-99 become 0, since their scale has no finite inverse. A block
+// with NaN or infinity gets a scale that is not finite, so that its products
+// show it.
 static void quantize(const float *x, int k, int lane, int width, int16_t *q, float *d, float *s) {
 	pair *out = (pair *)q + lane;
 	for (int b = 0; b < k / 32; b++, x += 32) {
 		vf v0 = vf_load(x), v1 = vf_load(x + 16);
 		float top = vf_top(vf_max(vf_abs(v0), vf_abs(v1)));
-		float inv = top > 0 ? 32767.0f / top : 0;
+		float inv = top >= 0x1p-99f ? 32767.0f / top : 0;
+		float bad = vf_sum(vf_mul(vf_add(v0, v1), vf_zero())); // 0 or NaN; top may miss a NaN
 		vi c0 = vf_int(vf_mul(v0, vf_set(inv))), c1 = vf_int(vf_mul(v1, vf_set(inv)));
-		d[b * width + lane] = top / 32767.0f;
+		d[b * width + lane] = top / 32767.0f + bad;
 		s[2 * b * width + lane] = (float)vi_sum(c0);
 		s[(2 * b + 1) * width + lane] = (float)vi_sum(c1);
 		int16_t words[32];

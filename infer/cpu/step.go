@@ -55,6 +55,7 @@ func (e *exec) bind(kv []*offload.Seq) error {
 	if pool.Layers() != len(e.prog.KV) {
 		return fmt.Errorf("%w: %d layers, not %d", errPool, pool.Layers(), len(e.prog.KV))
 	}
+	e.pool = nil // a pool that is refused halfway leaves nothing to fall back to
 	for i, want := range e.prog.KV {
 		l := pool.Layout(i)
 		if l.Spec != want || l.Elem != e.lim.Elem {

@@ -1,9 +1,11 @@
 // Elementary functions on 16 lanes.
 
 // vf_exp is e^x within about 2 ulp: x = n ln2 + r, |r| <= ln2/2, and a Taylor
-// polynomial of degree 7 in r. Inputs at or below -104 give 0.
+// polynomial of degree 7 in r. Inputs at or below -104 give 0, those from 88.7
+// on e^88.7. NaN stays NaN, because vf_max and vf_min return their second
+// operand where one is NaN: whoever looks at the logits must see it.
 INLINE vf vf_exp(vf x) {
-	x = vf_min(vf_max(x, vf_set(-104.0f)), vf_set(88.7f));
+	x = vf_min(vf_set(88.7f), vf_max(vf_set(-104.0f), x));
 	vf n = vf_round(vf_mul(x, vf_set(1.44269504f)));
 	vf r = vf_fma(n, vf_set(-0.693359375f), x);
 	r = vf_fma(n, vf_set(2.12194440e-4f), r);
