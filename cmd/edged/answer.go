@@ -22,7 +22,8 @@ type generate func(ctx context.Context, onDelta func(client.Delta) error) (clien
 const briefTokens = 512
 
 // stream prints an answer while it arrives, and the progress of the prompt
-// before that. The line that ends it is always there.
+// before that. The line that ends it is always there, and an answer that was
+// cut says so on standard error.
 func (a *app) stream(ctx context.Context, g generate) (client.Answer, error) {
 	m := a.meter("reading the prompt:", tokens)
 	begun, atLineEnd := false, true
@@ -45,6 +46,9 @@ func (a *app) stream(ctx context.Context, g generate) (client.Answer, error) {
 		if printErr := a.print("\n"); err == nil {
 			err = printErr
 		}
+	}
+	if err == nil && ans.FinishReason == "length" {
+		fmt.Fprintln(a.err, "edged: the answer was cut at the token limit")
 	}
 	return ans, err
 }
@@ -91,9 +95,6 @@ func (a *app) answer(ctx context.Context, g generate, question string, asJSON, s
 	ans, err := a.stream(ctx, g)
 	if err != nil {
 		return err
-	}
-	if ans.FinishReason == "length" {
-		fmt.Fprintln(a.err, "edged: the answer was cut at the token limit")
 	}
 	if stats {
 		fmt.Fprintln(a.err, describe(ans))
