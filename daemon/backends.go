@@ -1,9 +1,12 @@
 package daemon
 
-import "edged/infer/cpu"
+import (
+	"edged/infer"
+	"edged/infer/cpu"
+)
 
 // Backends lists the values of engine.backend that this build knows.
-func Backends() []string { return []string{"cpu", "ref"} }
+func Backends() []string { return infer.Backends() }
 
 // CPUFeatures lists the vector instructions that the cpu backend can use on
 // this processor, best first.

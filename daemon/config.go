@@ -78,7 +78,6 @@ const (
 	maxSequences = 256
 	maxCacheTok  = 1 << 30
 	maxContext   = 1 << 24 // tokens; beyond, float32 no longer tells positions apart
-	minContext   = 16      // tokens; a short question and its answer
 	maxQueue     = 100_000
 	maxTopK      = 1 << 20
 	maxUIDs      = 1024

@@ -3,6 +3,7 @@ package daemon
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -120,7 +121,7 @@ func TestConfigDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range Keys() {
+	for _, key := range allKeys() {
 		if !strings.Contains(string(doc), "`"+key+"`") {
 			t.Errorf("docs/CONFIG.md does not mention `%s`", key)
 		}
@@ -326,4 +327,17 @@ func FuzzConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// allKeys lists every key that a configuration may hold, "model[].name" for those
+// of array tables.
+func allKeys() []string {
+	var keys []string
+	collect := func(prefix string, v reflect.Value) {
+		walkKeys(v, v, "", false, func(key string, _, _ bool) { keys = append(keys, prefix+key) })
+	}
+	collect("", reflect.ValueOf(Config{}))
+	keys = slices.DeleteFunc(keys, func(k string) bool { return k == "model" })
+	collect("model[].", reflect.ValueOf(Model{}))
+	return keys
 }

@@ -30,9 +30,6 @@ func (n notifier) loading(text string) { n.send("STATUS="+text, extend(loadExten
 // ready ends start-up and reloads.
 func (n notifier) ready(text string) { n.send(sd.SdNotifyReady, "STATUS="+text) }
 
-// status changes the text that `systemctl status` shows.
-func (n notifier) status(text string) { n.send("STATUS=" + text) }
-
 // reloading announces a reload; the time is what Type=notify-reload waits for.
 func (n notifier) reloading() { n.send(sd.SdNotifyReloading, sd.SdNotifyMonotonicUsec()) }
 

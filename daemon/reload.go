@@ -61,16 +61,3 @@ func isTable(t reflect.Type) bool {
 		reflect.TypeFor[Duration](), reflect.TypeFor[FileMode](), reflect.TypeFor[Level](),
 	}, t)
 }
-
-// Keys lists every key that a configuration may hold, "model[].name" for those
-// of array tables.
-func Keys() []string {
-	var keys []string
-	collect := func(prefix string, v reflect.Value) {
-		walkKeys(v, v, "", false, func(key string, _, _ bool) { keys = append(keys, prefix+key) })
-	}
-	collect("", reflect.ValueOf(Config{}))
-	keys = slices.DeleteFunc(keys, func(k string) bool { return k == "model" })
-	collect("model[].", reflect.ValueOf(Model{}))
-	return keys
-}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"edged/infer"
 	"edged/offload"
 )
 
@@ -101,7 +102,7 @@ func (c Config) validateModels(k *checker) {
 			first[m.Name] = i
 		}
 		if m.Context != 0 {
-			k.between(key("context"), m.Context, minContext, maxContext)
+			k.between(key("context"), m.Context, infer.MinContext, maxContext)
 		}
 		if _, err := offload.PolicyByName(m.Policy); m.Policy != "" && err != nil {
 			k.addf(key("policy"), "cannot be used: %v", err)

@@ -31,7 +31,8 @@ type ModelConfig struct {
 	Policy  string // KV cache policy; "" is DefaultPolicy
 }
 
-// Config fixes an engine for its whole life. Zero fields get the defaults.
+// Config fixes an engine for its whole life. Zero fields get the defaults,
+// except Models and HostBytes, which must be set.
 type Config struct {
 	Models      []ModelConfig
 	Default     string // name for requests that name none; "" is the first model
@@ -50,8 +51,8 @@ type Config struct {
 	CacheSeqs int // finished sequences that may be kept for their prefixes
 
 	// HostBytes is the most bytes of weights, KV pages and activations
-	// together. 0 is three quarters of what the system has available when the
-	// engine starts.
+	// together. There is no default: the caller knows what else the machine
+	// has to carry.
 	HostBytes int64
 	LockKV    bool // mlock KV pages
 
@@ -91,8 +92,8 @@ func (c Config) withDefaults() (Config, error) {
 			*f.v = f.def
 		}
 	}
-	if c.HostBytes < 0 {
-		return c, &InvalidError{"host memory", fmt.Sprintf("must not be negative, got %d bytes", c.HostBytes)}
+	if c.HostBytes <= 0 {
+		return c, &InvalidError{"host memory", fmt.Sprintf("must be positive, got %d bytes", c.HostBytes)}
 	}
 	if c.Backend == "" {
 		c.Backend = DefaultBackend

@@ -13,7 +13,7 @@ import (
 )
 
 func TestConfigDefaults(t *testing.T) {
-	c, err := Config{Models: []ModelConfig{{Name: "a", Path: "p"}, {Name: "b", Path: "q"}}}.withDefaults()
+	c, err := Config{Models: []ModelConfig{{Name: "a", Path: "p"}, {Name: "b", Path: "q"}}, HostBytes: 1}.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,6 +37,7 @@ func TestConfigRefuses(t *testing.T) {
 		{"unknown default", func(c *Config) { c.Default = "x" }, "default"},
 		{"negative threads", func(c *Config) { c.Threads = -1 }, "threads"},
 		{"negative memory", func(c *Config) { c.HostBytes = -1 }, "host memory"},
+		{"no memory", func(c *Config) { c.HostBytes = 0 }, "host memory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := toyConfig()
@@ -64,15 +65,6 @@ func TestBackendsByName(t *testing.T) {
 		if _, err := NewBackend(name); !errors.Is(err, ErrBackend) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", name, err)
 		}
-	}
-}
-
-func TestAvailableMemory(t *testing.T) {
-	if n, err := availableKiB([]byte("MemTotal:       16384 kB\nMemFree: 3 kB\nMemAvailable:    8192 kB\n")); err != nil || n != 8192 {
-		t.Errorf("got %d, %v", n, err)
-	}
-	if _, err := availableKiB([]byte("MemTotal: 1 kB\n")); err == nil {
-		t.Error("no MemAvailable, no error")
 	}
 }
 

@@ -69,11 +69,6 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 	if err != nil {
 		return nil, err
 	}
-	if cfg.HostBytes == 0 {
-		if cfg.HostBytes, err = defaultHostBytes(); err != nil {
-			return nil, err
-		}
-	}
 	b, err := backend(cfg.Backend)
 	if err != nil {
 		return nil, err

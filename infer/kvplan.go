@@ -8,8 +8,9 @@ import (
 	"edged/pinnedmem"
 )
 
-// minContext leaves room for a prompt and a short answer, in tokens.
-const minContext = 16
+// MinContext is the shortest context that a model is served with, in tokens:
+// room for a short question and its answer.
+const MinContext = 16
 
 // kvPlan computes what a KV pool costs.
 type kvPlan struct {
@@ -43,8 +44,8 @@ func (p kvPlan) context(want int, shorter bool, budget, used int64) (int, error)
 	if err != nil {
 		return 0, err
 	}
-	if want < minContext {
-		return 0, fmt.Errorf("a context of %d tokens is too short, the least is %d", want, minContext)
+	if want < MinContext {
+		return 0, fmt.Errorf("a context of %d tokens is too short, the least is %d", want, MinContext)
 	}
 	if used+full <= budget {
 		return want, nil
@@ -53,7 +54,7 @@ func (p kvPlan) context(want int, shorter bool, budget, used int64) (int, error)
 		n, _ := p.bytes(i*offload.PageTok, i*offload.PageTok)
 		return used+n > budget
 	}) - 1
-	if n := pages * offload.PageTok; shorter && n >= minContext {
+	if n := pages * offload.PageTok; shorter && n >= MinContext {
 		return n, nil
 	}
 	return 0, fmt.Errorf("a context of %d tokens needs %d bytes of KV cache beside %d bytes of weights and activations: %w of %d bytes", want, full, used, pinnedmem.ErrBudget, budget)

@@ -231,7 +231,7 @@ func TestOpenModelRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{"absent.gguf": "absent.gguf", junk: "gguf"} {
-		e, err := New(Config{Models: []ModelConfig{{Name: "m", Path: path}}, Backend: "ref"})
+		e, err := New(Config{Models: []ModelConfig{{Name: "m", Path: path}}, Backend: "ref", HostBytes: 1 << 30})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,7 @@ func startShipped(t *testing.T) *Engine {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("the repository's model is missing: %v", err)
 	}
-	e, err := New(Config{Models: []ModelConfig{{Name: "needle", Path: files[0], Context: 1024}}, Backend: "cpu", ChunkTok: 64, Threads: 1})
+	e, err := New(Config{Models: []ModelConfig{{Name: "needle", Path: files[0], Context: 1024}}, Backend: "cpu", ChunkTok: 64, Threads: 1, HostBytes: 1 << 30})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func TestCasesOnTheShippedModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := infer.New(infer.Config{Models: []infer.ModelConfig{{Name: "needle", Path: files[0]}}, Backend: "cpu"})
+	e, err := infer.New(infer.Config{Models: []infer.ModelConfig{{Name: "needle", Path: files[0]}}, Backend: "cpu", HostBytes: 1 << 30})
 	if err != nil {
 		t.Fatal(err)
 	}
