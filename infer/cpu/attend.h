@@ -86,7 +86,7 @@ INLINE void apply_v(const int W, const int N, const int f32, const cache *kv, co
 		const int stop = t + PAGE_TOK < t1 ? t + PAGE_TOK : t1;
 		const uint8_t *next = stop < t1 ? page_of(kv, table, base + stop, head) + kv->head_bytes / 2 : v;
 		for (int64_t at = c; t < stop; t++, at += dim) {
-			vf x[N];
+			vf x[4]; // [N], of fixed size to stay in registers
 #pragma GCC unroll 4
 			for (int i = 0; i < N; i++) {
 				x[i] = load_kv(v, at + 16 * i, f32);
