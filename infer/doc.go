@@ -5,7 +5,10 @@
 // sequence; nothing else touches them, so the hot path has no locks around
 // them. Each turn of its loop builds one ragged step: one decode row for every
 // generating request and at most one prefill chunk of the oldest request that
-// still reads its prompt. What a request gets does not depend on what runs
+// still reads its prompt. Requests begin in the order in which they came, up to
+// [Config].MaxSeqs at a time, and their prompts are read one after the other: a
+// short prompt behind a long one waits until that is read, while requests that
+// generate already get a token in each step. What a request gets does not depend on what runs
 // beside it, as long as the backend's rows do not depend on each other.
 //
 // [Engine.Generate] renders and tokenizes in the caller's goroutine, hands the

@@ -223,6 +223,40 @@ func TestConcurrentRequestsShareAPrefix(t *testing.T) {
 	}
 }
 
+// Prompts are read in the order in which their requests came, one after the
+// other, while every generating request gets a token in each step.
+func TestPromptsAreReadInOrder(t *testing.T) {
+	cfg := toyConfig()
+	cfg.CacheTok = 3 * toyContext
+	m := loadToy(t, cfg)
+	defer m.close(t)
+	generating := m.submit(t, longPrompt(1, 10), 0)
+	m.turn()
+	long := m.submit(t, longPrompt(2, 10*cfg.ChunkTok), 5)
+	short := m.submit(t, longPrompt(3, 5), 5)
+	waiting := m.submit(t, longPrompt(4, 5), 5) // beyond MaxSeqs
+	for i := range 10 {
+		before := generating.t.generated()
+		m.turn()
+		if n := generating.t.generated() - before; n != 1 {
+			t.Fatalf("step %d: %d tokens for the request that generates", i, n)
+		}
+		if n := long.t.seq.Len(); n != (i+1)*cfg.ChunkTok {
+			t.Fatalf("step %d: %d tokens of the long prompt are read", i, n)
+		}
+		if short.t.seq != nil || short.t.generated() > 0 {
+			t.Fatalf("step %d: the short prompt has overtaken the long one", i)
+		}
+	}
+	m.turn()
+	if short.t.generated() != 1 || waiting.t.generated() != 0 {
+		t.Errorf("after the long prompt: %d tokens for the next request, %d for the one that waits", short.t.generated(), waiting.t.generated())
+	}
+	m.e.abandon(generating.t)
+	generating.left = true
+	m.finish(t)
+}
+
 // When pages run out the youngest request is set back and still gets the
 // model's answer.
 func TestSetBack(t *testing.T) {
