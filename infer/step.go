@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"edged/infer/graph"
@@ -116,21 +115,6 @@ func (o *owner) leave(ctx context.Context, start time.Time, err error) (stopped 
 		e.status.LastStepTime = e.status.LastStep.Sub(start)
 	}
 	return ctx.Err() != nil
-}
-
-// panicError is a panic of the backend or of a task's own code.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
-
-// catch turns a panic of the function that defers it into its error.
-func catch(err *error) {
-	if p := recover(); p != nil {
-		*err = &panicError{p, debug.Stack()}
-	}
 }
 
 func (o *owner) exec(ctx context.Context) (l graph.Logits, err error) {
