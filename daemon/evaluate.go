@@ -2,12 +2,8 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
 	"runtime"
-	"strings"
 
 	"edged/infer"
 	"edged/infer/bench"
@@ -29,7 +25,7 @@ type Evaluation struct {
 func (e Evaluation) Golden(ctx context.Context, file string) (report eval.GoldenReport, bars eval.GoldenBars, err error) {
 	name := e.Model
 	if name == "" {
-		if name, err = goldenModel(file); err != nil {
+		if name, err = eval.GoldenModel(file); err != nil {
 			return report, bars, err
 		}
 	}
@@ -49,24 +45,6 @@ func (e Evaluation) Golden(ctx context.Context, file string) (report eval.Golden
 	}
 	report, err = eval.Golden(ctx, eval.GoldenOptions{File: file, Model: path, Backend: backend, Elem: elem, Chunk: infer.DefaultChunkTok, Threads: e.threads()})
 	return report, bars, err
-}
-
-// goldenModel is the name of the model that a golden file was made with.
-func goldenModel(file string) (string, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("read golden file: %w", err)
-	}
-	var head struct {
-		Model string `json:"model"`
-	}
-	if err := json.Unmarshal(b, &head); err != nil {
-		return "", fmt.Errorf("read golden file %s: %w", file, err)
-	}
-	if head.Model == "" {
-		return "", fmt.Errorf("read golden file %s: it names no model; give one with --model", file)
-	}
-	return strings.TrimSuffix(head.Model, ".gguf"), nil
 }
 
 // Engine starts an engine of its own with the model resident. The caller

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strings"
 )
 
 // ErrGoldenFile is wrapped by the errors of golden files that are malformed.
@@ -59,6 +60,19 @@ func readVectors(path string) (*vectors, error) {
 		return nil, fmt.Errorf("read golden file %s: %w", path, err)
 	}
 	return v, nil
+}
+
+// GoldenModel is the name of the model that a golden file was made with: that
+// of its file without .gguf.
+func GoldenModel(path string) (string, error) {
+	v, err := readVectors(path)
+	if err != nil {
+		return "", err
+	}
+	if v.Model == "" {
+		return "", fmt.Errorf("read golden file %s: it names no model, so one must be given", path)
+	}
+	return strings.TrimSuffix(v.Model, ".gguf"), nil
 }
 
 func parseVectors(data []byte) (*vectors, error) {

@@ -165,3 +165,26 @@ func TestGoldenMissingFiles(t *testing.T) {
 		t.Errorf("missing model: error is %v", err)
 	}
 }
+
+func TestGoldenModel(t *testing.T) {
+	if name, err := eval.GoldenModel(needleGolden); err != nil || name != "needle-26m-q8_0" {
+		t.Errorf("got %q, %v", name, err)
+	}
+	data, err := os.ReadFile(keep(t, nil, "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for name, c := range map[string]struct{ text, want string }{
+		"nameless.json": {strings.Replace(string(data), `"model":"needle-26m-q8_0.gguf"`, `"model":""`, 1), "names no model"},
+		"broken.json":   {"{", "malformed"},
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := eval.GoldenModel(file); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
