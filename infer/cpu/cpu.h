@@ -119,8 +119,8 @@ typedef struct {
 	int32_t max_spans;        // per row in partial
 	float *partial;           // [SPLIT_ROWS, heads, max_spans, dim+2]
 	uint8_t **scratch;        // [threads], scratch_bytes each
-	volatile int32_t cancel;  // set by Go from another thread
-	volatile int32_t stopped; // decided at a barrier, so that all threads agree
+	int32_t cancel;           // set by Go from another thread; atomic on both sides
+	int32_t stopped;          // decided at a barrier, so that all threads agree
 	int32_t *next;            // [n_ops] next unclaimed piece of each op
 } exec;
 

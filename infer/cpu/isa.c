@@ -5,16 +5,25 @@
 
 void edged_run_generic(exec *e, int32_t thread);
 #if defined(__x86_64__)
+#include <cpuid.h>
+
 void edged_run_avx2(exec *e, int32_t thread);
 void edged_run_avx512(exec *e, int32_t thread);
+
+// Processors with AVX2 have F16C, but a virtual machine's may hide it; older
+// compilers do not know it by name.
+static int has_f16c(void) {
+	unsigned a, b, c = 0, d;
+	return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
 
 static int has(int32_t isa) {
 	switch (isa) {
 	case 2:
 		return has(1) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
 			__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
-	case 1: // every processor with AVX2 and FMA has F16C
-		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+	case 1:
+		return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 	}
 	return isa == 0;
 }
@@ -39,6 +48,7 @@ int32_t edged_best_isa(void) {
 }
 
 const char *edged_isa_name(int32_t isa) {
+	(void)isa; // elsewhere there is one
 #if defined(__x86_64__)
 	return isa == 2 ? "avx512-vnni" : isa == 1 ? "avx2" : "generic";
 #elif defined(__ARM_NEON)
@@ -52,6 +62,6 @@ const char *edged_isa_name(int32_t isa) {
 // inputs, or for one attention tile.
 int64_t edged_scratch_bytes(int32_t max_k, int32_t dim) {
 	int64_t panels = 2 * ((int64_t)max_k * TILE * 2 + 2 * ((int64_t)max_k / 16 * TILE * 4));
-	int64_t tile = (int64_t)(3 * MAX_QUERY * dim + MAX_QUERY * SPAN) * 4;
+	int64_t tile = (3 * MAX_QUERY * (int64_t)dim + MAX_QUERY * SPAN) * 4;
 	return (panels > tile ? panels : tile) + 64;
 }

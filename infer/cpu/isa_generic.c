@@ -1,7 +1,4 @@
 // The step for any processor, NEON included.
-
-
-
 #include <math.h>
 #include <string.h>
 

@@ -151,7 +151,7 @@ static void coded_unpack(int type, const uint8_t *t, int k, panel p) {
 // float_rows multiplies a tile of float weights with w <= 4 rows, ld apart.
 INLINE void float_rows_of(const int type, const int W, const uint8_t *tile, int k, const float *x, int64_t ld, vf *out) {
 	const int size = type == T_F32 ? 4 : 2;
-	vf acc[W];
+	vf acc[4];
 	for (int r = 0; r < W; r++) acc[r] = vf_zero();
 	for (int i = 0; i < k; i++) {
 		vf w = float_at(type, tile + (int64_t)i * TILE * size);

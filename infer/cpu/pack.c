@@ -178,10 +178,12 @@ int64_t edged_tile_bytes(int32_t type, int32_t k) {
 static void pack_float(uint8_t *dst, const uint8_t *src, int64_t row_bytes, int rows, int k, int size) {
 	for (int r = 0; r < rows; r++)
 		for (int i = 0; i < k; i++) memcpy(dst + ((int64_t)i * TILE + r) * size, src + r * row_bytes + (int64_t)i * size, size);
+	for (int r = rows; r < TILE; r++)
+		for (int i = 0; i < k; i++) memset(dst + ((int64_t)i * TILE + r) * size, 0, size);
 }
 
 // edged_pack repacks tiles [tile0, tile1) of a matrix [n, k]. dst is the
-// matrix's first tile, zeroed: rows past n stay zero.
+// matrix's first tile. Rows past n become zero, whatever dst held.
 int32_t edged_pack(int32_t type, const uint8_t *src, int64_t row_bytes, int32_t n, int32_t k, int32_t tile0, int32_t tile1, uint8_t *dst) {
 	const int64_t tile_bytes = edged_tile_bytes(type, k);
 	if (!tile_bytes) return -1;

@@ -4,11 +4,11 @@
 #define _GNU_SOURCE
 #include "cpu.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
@@ -27,10 +27,12 @@ enum {
 struct pool {
 	int32_t threads;
 	pthread_t *ids;
-	_Alignas(64) atomic_int epoch; // grows by one per step; futex of idle workers
+	// Counters of steps and barriers wrap around in a process that runs for
+	// months, so they are unsigned and only compared for equality.
+	_Alignas(64) atomic_uint epoch; // grows by one per step; futex of idle workers
 	atomic_int sleepers;
 	_Alignas(64) atomic_int arrived;
-	_Alignas(64) atomic_int round; // grows by one per barrier
+	_Alignas(64) atomic_uint round; // grows by one per barrier
 	_Alignas(64) atomic_int running;
 	run_fn f; // null ends the workers
 	exec *e;
@@ -49,7 +51,11 @@ static inline void relax(void) {
 #endif
 }
 
-static void wait_epoch(pool *p, int seen) {
+// wait_epoch returns once the epoch is no longer seen. No wake-up is lost: the
+// sleeper announces itself before it looks at the epoch again, release changes
+// the epoch before it looks for sleepers, and all four are sequentially
+// consistent; between that look and the sleep, the kernel compares once more.
+static void wait_epoch(pool *p, unsigned seen) {
 	for (int i = 0; i < IDLE_SPINS; i++) {
 		if (atomic_load_explicit(&p->epoch, memory_order_acquire) != seen) return;
 		relax();
@@ -64,7 +70,7 @@ static void *work(void *arg) {
 	worker w = *(worker *)arg;
 	free(arg);
 	pool *p = w.p;
-	for (int seen = 0;; seen++) {
+	for (unsigned seen = 0;; seen++) {
 		wait_epoch(p, seen);
 		if (!p->f) return 0;
 		p->f(p->e, w.thread);
@@ -78,6 +84,22 @@ static void release(pool *p) {
 		syscall(SYS_futex, &p->epoch, FUTEX_WAKE_PRIVATE, INT_MAX, 0, 0, 0);
 }
 
+// start creates a worker that takes no signals: a handler on one thread would
+// hold all others at the next barrier. Faults of its own code still end the
+// process with a report.
+static int start(pool *p, worker *w) {
+	sigset_t none, before;
+	sigfillset(&none);
+	const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&none, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &none, &before); // inherited by the new thread
+	pthread_t *id = &p->ids[w->thread];
+	int err = pthread_create(id, 0, work, w); // the thread frees w
+	pthread_sigmask(SIG_SETMASK, &before, 0);
+	if (!err) pthread_setname_np(*id, "edged-cpu");
+	return err;
+}
+
 pool *edged_pool_new(int32_t threads) {
 	pool *p = aligned_alloc(64, (sizeof *p + 63) / 64 * 64);
 	if (!p) return 0;
@@ -88,7 +110,7 @@ pool *edged_pool_new(int32_t threads) {
 		worker *w = malloc(sizeof *w);
 		if (!w) goto fail;
 		*w = (worker){p, p->threads};
-		if (pthread_create(&p->ids[p->threads], 0, work, w)) {
+		if (start(p, w)) {
 			free(w);
 			goto fail;
 		}
@@ -123,17 +145,20 @@ int32_t edged_pool_run(pool *p, run_fn f, exec *e) {
 	return e->stopped;
 }
 
+// decide is called by one thread while all others wait or have nothing to do.
+static void decide(exec *e) { e->stopped |= __atomic_load_n(&e->cancel, __ATOMIC_RELAXED); }
+
 // edged_pool_barrier holds every thread until all have come. The last one
 // decides for all whether the step goes on.
 void edged_pool_barrier(pool *p, exec *e) {
 	if (p->threads == 1) {
-		e->stopped |= e->cancel;
+		decide(e);
 		return;
 	}
-	int round = atomic_load_explicit(&p->round, memory_order_acquire);
+	unsigned round = atomic_load_explicit(&p->round, memory_order_acquire);
 	if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) == p->threads - 1) {
 		atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
-		e->stopped |= e->cancel;
+		decide(e);
 		atomic_fetch_add_explicit(&p->round, 1, memory_order_acq_rel);
 		return;
 	}

@@ -105,9 +105,12 @@ static void append(const cache *c, const uint32_t *table, int pos, const float *
 			memcpy((float *)vp + slot * dim, v, dim * sizeof *v);
 			continue;
 		}
-		uint16_t kh[dim];
-		halves(kh, k, dim);
-		for (int i = 0; i < dim; i++) ((uint16_t *)kp)[i * PAGE_TOK + slot] = kh[i];
+		for (int i = 0; i < dim; i += 16) { // in pieces, as the stack must not depend on the model
+			uint16_t kh[16];
+			const int n = dim - i < 16 ? dim - i : 16;
+			halves(kh, k + i, n);
+			for (int c = 0; c < n; c++) ((uint16_t *)kp)[(i + c) * PAGE_TOK + slot] = kh[c];
+		}
 		halves((uint16_t *)vp + slot * dim, v, dim);
 	}
 }

@@ -141,3 +141,14 @@ func (r *runner) feed(q *offload.Seq, tok ...int32) [][]float32 {
 	}
 	return out
 }
+
+// hostAccount is an account that must be empty when the test ends.
+func hostAccount(t testing.TB) *pinnedmem.Host {
+	h := pinnedmem.NewHost(0)
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}

@@ -5,6 +5,7 @@ import "C"
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"unsafe"
 
@@ -78,6 +79,9 @@ func (e *exec) loadWeights() error {
 }
 
 func (e *exec) planWeight(u uses, i int, w graph.Weight) error {
+	if w.N > math.MaxInt32-C.TILE || w.K > math.MaxInt32-C.TILE {
+		return fmt.Errorf("[%d,%d] is too large: at most %d rows and columns", w.N, w.K, math.MaxInt32-C.TILE)
+	}
 	if want := w.N * w.Type.RowBytes(w.K); len(w.Data) != want {
 		return fmt.Errorf("%d bytes do not hold [%d,%d] of %s, %d bytes", len(w.Data), w.N, w.K, w.Type, want)
 	}
