@@ -52,9 +52,28 @@ INLINE float load_kv1(const uint8_t *p, int64_t i, const int f32) {
 	return out[0];
 }
 
-// ahead asks for memory that is read some hundred nanoseconds later: pages are
-// not adjacent, so the processor cannot foresee where the next one begins.
+// AHEAD is how many pages ahead memory is asked for: pages are not adjacent, so
+// the processor cannot foresee where the next one begins, and one page's work
+// is shorter than the memory's latency.
+enum { AHEAD = 2, SPAN_PAGES = SPAN / PAGE_TOK };
+
 INLINE void ahead(const uint8_t *p) { __builtin_prefetch(p, 0, 3); }
+
+// span_pages lists where a span's K lies and then its V, in reading order.
+typedef struct {
+	int n; // pages
+	const uint8_t *at[2 * SPAN_PAGES + AHEAD];
+} span_pages;
+
+INLINE span_pages pages_of(const cache *kv, const uint32_t *table, int head, int base, int t0, int t1) {
+	span_pages p = {.n = (t1 - t0 + PAGE_TOK - 1) / PAGE_TOK};
+	for (int i = 0; i < p.n; i++) {
+		p.at[i] = page_of(kv, table, base + t0 + i * PAGE_TOK, head);
+		p.at[p.n + i] = p.at[i] + kv->head_bytes / 2;
+	}
+	for (int i = 0; i < AHEAD; i++) p.at[2 * p.n + i] = p.at[2 * p.n - 1];
+	return p;
+}
 
 // page_scores computes one page's scores of W queries.
 INLINE void page_scores(const int W, const int f32, const uint8_t *k, const uint8_t *next, int dim, const float *q, float *score) {
@@ -75,22 +94,19 @@ INLINE void page_scores(const int W, const int f32, const uint8_t *k, const uint
 }
 
 // apply_v adds tokens [t0, t1) of a span, weighted, to 16 N channels from c on
-// of W queries. W*N sums stay in registers.
-INLINE void apply_v(const int W, const int N, const int f32, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1, int c, const float *p, float *acc) {
-	const int dim = kv->dim;
+// of W queries. v lists the pages of V; W*N sums stay in registers.
+INLINE void apply_v(const int W, const int N, const int f32, int dim, const uint8_t *const *v, int t0, int t1, int c, const float *p, float *acc) {
 	vf a[2 * MAX_QUERY]; // [W][N]
 #pragma GCC unroll 24
 	for (int i = 0; i < W * N; i++) a[i] = vf_zero();
-	for (int t = t0; t < t1;) {
-		const uint8_t *v = page_of(kv, table, base + t, head) + kv->head_bytes / 2;
+	for (int t = t0; t < t1; v++) {
 		const int stop = t + PAGE_TOK < t1 ? t + PAGE_TOK : t1;
-		const uint8_t *next = stop < t1 ? page_of(kv, table, base + stop, head) + kv->head_bytes / 2 : v;
 		for (int64_t at = c; t < stop; t++, at += dim) {
 			vf x[4]; // [N], of fixed size to stay in registers
 #pragma GCC unroll 4
 			for (int i = 0; i < N; i++) {
-				x[i] = load_kv(v, at + 16 * i, f32);
-				if (i % 2 == 0) ahead(next + 2 * (at + 16 * i));
+				x[i] = load_kv(v[0], at + 16 * i, f32);
+				if (i % 2 == 0) ahead(v[AHEAD] + 2 * (at + 16 * i));
 			}
 #pragma GCC unroll 12
 			for (int r = 0; r < W; r++) {
@@ -107,15 +123,13 @@ INLINE void apply_v(const int W, const int N, const int f32, const cache *kv, co
 }
 
 // apply_rest is apply_v for the channels past the last 16.
-static void apply_rest(int w, int f32, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1, int c, const float *p, float *acc) {
-	for (; c < kv->dim; c++)
+static void apply_rest(int w, int f32, int dim, const uint8_t *const *v, int t0, int t1, int c, const float *p, float *acc) {
+	for (; c < dim; c++)
 		for (int r = 0; r < w; r++) {
 			float s = 0;
-			for (int t = t0; t < t1; t++) {
-				const uint8_t *v = page_of(kv, table, base + t, head) + kv->head_bytes / 2;
-				s += load_kv1(v, (int64_t)(t % PAGE_TOK) * kv->dim + c, f32) * p[r * SPAN + t];
-			}
-			acc[r * kv->dim + c] = s;
+			for (int t = t0; t < t1; t++)
+				s += load_kv1(v[(t - t0) / PAGE_TOK], (int64_t)(t % PAGE_TOK) * dim + c, f32) * p[r * SPAN + t];
+			acc[r * dim + c] = s;
 		}
 }
 
@@ -143,19 +157,16 @@ static void weights(float *s, int t0, int t1, int lo, int hi, float *m, float *l
 
 INLINE void span_queries(const int W, const int f32, tile *x, int r0, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1) {
 	float *score = x->score + r0 * SPAN, *acc = x->acc + r0 * kv->dim;
-	const uint8_t *k = page_of(kv, table, base + t0, head), *v = k + kv->head_bytes / 2;
-	for (int t = t0; t < t1; t += PAGE_TOK) {
-		const uint8_t *next = t + PAGE_TOK < t1 ? page_of(kv, table, base + t + PAGE_TOK, head) : v;
-		page_scores(W, f32, k, next, kv->dim, x->q + r0, score + t);
-		k = next;
-	}
+	const span_pages pages = pages_of(kv, table, head, base, t0, t1);
+	const uint8_t *const *v = pages.at + pages.n;
+	for (int i = 0; i < pages.n; i++) page_scores(W, f32, pages.at[i], pages.at[i + AHEAD], kv->dim, x->q + r0, score + t0 + i * PAGE_TOK);
 	for (int r = 0; r < W; r++) weights(score + r * SPAN, t0, t1, x->lo[r0 + r] - base, x->hi[r0 + r] - base, &x->m[r0 + r], &x->l[r0 + r]);
 	int c = 0;
 	if (W <= QUERY_ROWS / 3)
-		for (; c + 64 <= kv->dim; c += 64) apply_v(W, 4, f32, kv, table, head, base, t0, t1, c, score, acc);
-	for (; c + 32 <= kv->dim; c += 32) apply_v(W, 2, f32, kv, table, head, base, t0, t1, c, score, acc);
-	for (; c + 16 <= kv->dim; c += 16) apply_v(W, 1, f32, kv, table, head, base, t0, t1, c, score, acc);
-	if (c < kv->dim) apply_rest(W, f32, kv, table, head, base, t0, t1, c, score, acc);
+		for (; c + 64 <= kv->dim; c += 64) apply_v(W, 4, f32, kv->dim, v, t0, t1, c, score, acc);
+	for (; c + 32 <= kv->dim; c += 32) apply_v(W, 2, f32, kv->dim, v, t0, t1, c, score, acc);
+	for (; c + 16 <= kv->dim; c += 16) apply_v(W, 1, f32, kv->dim, v, t0, t1, c, score, acc);
+	if (c < kv->dim) apply_rest(W, f32, kv->dim, v, t0, t1, c, score, acc);
 }
 
 #define SPAN_WIDTH(W) \
