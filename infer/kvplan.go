@@ -20,22 +20,14 @@ type kvPlan struct {
 }
 
 // bytes is the size of a pool for nTok tokens whose sequences hold up to
-// context tokens, without the rounding of arenas to memory pages.
+// context tokens.
 func (p kvPlan) bytes(context, nTok int) (int64, error) {
-	pages := int64((nTok+offload.PageTok-1)/offload.PageTok + p.slots)
-	total := int64(p.slots) * int64(len(p.layers)) * int64(context/offload.PageTok+1) * 4
-	for i, spec := range p.layers {
-		l, err := offload.NewLayout(spec, p.elem)
-		if err != nil {
-			return 0, fmt.Errorf("layer %d: %w", i, err)
-		}
-		total += pages * int64(l.PageBytes)
-	}
-	return total + int64(len(p.layers)+1)*pinnedmemPage, nil
+	return p.pool(context, nTok).Bytes()
 }
 
-// pinnedmemPage is what the rounding of one arena costs at most.
-const pinnedmemPage = 4096
+func (p kvPlan) pool(context, nTok int) offload.Config {
+	return offload.Config{Layers: p.layers, Elem: p.elem, Context: context, Tokens: nTok, MaxSeqs: p.slots}
+}
 
 // context is the longest context up to want that the budget carries beside
 // used bytes. Unless shorter is allowed, anything below want is an error.

@@ -184,9 +184,9 @@ func (o *owner) makePool(r *resident, plan kvPlan, want int, shorter bool) (err 
 	if r.cacheTok, err = plan.cacheTok(o.cfg.CacheTok, r.context, o.cfg.HostBytes, used); err != nil {
 		return err
 	}
-	r.pool, err = offload.NewPool(o.e.host, offload.Config{
-		Layers: r.prog.KV, Elem: plan.elem, Context: r.context, Tokens: r.cacheTok, MaxSeqs: plan.slots, Lock: o.cfg.LockKV,
-	})
+	pool := plan.pool(r.context, r.cacheTok)
+	pool.Lock = o.cfg.LockKV
+	r.pool, err = offload.NewPool(o.e.host, pool)
 	return err
 }
 

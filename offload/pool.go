@@ -46,6 +46,29 @@ type Config struct {
 	Lock    bool
 }
 
+// Bytes is what a pool of this size takes from its account.
+func (c Config) Bytes() (int64, error) {
+	total := pinnedmem.ArenaBytes(c.tableBytes())
+	for i, spec := range c.Layers {
+		l, err := NewLayout(spec, c.Elem)
+		if err != nil {
+			return 0, fmt.Errorf("layer %d: %w", i, err)
+		}
+		total += pinnedmem.ArenaBytes(c.layerBytes(l))
+	}
+	return total, nil
+}
+
+// nPage is the pages of each layer. One spare page per sequence lets every
+// sequence end in a partial page.
+func (c Config) nPage() int { return pagesFor(c.Tokens) + c.MaxSeqs }
+
+func (c Config) layerBytes(l Layout) int64 { return int64(c.nPage()) * int64(l.PageBytes) }
+
+func (c Config) tableBytes() int64 {
+	return int64(c.MaxSeqs) * int64(len(c.Layers)) * int64(pagesFor(c.Context)) * 4
+}
+
 // Pool is the page allocator of one loaded model.
 type Pool struct {
 	cfg      Config
@@ -64,9 +87,7 @@ func NewPool(host *pinnedmem.Host, cfg Config) (*Pool, error) {
 	if cfg.Context <= 0 || cfg.Tokens < cfg.Context || cfg.MaxSeqs <= 0 || len(cfg.Layers) == 0 {
 		return nil, fmt.Errorf("create KV pool: context %d, tokens %d, sequences %d, layers %d is not a valid size", cfg.Context, cfg.Tokens, cfg.MaxSeqs, len(cfg.Layers))
 	}
-	p := &Pool{cfg: cfg, seqPages: pagesFor(cfg.Context), slots: make([]bool, cfg.MaxSeqs)}
-	// One spare page per sequence lets every sequence end in a partial page.
-	p.nPage = pagesFor(cfg.Tokens) + cfg.MaxSeqs
+	p := &Pool{cfg: cfg, nPage: cfg.nPage(), seqPages: pagesFor(cfg.Context), slots: make([]bool, cfg.MaxSeqs)}
 	if err := p.allocate(host); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
@@ -80,7 +101,7 @@ func (p *Pool) allocate(host *pinnedmem.Host) error {
 		if err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
-		a, err := host.Arena(pinnedmem.KVPages, int64(p.nPage)*int64(l.PageBytes), opt)
+		a, err := host.Arena(pinnedmem.KVPages, p.cfg.layerBytes(l), opt)
 		if err != nil {
 			return fmt.Errorf("create KV pool of %d tokens: layer %d: %w", p.cfg.Tokens, i, err)
 		}
@@ -94,7 +115,7 @@ func (p *Pool) allocate(host *pinnedmem.Host) error {
 		p.refs = append(p.refs, make([]int32, p.nPage))
 	}
 	var err error
-	p.tables, err = host.Arena(pinnedmem.PageTables, int64(p.cfg.MaxSeqs)*int64(len(p.cfg.Layers))*int64(p.seqPages)*4, pinnedmem.Options{})
+	p.tables, err = host.Arena(pinnedmem.PageTables, p.cfg.tableBytes(), pinnedmem.Options{})
 	return err
 }
 

@@ -24,6 +24,21 @@ func testPool(t interface{ Fatal(...any) }, tokens, context, seqs int) (*pinnedm
 	return h, p
 }
 
+func TestBytesIsWhatAPoolTakes(t *testing.T) {
+	for _, n := range []int{1, 32, 100, 5000} {
+		h, p := testPool(t, 2*n, n, 5)
+		if got, err := p.cfg.Bytes(); err != nil || got != h.Usage().Total() {
+			t.Errorf("%d tokens: %d bytes, %v; the pool took %d", n, got, err, h.Usage().Total())
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := (Config{Layers: []LayerSpec{{}}}).Bytes(); err == nil {
+		t.Error("a layer without heads has a size")
+	}
+}
+
 func TestLayoutStrides(t *testing.T) {
 	l, err := NewLayout(LayerSpec{KVHeads: 3, HeadDim: 64}, F16)
 	if err != nil {

@@ -119,13 +119,18 @@ func (u Usage) String() string {
 	return s[1:]
 }
 
+// ArenaBytes is what an arena of so many bytes is accounted with.
+func ArenaBytes(bytes int64) int64 {
+	page := int64(unix.Getpagesize())
+	return max((bytes+page-1)/page*page, page)
+}
+
 // Arena maps at least bytes (rounded up to whole pages) of zeroed memory.
 func (h *Host) Arena(p Purpose, bytes int64, opt Options) (*Arena, error) {
 	if p >= nPurpose || bytes < 0 {
 		return nil, fmt.Errorf("allocate arena: %s of %d bytes is not a valid request", p, bytes)
 	}
-	page := int64(unix.Getpagesize())
-	size := max((bytes+page-1)/page*page, page)
+	size := ArenaBytes(bytes)
 	if err := h.reserve(p, size); err != nil {
 		return nil, err
 	}
