@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -132,16 +131,13 @@ func or[T any](v *T, otherwise T) T {
 
 // ipcDelta copies what the engine reuses after emit.
 func ipcDelta(d infer.Delta) ipc.Delta {
-	out := ipc.Delta{Text: validText(d.Text), Logprobs: ipcLogprobs(d.Logprobs)}
+	out := ipc.Delta{Text: string(d.Text), Logprobs: ipcLogprobs(d.Logprobs)}
 	if d.Progress != nil {
 		p := ipc.Progress(*d.Progress)
 		out.Progress = &p
 	}
 	return out
 }
-
-// validText replaces what the model generated that is not UTF-8.
-func validText(b []byte) string { return strings.ToValidUTF8(string(b), "\uFFFD") }
 
 func ipcLogprobs(in []infer.TokenLogprob) []ipc.TokenLogprob {
 	if in == nil {
@@ -227,7 +223,7 @@ func (a *adapter) Detokenize(ctx context.Context, model string, ids []int32) (st
 	if err != nil {
 		return "", ipcError(err)
 	}
-	return strings.ToValidUTF8(s, "\uFFFD"), nil
+	return s, nil
 }
 
 // Status implements ipc.Engine.

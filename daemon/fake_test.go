@@ -84,7 +84,7 @@ func (f *fakeEngine) Tokenize(_ context.Context, model, text string, addSpecial,
 }
 
 func (f *fakeEngine) Detokenize(context.Context, string, []int32) (string, error) {
-	return "a\xffb", nil
+	return "aüb", nil
 }
 
 // managed is a service under test with a service manager's ends of everything.

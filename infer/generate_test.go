@@ -73,6 +73,19 @@ func TestFinishReasons(t *testing.T) {
 }
 
 // Whatever runs beside a request, its answer is the same.
+// Whatever bytes a model generates, callers get UTF-8.
+func TestTextIsAlwaysUTF8(t *testing.T) {
+	e := startToy(t, toyConfig(), &toyBackend{})
+	for _, stop := range [][]string{nil, {"never", "\uFFFDx"}} {
+		for _, b := range []int32{0xff, 0xc3, 0x80} { // never valid, unfinished, out of place
+			req := &Request{Prompt: prompt(1), MaxTokens: 3, Stop: stop, Sampling: sample.Params{LogitBias: map[int32]float32{b: 100}}}
+			if text, _, err := collect(t.Context(), e, req); err != nil || text != "\uFFFD\uFFFD\uFFFD" {
+				t.Errorf("byte %#x, stop %q: %q, %v", b, stop, text, err)
+			}
+		}
+	}
+}
+
 func TestConcurrentRequestsDoNotMix(t *testing.T) {
 	cfg := toyConfig()
 	cfg.MaxQueue = 64

@@ -56,11 +56,9 @@ func (o *owner) room(t *task) bool {
 	}
 	need := t.pending()
 	for _, r := range o.running {
-		switch {
-		case t.setBack:
-			need += max(r.left(o.res.context), 0) + offload.PageTok
-		default:
-			need += offload.PageTok
+		need += offload.PageTok
+		if t.setBack {
+			need += max(r.left(o.res.context), 0)
 		}
 	}
 	have := o.res.pool.FreeTok()

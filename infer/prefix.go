@@ -18,8 +18,8 @@ type kept struct {
 	used uint64  // owner.clock of the last use
 }
 
-// source is where a task's first n tokens are cached. At most one of kept and
-// seq's task is idle: keep is nil when the sequence belongs to a running task.
+// source is where a task's first n tokens are cached: in a kept sequence, or
+// in that of a running task, when keep is nil.
 type source struct {
 	seq  *offload.Seq // nil when n is 0
 	keep *kept

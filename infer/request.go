@@ -39,7 +39,7 @@ type Prompt struct {
 // Delta is one piece of an answer. Its slices are reused: they are valid
 // during the call of emit only.
 type Delta struct {
-	Text     []byte // whole UTF-8 sequences, unless the model generated others
+	Text     []byte // valid UTF-8: bytes of the model that are not become U+FFFD
 	Logprobs []TokenLogprob
 	Progress *Progress // nil when nothing changed since the last Delta
 }
