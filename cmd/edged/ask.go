@@ -45,7 +45,12 @@ func (a *app) askCommand() *cobra.Command {
 			if len(args) == 0 {
 				return usageError{errors.New("edged ask: give at least one FILE and a QUESTION (or -q QUESTION)")}
 			}
-			doc, err := a.readDocuments(args)
+			for _, q := range questions {
+				if err := checkArgument("question", q); err != nil {
+					return err
+				}
+			}
+			doc, err := a.readDocuments(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -82,10 +87,10 @@ func (a *app) askCommand() *cobra.Command {
 
 // readDocuments joins the files, each ending with one newline. With several,
 // each begins with its name.
-func (a *app) readDocuments(files []string) (string, error) {
+func (a *app) readDocuments(ctx context.Context, files []string) (string, error) {
 	var b strings.Builder
 	for _, name := range files {
-		text, err := readText(name, a.in)
+		text, err := readText(ctx, name, a.in)
 		if err != nil {
 			return "", err
 		}
@@ -100,8 +105,39 @@ func (a *app) readDocuments(files []string) (string, error) {
 	return b.String(), nil
 }
 
-// readText reads UTF-8 text from a file, or from stdin for "-".
-func readText(name string, stdin io.Reader) (string, error) {
+// checkArgument refuses text of the command line that JSON cannot carry as it
+// is, and text that is missing.
+func checkArgument(what, text string) error {
+	if at := invalidUTF8([]byte(text)); at >= 0 {
+		return usageError{fmt.Errorf("the %s is not UTF-8 text: bad byte 0x%02x at offset %d", what, text[at], at)}
+	}
+	if strings.TrimSpace(text) == "" {
+		return usageError{fmt.Errorf("the %s is empty", what)}
+	}
+	return nil
+}
+
+// readText reads UTF-8 text from a file, or from stdin for "-". A pipe that
+// nobody writes to, or that nobody has opened, does not outlive ctx.
+func readText(ctx context.Context, name string, stdin io.Reader) (string, error) {
+	type result struct {
+		text string
+		err  error
+	}
+	read := make(chan result, 1)
+	go func() {
+		text, err := readAllText(name, stdin)
+		read <- result{text, err}
+	}()
+	select {
+	case r := <-read:
+		return r.text, r.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("read %s: %w", name, context.Cause(ctx))
+	}
+}
+
+func readAllText(name string, stdin io.Reader) (string, error) {
 	r := stdin
 	if name != "-" {
 		f, err := os.Open(name)

@@ -31,7 +31,7 @@ func (a *app) runCommand() *cobra.Command {
 		Example: "  edged run \"Name three rivers.\"\n  git diff | edged run --system \"Summarize this change.\"",
 		Args:    usageArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			prompt, err := a.promptOf(args)
+			prompt, err := a.promptOf(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
@@ -66,11 +66,11 @@ func (a *app) runCommand() *cobra.Command {
 }
 
 // promptOf takes the argument, or standard input.
-func (a *app) promptOf(args []string) (string, error) {
+func (a *app) promptOf(ctx context.Context, args []string) (string, error) {
 	if len(args) == 1 && args[0] != "-" {
-		return args[0], nil
+		return args[0], checkArgument("prompt", args[0])
 	}
-	text, err := readText("-", a.in)
+	text, err := readText(ctx, "-", a.in)
 	if err != nil {
 		return "", err
 	}

@@ -32,9 +32,12 @@ func (a *app) tokenizeCommand() *cobra.Command {
 			text := ""
 			if len(args) == 1 && args[0] != "-" {
 				text = args[0]
+				if at := invalidUTF8([]byte(text)); at >= 0 {
+					return usageError{fmt.Errorf("the text is not UTF-8: bad byte 0x%02x at offset %d", text[at], at)}
+				}
 			} else {
 				var err error
-				if text, err = readText("-", a.in); err != nil {
+				if text, err = readText(cmd.Context(), "-", a.in); err != nil {
 					return err
 				}
 			}
