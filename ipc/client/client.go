@@ -209,11 +209,21 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	case isDial(err) && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
-		return nil, fmt.Errorf("%w (socket %s: %w)", ErrNotRunning, c.path, err)
+		return nil, fmt.Errorf("%w (socket %s: %w)", ErrNotRunning, c.path, reason(err))
 	case isDial(err) && errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w (socket %s: %w)", ErrNoAccess, c.path, err)
+		return nil, fmt.Errorf("%w (socket %s: %w)", ErrNoAccess, c.path, reason(err))
 	}
 	return nil, fmt.Errorf("call daemon: %w", err)
+}
+
+// reason is the system's own error, without the URL and the address around it
+// that repeat the socket.
+func reason(err error) error {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
 }
 
 func isDial(err error) bool {

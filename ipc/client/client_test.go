@@ -218,7 +218,7 @@ func TestCancel(t *testing.T) {
 func TestNotRunning(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "none")
-	if _, err := client.New(missing).Models(t.Context()); !errors.Is(err, client.ErrNotRunning) || !strings.Contains(err.Error(), missing) {
+	if _, err := client.New(missing).Models(t.Context()); !errors.Is(err, client.ErrNotRunning) || err.Error() != "the daemon is not running (socket "+missing+": no such file or directory)" {
 		t.Errorf("no socket: %v", err)
 	}
 	stale := filepath.Join(dir, "stale")
