@@ -43,7 +43,7 @@ func (a *app) askCommand() *cobra.Command {
 				questions, args = args[len(args)-1:], args[:len(args)-1]
 			}
 			if len(args) == 0 {
-				return usageError{errors.New("edged ask: give at least one FILE and a QUESTION (or -q QUESTION)")}
+				return usageError{errors.New("give at least one FILE and a QUESTION (or -q QUESTION)")}
 			}
 			for _, q := range questions {
 				if err := checkArgument("question", q); err != nil {

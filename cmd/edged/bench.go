@@ -30,13 +30,13 @@ func (a *app) benchCommand() *cobra.Command {
 		Short:   "measure speed",
 		Long:    benchHelp,
 		Example: "  edged bench --model models/needle-26m-q8_0.gguf --pp 512,2048 --depth 0,7900 --threads 2",
-		Args:    usageArgs(cobra.NoArgs),
+		Args:    usageArgs(onlyFlags("--model")),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if e.Model == "" {
-				return usageError{errors.New("edged bench: name a model with --model")}
+				return usageError{errors.New("name a model with --model")}
 			}
 			if asJSON && goBench {
-				return usageError{errors.New("edged bench: --json and --gobench exclude each other")}
+				return usageError{errors.New("--json and --gobench exclude each other")}
 			}
 			line := a.statusLine()
 			if line.tty {

@@ -37,7 +37,7 @@ func (a *app) evalCasesCommand() *cobra.Command {
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if e.Model != "" && socket != "" {
-				return usageError{errors.New("edged eval cases: --model and --socket exclude each other")}
+				return usageError{errors.New("--model and --socket exclude each other")}
 			}
 			var least []eval.MinScore
 			if mins != "" {

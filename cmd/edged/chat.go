@@ -40,7 +40,7 @@ func (a *app) chatCommand() *cobra.Command {
 		Use:         "chat",
 		Short:       "talk with the model",
 		Long:        chatHelp + "\n\nCommands:\n" + indent(chatCommands),
-		Args:        usageArgs(cobra.NoArgs),
+		Args:        usageArgs(onlyFlags("--model")),
 		Annotations: map[string]string{ownSignals: "yes"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect(cmd.Context(), to)
@@ -219,5 +219,6 @@ func (a *app) openLines(historyFile string) (lineReader, error) {
 			return nil, err
 		}
 	}
+	fmt.Fprintln(a.err, "/help lists the commands, Ctrl-D leaves.")
 	return newTerminalLines(a.in, a.out, h), nil
 }

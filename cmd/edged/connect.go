@@ -22,7 +22,7 @@ type target struct {
 
 func (t *target) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&t.socket, "socket", "", "the daemon's Unix socket (default: $"+socketVariable+", then your own daemon's, then the system's)")
-	f.StringVarP(&t.model, "model", "m", "", "model `NAME`, as `edged models list` shows it (default: the daemon's)")
+	f.StringVarP(&t.model, "model", "m", "", "`NAME` of a model that the daemon serves (default: its own default)")
 }
 
 // connect returns a client of a daemon that is ready. While the daemon loads

@@ -40,6 +40,7 @@ func (p pipeLines) close() error { return nil }
 // read, so that Ctrl-C is a signal again while an answer runs.
 type terminalLines struct {
 	in   *os.File
+	out  io.Writer
 	keys *keyFilter
 	t    *term.Terminal
 	hist *history // nil = lines are remembered for this conversation only
@@ -54,7 +55,7 @@ func newTerminalLines(in *os.File, out io.Writer, h *history) *terminalLines {
 	if h != nil {
 		t.History = h
 	}
-	return &terminalLines{in: in, keys: keys, t: t, hist: h}
+	return &terminalLines{in: in, out: out, keys: keys, t: t, hist: h}
 }
 
 func (l *terminalLines) read(prompt string) (line string, err error) {
@@ -79,6 +80,9 @@ func (l *terminalLines) read(prompt string) (line string, err error) {
 			return "", errLineCancelled
 		}
 		b.WriteString(part)
+		if errors.Is(err, io.EOF) {
+			fmt.Fprint(l.out, "\r\n") // the shell's prompt does not belong behind ours
+		}
 		if errors.Is(err, term.ErrPasteIndicator) { // more of the pasted text follows
 			b.WriteByte('\n')
 			l.t.SetPrompt("")

@@ -46,7 +46,26 @@ func (a *app) rootCommand() *cobra.Command {
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := check(cmd, args); err != nil {
-			return usageError{fmt.Errorf("%s: %w", cmd.CommandPath(), err)}
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// oneText allows one argument at most. A text that a shell has split is the
+// usual reason for more.
+func oneText(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("%d arguments, but the text is one: put it in quotes", len(args))
+	}
+	return nil
+}
+
+// onlyFlags allows no argument; flag is where the first one probably belongs.
+func onlyFlags(flag string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return fmt.Errorf("unexpected argument %q; a model is given as %s %s", args[0], flag, args[0])
 		}
 		return nil
 	}

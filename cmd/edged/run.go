@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"edged/ipc/api"
 	"edged/ipc/client"
@@ -29,7 +31,7 @@ func (a *app) runCommand() *cobra.Command {
 		Short:   "answer one prompt",
 		Long:    runHelp,
 		Example: "  edged run \"Name three rivers.\"\n  git diff | edged run --system \"Summarize this change.\"",
-		Args:    usageArgs(cobra.MaximumNArgs(1)),
+		Args:    usageArgs(oneText),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prompt, err := a.promptOf(cmd.Context(), args)
 			if err != nil {
@@ -67,14 +69,20 @@ func (a *app) runCommand() *cobra.Command {
 
 // promptOf takes the argument, or standard input.
 func (a *app) promptOf(ctx context.Context, args []string) (string, error) {
-	if len(args) == 1 && args[0] != "-" {
+	if len(args) == 1 && args[0] != "-" && args[0] != "" {
 		return args[0], checkArgument("prompt", args[0])
 	}
-	text, err := readText(ctx, "-", a.in)
-	if err != nil {
-		return "", err
+	text := ""
+	if len(args) == 0 || args[0] == "-" {
+		if a.errTTY && term.IsTerminal(int(a.in.Fd())) {
+			fmt.Fprintln(a.err, "Type the prompt; Ctrl-D on an empty line ends it.")
+		}
+		var err error
+		if text, err = readText(ctx, "-", a.in); err != nil {
+			return "", err
+		}
+		text = strings.TrimSuffix(text, "\n")
 	}
-	text = strings.TrimSuffix(text, "\n")
 	if text == "" {
 		return "", usageError{errors.New("the prompt is empty")}
 	}

@@ -28,7 +28,7 @@ func (a *app) serveCommand() *cobra.Command {
 		Short:       "run the daemon",
 		Long:        serveHelp,
 		Example:     "  edged serve --model models/needle-26m-q8_0.gguf --socket /tmp/edged.sock",
-		Args:        usageArgs(cobra.NoArgs),
+		Args:        usageArgs(onlyFlags("--model")),
 		Annotations: map[string]string{ownSignals: "yes"},
 	}
 	f := cmd.Flags()

@@ -27,7 +27,7 @@ func (a *app) tokenizeCommand() *cobra.Command {
 		Use:   "tokenize [TEXT]",
 		Short: "show the tokens of a text",
 		Long:  "Print the id and the quoted piece of each token of TEXT, or of standard input when\nthere is no argument or it is \"-\".",
-		Args:  usageArgs(cobra.MaximumNArgs(1)),
+		Args:  usageArgs(oneText),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			text := ""
 			if len(args) == 1 && args[0] != "-" {
