@@ -30,11 +30,13 @@ check: ## formatting and vet
 tools: ## what the tests need besides Go and gcc
 	./.ci/tools '$(SDK_DIR)'
 
+# Of PREFIX/lib/systemd/user and PREFIX/share/systemd/user, systemd looks into the
+# second also when PREFIX is ~/.local.
 install: build ## binary and units under PREFIX
 	install -D -m 0755 edged '$(DESTDIR)$(PREFIX)/bin/edged'
-	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system' '$(DESTDIR)$(PREFIX)/lib/systemd/user'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system' '$(DESTDIR)$(PREFIX)/share/systemd/user'
 	sed 's|/usr/bin/edged|$(PREFIX)/bin/edged|' systemd/edged.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/edged.service'
-	sed 's|/usr/bin/env PATH=%h/.local/bin:/usr/local/bin:/usr/bin edged|$(PREFIX)/bin/edged|' systemd/user/edged.service >'$(DESTDIR)$(PREFIX)/lib/systemd/user/edged.service'
+	sed 's|/usr/bin/env PATH=%h/.local/bin:/usr/local/bin:/usr/bin edged|$(PREFIX)/bin/edged|' systemd/user/edged.service >'$(DESTDIR)$(PREFIX)/share/systemd/user/edged.service'
 
 clean:
 	rm -rf edged build
