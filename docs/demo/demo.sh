@@ -25,7 +25,7 @@ done
 
 questions=()
 while IFS=$'\t' read -r question _; do questions+=(-q "$question"); done <"$here/questions.tsv"
-echo "\$ edged ask --temperature 0 document.txt -q ... (${#questions[@]} arguments)"
+echo "\$ edged ask --temperature 0 document.txt -q ... ($((${#questions[@]} / 2)) questions)"
 # Answers and their cost take the same way, so that they stay in order.
 "$edged" ask --socket "$socket" --temperature 0 "$here/document.txt" "${questions[@]}" 2>&1 | tee "$dir/answers"
 
