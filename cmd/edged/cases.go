@@ -71,7 +71,7 @@ func (a *app) evalCasesCommand() *cobra.Command {
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model, for an engine of this process (default: ask the daemon)")
 	f.StringVar(&e.Backend, "backend", "cpu", "with --model: cpu or ref")
 	f.IntVar(&e.Threads, "threads", 0, "with --model: CPU threads (default: as many as this process may use)")
-	f.StringVar(&socket, "socket", "", "the daemon's Unix socket (default as for `run`)")
+	f.StringVar(&socket, "socket", "", "the daemon's Unix socket (default: as for \"edged run\")")
 	f.StringVar(&mins, "min", "", "least scores, as `TASK=SCORE,TASK-LENGTH=SCORE,...`")
 	f.StringSliceVar(&opt.Tasks, "tasks", nil, "only these tasks")
 	f.IntSliceVar(&opt.Lengths, "lengths", nil, "only these nominal lengths, in tokens")
