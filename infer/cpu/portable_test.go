@@ -30,7 +30,8 @@ func command(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// TestCompilesWithoutWarnings compiles the C files for both architectures.
+// TestCompilesWithoutWarnings checks the C files for both architectures, without
+// generating code, which would take a minute.
 // Variable-length arrays are warned about, because a model's shape must not
 // decide how much stack a thread needs.
 func TestCompilesWithoutWarnings(t *testing.T) {
@@ -42,7 +43,7 @@ func TestCompilesWithoutWarnings(t *testing.T) {
 		t.Run(cc, func(t *testing.T) {
 			path := compiler(t, cc)
 			for _, f := range files {
-				command(t, path, "-O1", "-std=c11", "-Wall", "-Wextra", "-Wvla", "-Werror", "-Wno-psabi", "-c", f, "-o", filepath.Join(t.TempDir(), "o.o"))
+				command(t, path, "-fsyntax-only", "-std=c11", "-Wall", "-Wextra", "-Wvla", "-Werror", "-Wno-psabi", f)
 			}
 		})
 	}

@@ -48,7 +48,10 @@ func workers(t *testing.T) map[string]uint64 {
 // interrupt a worker, and that faults still reach it.
 func TestWorkersTakeNoSignals(t *testing.T) {
 	before := workers(t)
-	load(t, 3)
+	l := load(t, 3)
+	if _, err := l.feed(t.Context(), 9); err != nil { // all have started: a thread is born with every signal blocked
+		t.Fatal(err)
+	}
 	n := 0
 	for id, mask := range workers(t) {
 		if _, old := before[id]; old {
