@@ -20,12 +20,13 @@ func (s *Server) handleModels(w *response, r *http.Request) error {
 func (s *Server) handleModel(w *response, r *http.Request) error {
 	// Everything after the prefix: ids may contain slashes.
 	_, id, _ := strings.Cut(r.URL.Path, "/models/")
-	for _, m := range s.engine.Models(r.Context()) {
+	models := s.engine.Models(r.Context())
+	for _, m := range models {
 		if m.ID == id {
 			return writeJSON(w, http.StatusOK, modelOf(m))
 		}
 	}
-	return modelNotFound(id)
+	return modelNotFound(id, models)
 }
 
 // resolveModel returns the id of the model that a request means. A request
@@ -40,12 +41,23 @@ func (s *Server) resolveModel(ctx context.Context, name string) (string, error) 
 			return name, nil
 		}
 	}
-	return "", modelNotFound(name)
+	return "", modelNotFound(name, models)
 }
 
-func modelNotFound(id string) *Error {
+// maxNamed is how many models an error names; GET /v1/models lists all.
+const maxNamed = 8
+
+func modelNotFound(id string, models []ModelInfo) *Error {
+	var names []string
+	for _, m := range models[:min(len(models), maxNamed)] {
+		names = append(names, m.ID)
+	}
+	if more := len(models) - len(names); more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
 	return &Error{Kind: KindModelNotFound, Param: "model",
-		Message: fmt.Sprintf("the model %s does not exist; GET /v1/models lists those that do", show(fmt.Appendf(nil, "%q", id)))}
+		Message: fmt.Sprintf("the model %s is not served; GET /v1/models lists what is: %s",
+			show(fmt.Appendf(nil, "%q", id)), strings.Join(names, ", "))}
 }
 
 func modelOf(m ModelInfo) api.Model {

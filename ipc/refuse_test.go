@@ -228,9 +228,9 @@ func TestRefusedRequests(t *testing.T) {
 		{name: "compressed", method: "POST", path: "/v1/chat/completions", body: "x", header: []string{"Content-Encoding", "gzip"}, status: 415,
 			want: errorHead + `"Content-Encoding gzip is not supported; send the body as it is","type":"invalid_request_error","param":null,"code":"encoding_not_supported"}}`},
 		{name: "unknown model", method: "POST", path: "/v1/chat/completions", body: chatWith(`"model":"gpt-4o"`), status: 404,
-			want: errorHead + `"the model \"gpt-4o\" does not exist; GET /v1/models lists those that do","type":"not_found_error","param":"model","code":"model_not_found"}}`},
+			want: errorHead + `"the model \"gpt-4o\" is not served; GET /v1/models lists what is: scripted","type":"not_found_error","param":"model","code":"model_not_found"}}`},
 		{name: "unknown model in path", method: "GET", path: "/v1/models/a%2Fb", status: 404,
-			want: errorHead + `"the model \"a/b\" does not exist; GET /v1/models lists those that do","type":"not_found_error","param":"model","code":"model_not_found"}}`},
+			want: errorHead + `"the model \"a/b\" is not served; GET /v1/models lists what is: scripted","type":"not_found_error","param":"model","code":"model_not_found"}}`},
 		{name: "any content type", method: "POST", path: "/v1/chat/completions", body: chatBody, header: []string{"Content-Type", "text/plain"}, status: 200},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
