@@ -8,7 +8,7 @@ largest logits at every position of sequences of up to 64 tokens, at every 32nd 
 
 golden-needle-26m-q8_0.json was made with transformers 5.23.0, torch 2.15.0, gguf 0.19.0, accelerate 1.15.0.
 """
-import json, os, sys
+import importlib.metadata, json, os, sys
 
 import torch
 import transformers
@@ -39,7 +39,7 @@ def main(path, tokens, out):
         os.path.dirname(path) or ".", gguf_file=os.path.basename(path), dtype=torch.float32, attn_implementation="eager").eval()
     with open(tokens) as f:
         sequences = {name: sequence(model, s["tokens"]) for name, s in json.load(f)["sequences"].items()}
-    made_by = f"transformers {transformers.__version__}, torch {torch.__version__}, float32, weights dequantised by gguf"
+    made_by = f"transformers {transformers.__version__}, torch {torch.__version__}, float32, weights dequantised by gguf {importlib.metadata.version('gguf')}"
     with open(out, "w") as f:
         json.dump(dict(model=os.path.basename(path), made_by=made_by, sequences=sequences), f)
 
