@@ -52,7 +52,7 @@ func (s *Server) dispatch(routes map[string]map[string]handlerFunc, known []stri
 		if v := r.Header.Get(h); v != "" {
 			// Only a page in a browser sends these, and no page may get here.
 			return &failure{status: http.StatusForbidden, kind: typePermission, code: "browser_refused",
-				message: fmt.Sprintf("requests with a %s header are refused, got %s", h, show([]byte(v)))}
+				message: fmt.Sprintf("requests with the header %s are refused, got %s", h, show([]byte(v)))}
 		}
 	}
 	methods, ok := routes[routeOf(r.URL.Path)]
