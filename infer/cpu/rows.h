@@ -37,7 +37,9 @@ static void quantize(const float *x, int k, int lane, int width, int16_t *q, flo
 		float top = vf_top(vf_max(vf_abs(v0), vf_abs(v1)));
 		float inv = top >= 0x1p-99f ? 32767.0f / top : 0;
 		float bad = vf_sum(vf_mul(vf_add(v0, v1), vf_zero())); // 0 or NaN; top may miss a NaN
-		vi c0 = vf_int(vf_mul(v0, vf_set(inv))), c1 = vf_int(vf_mul(v1, vf_set(inv)));
+		// NaN becomes the second operand: a code like any other, under a NaN scale.
+		const vf least = vf_set(-32767);
+		vi c0 = vf_int(vf_max(vf_mul(v0, vf_set(inv)), least)), c1 = vf_int(vf_max(vf_mul(v1, vf_set(inv)), least));
 		d[b * width + lane] = top / 32767.0f + bad;
 		s[2 * b * width + lane] = (float)vi_sum(c0);
 		s[(2 * b + 1) * width + lane] = (float)vi_sum(c1);

@@ -110,9 +110,9 @@ INLINE float vf_top(vf a) {
 	return m;
 }
 INLINE int vi_sum(vi a) {
-	unsigned s = 0; // wraps like the vector instructions where inputs were not finite
-	for (int i = 0; i < 16; i++) s += (unsigned)a[i];
-	return (int)s;
+	int s = 0;
+	for (int i = 0; i < 16; i++) s += a[i];
+	return s;
 }
 
 INLINE float half_float(uint16_t h) {
