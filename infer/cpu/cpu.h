@@ -5,6 +5,12 @@
 
 #include <stdint.h>
 
+// Equal bits for equal rows rest on GCC's ISO mode, which fuses no sums, and on
+// its target pragmas. Another compiler would build something subtly different.
+#if !defined(__GNUC__) || defined(__clang__)
+#error "infer/cpu is compiled with GCC"
+#endif
+
 enum {
 	TILE = 16,     // output rows that are computed side by side in vector lanes
 	BLOCK = 32,    // inputs that share one activation scale

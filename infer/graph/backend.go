@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"edged/offload"
 	"edged/pinnedmem"
@@ -74,6 +75,11 @@ func (r *Rows) Check(vocab int, l Limits, kv []*offload.Seq) error {
 	}
 	if len(r.Out) > l.MaxOut || len(kv) == 0 || len(kv) > l.MaxSeqs {
 		return fmt.Errorf("%w: %d outputs of at most %d, %d sequences of at most %d", ErrRows, len(r.Out), l.MaxOut, len(kv), l.MaxSeqs)
+	}
+	for i, q := range kv {
+		if slices.Contains(kv[:i], q) {
+			return fmt.Errorf("%w: sequence %d stands in the step twice", ErrRows, i)
+		}
 	}
 	for i, o := range r.Out {
 		if o < 0 || int(o) >= n || i > 0 && o <= r.Out[i-1] {

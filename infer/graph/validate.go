@@ -92,6 +92,7 @@ func (o Linear) check(p *Program) error {
 	if len(o.Parts) == 0 {
 		return errors.New("linear without parts")
 	}
+	written := map[Buf]bool{}
 	for _, t := range o.Parts {
 		n := p.bufWidth(t.Dst)
 		if err := p.shape(t.W, n, p.bufWidth(o.Src)); err != nil {
@@ -100,9 +101,10 @@ func (o Linear) check(p *Program) error {
 		if err := p.rows(p.Buffers[o.Src].Rows, t.Dst); err != nil {
 			return err
 		}
-		if t.Dst == o.Src {
-			return fmt.Errorf("linear writes its own input %s", p.buf(o.Src))
+		if t.Dst == o.Src || written[t.Dst] {
+			return fmt.Errorf("linear writes %s, its own input or another part's result", p.buf(t.Dst))
 		}
+		written[t.Dst] = true
 		if t.Bias != NoWeight {
 			if err := p.shape(t.Bias, 1, n); err != nil {
 				return err
@@ -116,6 +118,9 @@ func (o GatedLinear) check(p *Program) error {
 	n, k := p.bufWidth(o.Dst), p.bufWidth(o.Src)
 	if err := errors.Join(p.shape(o.Gate, n, k), p.shape(o.Up, n, k)); err != nil {
 		return err
+	}
+	if o.Dst == o.Src {
+		return fmt.Errorf("gated linear writes its own input %s", p.buf(o.Src))
 	}
 	return p.rows(p.Buffers[o.Src].Rows, o.Dst)
 }

@@ -56,6 +56,10 @@ func TestValidateNamesWhatDoesNotFit(t *testing.T) {
 		{"embd is [10,8], not [10,4]", func(p *Program) { p.Ops[0] = Embed{Dst: 2, Table: 0} }},
 		{"without parts", func(p *Program) { p.Ops[2] = Linear{Src: 0} }},
 		{"its own input", func(p *Program) { p.Ops[2] = Linear{Src: 0, Parts: []Part{{Dst: 0, W: 2, Bias: NoWeight}}} }},
+		{"another part's result", func(p *Program) {
+			p.Ops[2] = Linear{Src: 0, Parts: []Part{{Dst: 1, W: 2, Bias: NoWeight}, {Dst: 1, W: 2, Bias: NoWeight}}}
+		}},
+		{"gated linear writes its own input", func(p *Program) { p.Ops[8] = GatedLinear{Dst: 1, Src: 1, Gate: 2, Up: 2} }},
 		{"bias is [1,8], not [1,4]", func(p *Program) { p.Ops[2] = Linear{Src: 0, Parts: []Part{{Dst: 2, W: 3, Bias: 7}}} }},
 		{"buffer last has the rows", func(p *Program) { p.Ops[2] = Linear{Src: 0, Parts: []Part{{Dst: 4, W: 2, Bias: NoWeight}}} }},
 		{"not 12", func(p *Program) { p.Ops[3] = HeadNorm{X: 1, Heads: 3, Dim: 4, W: 4} }},
