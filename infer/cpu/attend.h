@@ -26,6 +26,9 @@ INLINE void merge(state *to, const float *acc, float m, float l, int dim) {
 	to->m = top;
 }
 
+// first_visible is the first position that a query at pos sees.
+INLINE int first_visible(const cache *kv, int pos) { return kv->window && pos >= kv->window ? pos + 1 - kv->window : 0; }
+
 // tile is the set of query vectors that read a KV head together.
 typedef struct {
 	int n;                // queries
@@ -205,7 +208,7 @@ static void fill(tile *x, const exec *e, const op *o, int row, int rows, int hea
 			const int pos = e->st.pos[r], i = x->n++;
 			for (int c = 0; c < dim; c++) x->q[c * MAX_QUERY + i] = q[c] * o->scale;
 			x->row[i] = r, x->head[i] = h, x->hi[i] = pos + 1;
-			x->lo[i] = o->kv->window && pos + 1 > o->kv->window ? pos + 1 - o->kv->window : 0;
+			x->lo[i] = first_visible(o->kv, pos);
 			if (x->lo[i] < x->first) x->first = x->lo[i];
 			if (x->hi[i] > x->end) x->end = x->hi[i];
 		}
@@ -235,7 +238,7 @@ static void attend_whole(const op *o, tile *x, const uint32_t *table, int head, 
 static void merge_row(const exec *e, const op *o, int row, float *dst) {
 	if (e->st.rows > SPLIT_ROWS) return;
 	const int dim = o->kv->dim, hi = e->st.pos[row] + 1;
-	const int lo = o->kv->window && hi > o->kv->window ? hi - o->kv->window : 0;
+	const int lo = first_visible(o->kv, e->st.pos[row]);
 	for (int h = 0; h < o->heads; h++) {
 		state s = {dst + h * dim, -INFINITY, 0};
 		memset(s.acc, 0, dim * sizeof *s.acc);
@@ -273,8 +276,8 @@ static void op_attend(exec *e, const op *o, int at, uint8_t *scratch) {
 		// The last rows of a chunk see most tokens: they go first.
 		for (int z = st->seq_row[s + 1]; z > st->seq_row[s]; z -= tile_rows) {
 			const int row = z - tile_rows > st->seq_row[s] ? z - tile_rows : st->seq_row[s];
-			const int hi = st->pos[z - 1] + 1, low = st->pos[row] + 1;
-			const int first = kv->window && low > kv->window ? (low - kv->window) / SPAN : 0;
+			const int hi = st->pos[z - 1] + 1;
+			const int first = first_visible(kv, st->pos[row]) / SPAN;
 			const int spans = split ? (hi + SPAN - 1) / SPAN - first : 1;
 			const int n = kv->kv_heads * parts * spans;
 			for (; mine < piece + n; mine = claim(e, at, INT32_MAX, 1, &end)) {
