@@ -92,7 +92,7 @@ func TestConfigErrors(t *testing.T) {
 		{"second model", "[[model]]\nname = \"a\"\n[[model]]\nname = \"b\"\ncontext = 3\n", "c.toml:5: model[1].context must be between 16 and 16777216, got 3"},
 		{"model without name", "[[model]]\npath = \"a.gguf\"\n", `c.toml:1: model[0].name must have 1 to 128 letters, digits or . _ : / - and begin with a letter or digit, got ""`},
 		{"model twice", "[[model]]\nname = \"a\"\n[[model]]\nname = \"a\"\n", `c.toml:4: model[1].name is "a" like that of model[0]; names must differ`},
-		{"policy", "[[model]]\nname = \"a\"\npolicy = \"x\"\n", `c.toml:3: model[0].policy cannot be used: find cache policy: "x" is not known; known: full`},
+		{"policy", "[[model]]\nname = \"a\"\npolicy = \"x\"\n", `c.toml:3: model[0].policy cannot be used: find cache policy: "x" is not known; known: auto, full, q4, q8, tailorkv`},
 		{"default model", "default_model = \"z\"\n[[model]]\nname = \"a\"\n", `c.toml:1: default_model must be the name of a [[model]], got "z"; known: a`},
 		{"not UTF-8", "a = \"\xff\"\n", "c.toml:1: "},
 	} {
@@ -213,7 +213,7 @@ func TestSourceLoad(t *testing.T) {
 		var got []string
 		for _, m := range c.Models {
 			got = append(got, m.Path)
-			if m.Policy != "full" {
+			if m.Policy != "auto" {
 				t.Errorf("model %s has policy %q", m.Name, m.Policy)
 			}
 		}
@@ -232,8 +232,8 @@ func TestSourceLoad(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []Model{
-			{Name: "installed", Path: filepath.Join(models, "installed.gguf"), Context: 100, Policy: "full"},
-			{Name: "split", Path: filepath.Join(models, "split-00001-of-00002.gguf"), Context: 100, Policy: "full"},
+			{Name: "installed", Path: filepath.Join(models, "installed.gguf"), Context: 100, Policy: "auto"},
+			{Name: "split", Path: filepath.Join(models, "split-00001-of-00002.gguf"), Context: 100, Policy: "auto"},
 		}
 		if d := cmp.Diff(want, c.Models); d != "" {
 			t.Error(d)

@@ -8,6 +8,8 @@ import (
 	"edged/infer"
 	"edged/infer/bench"
 	"edged/infer/eval"
+	"edged/infer/gguf"
+	"edged/infer/model"
 	"edged/offload"
 )
 
@@ -17,6 +19,7 @@ type Evaluation struct {
 	Model   string // file or name; "" = what the golden file was made with
 	Backend string
 	Threads int // 0 = as many as this process may use
+	Cache   Cache
 	Paths   Paths
 }
 
@@ -64,8 +67,17 @@ func (e Evaluation) Engine(ctx context.Context) (*infer.Engine, error) {
 	}
 	c := DefaultConfig()
 	c.Engine.Backend, c.Engine.Threads = e.Backend, e.Threads
-	c.Models = []Model{{Name: nameOfFile(path), Path: path}}
-	engine, err := infer.New(EngineConfig(c, budget, nil))
+	c.Models = []Model{{Name: nameOfFile(path), Path: path, Context: e.Cache.Context, Policy: e.Cache.Policy}}
+	cfg := EngineConfig(c, budget, nil)
+	cfg.Models[0].Cache = e.Cache.Options
+	if e.Cache.Fast != "" {
+		// One conversation at a time, so that the tier's size says what one needs.
+		cfg.MaxSeqs, cfg.CacheSeqs = 1, 1
+		if cfg.FastBytes, err = e.fastBytes(path); err != nil {
+			return nil, err
+		}
+	}
+	engine, err := infer.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +104,26 @@ func (e Evaluation) Bench(ctx context.Context, c bench.Config) (report *bench.Re
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Backend.Close()) }()
-	c.BackendName, c.Threads = e.Backend, e.threads()
+	c.BackendName, c.Threads, c.Plan = e.Backend, e.threads(), e.Cache.plan
 	return bench.Run(ctx, c)
+}
+
+// fastBytes is the fast tier's budget for a model file.
+func (e Evaluation) fastBytes(path string) (int64, error) {
+	f, err := gguf.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	prog, err := model.Build(f)
+	if err != nil {
+		return 0, errors.Join(err, f.Close())
+	}
+	context := e.Cache.Context
+	if context == 0 {
+		context = prog.Context
+	}
+	n, err := e.Cache.fastBytes(prog.KV, context)
+	return n, errors.Join(err, f.Close())
 }
 
 func (e Evaluation) threads() int {

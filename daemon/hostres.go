@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/shirou/gopsutil/v3/mem"
+
+	"edged/pinnedmem"
 )
 
 // hostMemory is what this process may still use. This file alone knows where
@@ -17,6 +19,7 @@ import (
 type hostMemory struct {
 	Total     int64 // bytes of the machine
 	Available int64 // bytes that can be taken without swapping, within the control group's limit
+	Lockable  int64 // of them, bytes that this process may lock
 }
 
 // readHostMemory asks the kernel.
@@ -32,6 +35,14 @@ func readHostMemory() (hostMemory, error) {
 	}
 	if limited {
 		h.Available = min(h.Available, room)
+	}
+	h.Lockable = h.Available
+	lock, limited, err := pinnedmem.LockLimit()
+	if err != nil {
+		return hostMemory{}, err
+	}
+	if limited {
+		h.Lockable = min(h.Lockable, lock)
 	}
 	return h, nil
 }

@@ -10,8 +10,8 @@ func TestReadHostMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if h.Available <= 0 || h.Total < h.Available {
-		t.Errorf("available %d of %d bytes", h.Available, h.Total)
+	if h.Available <= 0 || h.Total < h.Available || h.Lockable < 0 || h.Lockable > h.Available {
+		t.Errorf("available %d of %d bytes, %d to lock", h.Available, h.Total, h.Lockable)
 	}
 }
 

@@ -16,7 +16,7 @@ const (
 	DefaultMaxSeqs   = 4
 	DefaultMaxQueue  = 64
 	DefaultCacheSeqs = 8
-	DefaultPolicy    = "full"
+	DefaultPolicy    = "auto"
 	DefaultBackend   = "cpu"
 )
 
@@ -29,6 +29,7 @@ type ModelConfig struct {
 	// not fit the host memory beside the weights; Models reports the outcome.
 	Context int
 	Policy  string // KV cache policy; "" is DefaultPolicy
+	Cache   offload.Options
 }
 
 // Config fixes an engine for its whole life. Zero fields get the defaults,
@@ -54,6 +55,9 @@ type Config struct {
 	// together. There is no default: the caller knows what else the machine
 	// has to carry.
 	HostBytes int64
+	// FastBytes is the most bytes of the cache's fast tier, beside HostBytes:
+	// what a device's memory would be. 0 has both tiers in HostBytes.
+	FastBytes int64
 	LockKV    bool // mlock KV pages
 
 	Logger *slog.Logger // nil discards
@@ -94,6 +98,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.HostBytes <= 0 {
 		return c, &InvalidError{"host memory", fmt.Sprintf("must be positive, got %d bytes", c.HostBytes)}
+	}
+	if c.FastBytes < 0 {
+		return c, &InvalidError{"fast memory", fmt.Sprintf("must not be negative, got %d bytes", c.FastBytes)}
 	}
 	if c.Backend == "" {
 		c.Backend = DefaultBackend

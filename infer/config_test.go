@@ -17,7 +17,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Default != "a" || c.Backend != "cpu" || c.ChunkTok != 512 || c.MaxSeqs != 4 || c.MaxQueue != 64 || c.Threads < 1 || c.Logger == nil || c.Models[1].Policy != "full" {
+	if c.Default != "a" || c.Backend != "cpu" || c.ChunkTok != 512 || c.MaxSeqs != 4 || c.MaxQueue != 64 || c.Threads < 1 || c.Logger == nil || c.Models[1].Policy != "auto" {
 		t.Errorf("%+v", c)
 	}
 }
@@ -69,22 +69,30 @@ func TestBackendsByName(t *testing.T) {
 }
 
 func TestKVPlanFitsTheBudget(t *testing.T) {
-	p := kvPlan{layers: toyProgram(1).KV, slots: 2}
-	full, err := p.bytes(1000, 1000)
+	p := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 2}
+	bytes := func(context int) int64 {
+		plan, err := p.plan(context, context, 1<<30)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan.Bytes.Fast.Total() + plan.Bytes.Host.Total()
+	}
+	full := bytes(1000)
+	if plan, err := p.context(1000, false, full+500, 500); err != nil || plan.Config.Context != 1000 {
+		t.Errorf("just enough: %+v, %v", plan, err)
+	}
+	plan, err := p.context(1000, true, full, 500)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := p.context(1000, false, full+500, 500); n != 1000 || err != nil {
-		t.Errorf("just enough: %d, %v", n, err)
+	n := plan.Config.Context
+	if n >= 1000 || n < 900 || n%offload.PageTok != 0 {
+		t.Errorf("slightly too little: %d", n)
 	}
-	n, err := p.context(1000, true, full, 500)
-	if err != nil || n >= 1000 || n < 900 || n%offload.PageTok != 0 {
-		t.Errorf("slightly too little: %d, %v", n, err)
-	}
-	if b, _ := p.bytes(n, n); b+500 > full {
+	if b := bytes(n); b+500 > full {
 		t.Errorf("%d tokens take %d of %d bytes", n, b+500, full)
 	}
-	if b, _ := p.bytes(n+offload.PageTok, n+offload.PageTok); b+500 <= full {
+	if bytes(n+offload.PageTok)+500 <= full {
 		t.Errorf("%d tokens would fit as well", n+offload.PageTok)
 	}
 	for _, c := range []struct {
@@ -92,8 +100,8 @@ func TestKVPlanFitsTheBudget(t *testing.T) {
 		want    int
 		budget  int64
 	}{{false, 1000, full - 1}, {true, 1000, 1000}, {true, 8, full}} {
-		if n, err := p.context(c.want, c.shorter, c.budget, 0); err == nil {
-			t.Errorf("%+v: got %d tokens", c, n)
+		if plan, err := p.context(c.want, c.shorter, c.budget, 0); err == nil {
+			t.Errorf("%+v: got %d tokens", c, plan.Config.Context)
 		}
 	}
 	if _, err := p.context(1000, false, full-1, 0); !errors.Is(err, pinnedmem.ErrBudget) {
@@ -106,12 +114,16 @@ func TestKVPlanFitsTheBudget(t *testing.T) {
 		fails  string
 	}{
 		// 1072 tokens take as many pages of memory as 1000.
-		{0, 1 << 30, 2000, ""}, {0, full, 1072, ""}, {1500, 1 << 30, 1500, ""},
+		{0, 1 << 30, 1992, ""}, {0, full, 1064, ""}, {1500, 1 << 30, 1500, ""},
 		{999, 1 << 30, 0, "smaller than the context"}, {1500, full, 0, "budget"},
 	} {
-		n, err := p.cacheTok(c.want, 1000, c.budget, 0)
-		if n != c.tokens || (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
-			t.Errorf("%+v: %d, %v", c, n, err)
+		base, err := p.context(1000, false, full, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wide, err := p.widen(base, c.want, c.budget, 0)
+		if (err == nil) != (c.fails == "") || err == nil && wide.Config.Tokens != c.tokens || err != nil && !strings.Contains(err.Error(), c.fails) {
+			t.Errorf("%+v: %+v, %v", c, wide, err)
 		}
 	}
 }

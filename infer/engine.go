@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"edged/infer/graph"
+	"edged/offload"
 	"edged/pinnedmem"
 )
 
@@ -15,6 +16,7 @@ import (
 type Engine struct {
 	cfg     Config
 	host    *pinnedmem.Host
+	fast    *pinnedmem.Host // of the cache's fast tier; host itself where it has no budget of its own
 	backend graph.Backend
 	open    func(path string) (*modelFile, error)
 	owner   *owner
@@ -78,9 +80,15 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		changed: make(chan struct{}), fronts: map[string]*front{}, known: map[string]ModelInfo{}, maxQueue: cfg.MaxQueue,
 	}
+	if e.fast = e.host; cfg.FastBytes > 0 {
+		e.fast = pinnedmem.NewHost(cfg.FastBytes)
+	}
 	e.owner = newOwner(e)
 	return e, nil
 }
+
+// tiers are the accounts that pay for KV caches.
+func (e *Engine) tiers() offload.Tiers { return offload.Tiers{Fast: e.fast, Host: e.host} }
 
 // Load makes a configured model ("" is the default) resident, after running
 // requests have ended, and returns when it has proved itself with a real
@@ -164,6 +172,11 @@ func (e *Engine) Models() []ModelInfo {
 // Status is a snapshot of the engine; it is cheap.
 func (e *Engine) Status() Status {
 	usage := e.host.Usage()
+	if e.fast != e.host {
+		for p, n := range e.fast.Usage() {
+			usage[p] += n
+		}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.status
@@ -232,7 +245,11 @@ func (e *Engine) Close() error {
 
 // finish is the owner's last act.
 func (e *Engine) finish(err error) {
-	if err = errors.Join(err, e.backend.Close(), e.host.Close()); err != nil {
+	err = errors.Join(err, e.backend.Close(), e.host.Close())
+	if e.fast != e.host {
+		err = errors.Join(err, e.fast.Close())
+	}
+	if err != nil {
 		e.endErr = fmt.Errorf("close engine: %w", err)
 	}
 	close(e.ended)

@@ -1,9 +1,11 @@
 package infer
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 
+	"edged/infer/graph"
 	"edged/offload"
 	"edged/pinnedmem"
 )
@@ -12,67 +14,145 @@ import (
 // room for a short question and its answer.
 const MinContext = 16
 
-// kvPlan computes what a KV pool costs.
+// kvPlan plans a model's KV cache.
 type kvPlan struct {
-	layers []offload.LayerSpec
-	elem   offload.Elem
-	slots  int // sequences
+	layers  []offload.LayerSpec
+	policy  string
+	options offload.Options
+	slots   int // sequences
+	// fast is the bytes of the fast tier; 0 when both tiers share the host's.
+	fast int64
 }
 
-// bytes is the size of a pool for nTok tokens whose sequences hold up to
-// context tokens.
-func (p kvPlan) bytes(context, nTok int) (int64, error) {
-	return p.pool(context, nTok).Bytes()
-}
-
-func (p kvPlan) pool(context, nTok int) offload.Config {
-	return offload.Config{Layers: p.layers, Elem: p.elem, Context: context, Tokens: nTok, MaxSeqs: p.slots}
-}
-
-// context is the longest context up to want that the budget carries beside
-// used bytes. Unless shorter is allowed, anything below want is an error.
-func (p kvPlan) context(want int, shorter bool, budget, used int64) (int, error) {
-	full, err := p.bytes(want, want)
-	if err != nil {
-		return 0, err
+// plan plans for sequences of up to context tokens, nTok in all, within room
+// bytes of host memory.
+func (p kvPlan) plan(context, nTok int, room int64) (*offload.Plan, error) {
+	ask := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Fast: p.fast, Host: max(room, 1)}
+	if p.fast > 0 {
+		return offload.MakePlan(ask)
 	}
+	ask.Fast = ask.Host
+	plan, err := offload.MakePlan(ask)
+	if err != nil || plan.Bytes.Fast.Total()+plan.Bytes.Host.Total() <= room {
+		return plan, err
+	}
+	// What lies in the host tier is not there for the fast one.
+	if ask.Fast = room - plan.Bytes.Host.Total(); ask.Fast <= 0 {
+		return nil, fmt.Errorf("%w: %s needs %d bytes in all, %d are left", offload.ErrNoFit, plan.Resolved, plan.Bytes.Fast.Total()+plan.Bytes.Host.Total(), room)
+	}
+	if plan, err = offload.MakePlan(ask); err != nil {
+		return nil, err
+	}
+	if need := plan.Bytes.Fast.Total() + plan.Bytes.Host.Total(); need > room {
+		return nil, fmt.Errorf("%w: %s needs %d bytes in all, %d are left", offload.ErrNoFit, plan.Resolved, need, room)
+	}
+	return plan, nil
+}
+
+// context plans for the longest context up to want that the budget carries
+// beside used bytes. Unless shorter is allowed, anything below want is an error.
+func (p kvPlan) context(want int, shorter bool, budget, used int64) (*offload.Plan, error) {
 	if want < MinContext {
-		return 0, fmt.Errorf("a context of %d tokens is too short, the least is %d", want, MinContext)
+		return nil, fmt.Errorf("a context of %d tokens is too short, the least is %d", want, MinContext)
 	}
-	if used+full <= budget {
-		return want, nil
+	plan, err := p.plan(want, want, budget-used)
+	if err == nil || !errors.Is(err, offload.ErrNoFit) {
+		return plan, err
 	}
 	pages := sort.Search(want/offload.PageTok+1, func(i int) bool {
-		n, _ := p.bytes(i*offload.PageTok, i*offload.PageTok)
-		return used+n > budget
+		if i == 0 {
+			return false
+		}
+		_, err := p.plan(i*offload.PageTok, i*offload.PageTok, budget-used)
+		return err != nil
 	}) - 1
 	if n := pages * offload.PageTok; shorter && n >= MinContext {
-		return n, nil
+		return p.plan(n, n, budget-used)
 	}
-	return 0, fmt.Errorf("a context of %d tokens needs %d bytes of KV cache beside %d bytes of weights and activations: %w of %d bytes", want, full, used, pinnedmem.ErrBudget, budget)
+	return nil, fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w", want, used, pinnedmem.ErrBudget, budget, err)
 }
 
-// cacheTok is the number of tokens that the pool is made for.
-func (p kvPlan) cacheTok(want, context int, budget, used int64) (int, error) {
-	if want == 0 {
-		n := 2 * context
-		for n > context {
-			if b, err := p.bytes(context, n); err == nil && used+b <= budget {
-				break
-			}
-			n -= offload.PageTok
+// widen grows a plan's pool for all sequences together to want tokens, or
+// without a wish to up to twice the context, as far as it stays the same plan.
+func (p kvPlan) widen(plan *offload.Plan, want int, budget, used int64) (*offload.Plan, error) {
+	context := plan.Config.Context
+	if want != 0 {
+		if want < context {
+			return nil, fmt.Errorf("a KV cache of %d tokens is smaller than the context of %d", want, context)
 		}
-		return max(n, context), nil
+		wide, err := p.plan(context, want, budget-used)
+		if err != nil {
+			return nil, fmt.Errorf("a KV cache of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w", want, used, pinnedmem.ErrBudget, budget, err)
+		}
+		return wide, nil
 	}
-	if want < context {
-		return 0, fmt.Errorf("a KV cache of %d tokens is smaller than the context of %d", want, context)
+	same := func(pages int) *offload.Plan {
+		wide, err := p.plan(context, context+pages*offload.PageTok, budget-used)
+		if err != nil || wide.Resolved != plan.Resolved {
+			return nil
+		}
+		return wide
 	}
-	b, err := p.bytes(context, want)
+	// Where pages are fetched, memory serves better as a cache of them.
+	for _, l := range plan.Config.Layers {
+		if l.Class.Cold() {
+			return plan, nil
+		}
+	}
+	more := sort.Search(context/offload.PageTok, func(i int) bool { return same(i+1) == nil })
+	if wide := same(more); wide != nil {
+		return wide, nil
+	}
+	return plan, nil
+}
+
+// workingBytes is about what a compiled program takes beside its weights'
+// bytes: what is known before it is compiled.
+func workingBytes(p *graph.Program, rows int) int64 {
+	var width, weights int64
+	for _, b := range p.Buffers {
+		width += int64(b.Width)
+	}
+	for _, w := range p.Weights {
+		weights += int64(len(w.Data))
+	}
+	return weights + weights/25 + int64(rows)*width*8
+}
+
+// shrink fits a plan's pool into what a compiled program has left: fewer tokens
+// for all sequences together first, then, if that is allowed, a shorter context.
+func shrink(c offload.Config, shorter bool, fast, room int64) (offload.Config, error) {
+	fits := func(c offload.Config) bool {
+		b, err := c.Bytes()
+		if fast > 0 {
+			return err == nil && b.Fast.Total() <= fast && b.Host.Total() <= room
+		}
+		return err == nil && b.Fast.Total()+b.Host.Total() <= room
+	}
+	if fits(c) {
+		return c, nil
+	}
+	wide := c
+	if wide.Tokens = c.Context; fits(wide) {
+		wide.Tokens += (sort.Search((c.Tokens-c.Context)/offload.PageTok, func(i int) bool {
+			try := wide
+			try.Tokens += (i + 1) * offload.PageTok
+			return !fits(try)
+		})) * offload.PageTok
+		return wide, nil
+	}
+	pages := sort.Search(c.Context/offload.PageTok+1, func(i int) bool {
+		try := c
+		try.Context, try.Tokens = i*offload.PageTok, i*offload.PageTok
+		return i > 0 && !fits(try)
+	}) - 1
+	if n := pages * offload.PageTok; shorter && n >= MinContext {
+		c.Context, c.Tokens = n, n
+		return c, nil
+	}
+	b, err := wide.Bytes()
 	if err != nil {
-		return 0, err
+		return c, err
 	}
-	if used+b > budget {
-		return 0, fmt.Errorf("a KV cache of %d tokens needs %d bytes beside %d bytes of weights and activations: %w of %d bytes", want, b, used, pinnedmem.ErrBudget, budget)
-	}
-	return want, nil
+	return c, fmt.Errorf("a context of %d tokens needs %d bytes of KV cache: %w: %d bytes are left", c.Context, b.Fast.Total()+b.Host.Total(), pinnedmem.ErrBudget, room)
 }

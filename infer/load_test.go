@@ -195,13 +195,13 @@ func TestPanicWhileAModelIsOpened(t *testing.T) {
 // A context that is not the model's own is never given silently.
 func TestContextLoweredForMemoryIsReported(t *testing.T) {
 	cfg := toyConfig()
-	plan := kvPlan{layers: toyProgram(1).KV, slots: cfg.MaxSeqs + cfg.CacheSeqs + 1}
-	b, err := plan.bytes(600, 600)
+	plan, err := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: cfg.MaxSeqs + cfg.CacheSeqs}.plan(600, 600, 1<<30)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	cfg.HostBytes, cfg.Logger = b, slog.New(slog.NewTextHandler(&log, nil))
+	cfg.Models[0].Policy = "full"
+	cfg.HostBytes, cfg.Logger = plan.Bytes.Fast.Total()+plan.Bytes.Host.Total()+workingBytes(toyProgram(1), cfg.ChunkTok+cfg.MaxSeqs), slog.New(slog.NewTextHandler(&log, nil))
 	e := startToy(t, cfg, &toyBackend{})
 	s := e.Status()
 	if s.Context >= toyContext || s.Context < 500 || s.TrainContext != toyContext {

@@ -26,6 +26,9 @@ type owner struct {
 	rows  graph.Rows
 	kv    []*offload.Seq
 	parts []*task // [sequences of the step]
+
+	// reading is the task whose prompt is read layer by layer in this turn.
+	reading *task
 }
 
 func newOwner(e *Engine) *owner { return &owner{e: e, cfg: e.cfg, log: e.cfg.Logger} }
@@ -143,9 +146,11 @@ func (o *owner) publish() {
 	e.running = len(o.running)
 	e.announceRequests()
 	e.status.KeptSeqs = len(o.kept)
-	e.status.FreeTok, e.status.CacheTok = 0, 0
+	e.status.FreeTok, e.status.CacheTok, e.status.Cache, e.status.Traffic = 0, 0, "", offload.Traffic{}
 	if o.res != nil {
 		e.status.FreeTok, e.status.CacheTok = o.res.pool.FreeTok(), o.res.cacheTok
+		e.status.Cache, e.status.Traffic = o.res.cache, o.res.pool.Traffic()
+		e.status.ExactBytes = offload.ExactBytes(o.res.prog.KV, o.res.cacheTok)
 	}
 }
 

@@ -22,6 +22,10 @@ func (o *owner) prefill(t *task) int {
 	if !t.roomy {
 		return 0
 	}
+	if o.res.pool.LayerMajor() && t.pending() > 1 {
+		o.beginReading(t)
+		return 0
+	}
 	return o.reserve(t, min(t.pending(), o.cfg.ChunkTok))
 }
 
@@ -30,8 +34,13 @@ func (o *owner) prefill(t *task) int {
 // tasks that are paused or younger. The oldest task that is not paused always
 // succeeds: everything else gives way, and the pool holds a whole context.
 func (o *owner) reserve(t *task, n int) int {
+	return o.claim(t, n, t.seq.Reserve)
+}
+
+// claim makes room until take succeeds for n positions.
+func (o *owner) claim(t *task, n int, take func(int) error) int {
 	for {
-		err := t.seq.Reserve(n)
+		err := take(n)
 		if err == nil {
 			return n
 		}
@@ -56,7 +65,7 @@ func (o *owner) room(t *task) bool {
 	}
 	need := t.pending()
 	for _, r := range o.running {
-		need += offload.PageTok
+		need += o.res.pool.UnitTok()
 		if t.setBack {
 			need += max(r.left(o.res.context), 0)
 		}
@@ -108,7 +117,10 @@ func (o *owner) setBackFor(t *task) bool {
 func (o *owner) setBack(t *task) {
 	o.log.Info("request set back, its KV pages are needed", "request", t.id, "tokens", t.seq.Len())
 	t.seq.Free()
-	t.seq, t.rows, t.roomy, t.setBack = nil, 0, false, true
+	t.seq, t.rows, t.roomy, t.setBack, t.reading = nil, 0, false, true, reading{}
+	if o.reading == t {
+		o.reading = nil
+	}
 }
 
 // begin gives a task its sequence: one that shares the longest prefix with

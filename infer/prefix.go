@@ -31,7 +31,7 @@ type source struct {
 func (o *owner) longestPrefix(ids []int32) source {
 	var best source
 	for _, k := range o.kept {
-		if n := commonPrefix(k.ids, ids); n > best.n {
+		if n := k.seq.Keepable(commonPrefix(k.ids, ids)); n > best.n {
 			best = source{k.seq, k, n}
 		}
 	}
@@ -39,7 +39,7 @@ func (o *owner) longestPrefix(ids []int32) source {
 		if t.seq == nil {
 			continue
 		}
-		if n := commonPrefix(t.ids[:t.seq.Len()], ids); n > best.n {
+		if n := t.seq.Keepable(commonPrefix(t.ids[:t.seq.Len()], ids)); n > best.n {
 			best = source{t.seq, nil, n}
 		}
 	}
@@ -82,6 +82,7 @@ func (o *owner) retire(t *task, keep bool) {
 	if seq == nil {
 		return
 	}
+	seq.CancelPrefill()
 	n := seq.Len()
 	if !keep || n == 0 || seq.Truncate(n) != nil { // drops pages that were only reserved
 		seq.Free()
@@ -134,7 +135,7 @@ func (o *owner) evict() bool {
 		return false
 	}
 	k := o.kept[i]
-	n := len(k.ids) - evictTok
+	n := k.seq.Keepable(len(k.ids) - evictTok)
 	if n <= 0 || k.seq.Truncate(n) != nil {
 		o.forget(i)
 		return true

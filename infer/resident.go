@@ -14,8 +14,9 @@ type resident struct {
 	name     string
 	exec     graph.Exec
 	pool     *offload.Pool
-	context  int // tokens
-	cacheTok int // tokens
+	context  int    // tokens
+	cacheTok int    // tokens
+	cache    string // how tokens are kept
 }
 
 // load makes a model resident in place of the present one. call.done is nil
@@ -46,7 +47,7 @@ func (o *owner) load(call *loadCall) {
 		e.state, e.reason, e.broken, e.resident = Ready, "", false, r.name
 		e.learn(r.front, r.context)
 		e.fronts = map[string]*front{r.name: r.front}
-		o.log.Info("model ready", "model", r.name, "context", r.context, "cache_tokens", r.cacheTok, "host_bytes", e.host.Usage().Total())
+		o.log.Info("model ready", "model", r.name, "context", r.context, "cache", r.cache, "cache_tokens", r.cacheTok, "host_bytes", e.host.Usage().Total())
 	}
 	o.loaded(call, err)
 }
@@ -136,10 +137,6 @@ func (o *owner) makeResident(name string) error {
 // compile allocates all that the model will ever need.
 func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	defer catch(&err)
-	policy, err := offload.PolicyByName(m.Policy)
-	if err != nil {
-		return err
-	}
 	want := m.Context
 	if want == 0 {
 		want = r.prog.Context
@@ -147,25 +144,32 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if want > r.prog.Context {
 		o.log.Warn("context is longer than the model was trained for", "model", m.Name, "context", want, "trained", r.prog.Context)
 	}
-	plan := kvPlan{layers: r.prog.KV, elem: policy.Elem, slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs + 1} // one to prove the model with
-	var weights int64
-	for _, w := range r.prog.Weights {
-		weights += int64(len(w.Data))
-	}
-	// What the backend will take is known only afterwards; the weights are
-	// what it takes at least, and bound the context that it compiles for.
-	if want, err = plan.context(want, m.Context == 0, o.cfg.HostBytes, weights); err != nil {
+	kv := kvPlan{layers: r.prog.KV, policy: m.Policy, options: m.Cache, fast: o.cfg.FastBytes,
+		slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs}
+	// What the backend will take is known only afterwards; the cache is planned
+	// beside an estimate and fitted to the rest.
+	rows := o.cfg.ChunkTok + o.cfg.MaxSeqs
+	used := workingBytes(r.prog, rows)
+	plan, err := kv.context(want, m.Context == 0, o.cfg.HostBytes, used)
+	if err != nil {
 		return err
 	}
+	if plan, err = kv.widen(plan, o.cfg.CacheTok, o.cfg.HostBytes, used); err != nil {
+		return err
+	}
+	for _, note := range plan.Notes {
+		o.log.Info("cache", "model", m.Name, "note", note)
+	}
+	r.cache = plan.Resolved
 	r.exec, err = o.e.backend.Compile(r.prog, graph.Limits{
-		MaxRows: o.cfg.ChunkTok + o.cfg.MaxSeqs, MaxOut: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
-		Context: want, Elem: policy.Elem, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
+		MaxRows: rows, MaxOut: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
+		Context: plan.Config.Context, KV: plan.Config.Layers, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
 		Copied: func(w *graph.Weight) { o.dropCopied(w) },
 	})
 	if err != nil {
 		return err
 	}
-	return o.makePool(r, plan, want, m.Context == 0)
+	return o.makePool(r, plan.Config, m.Context == 0)
 }
 
 // dropCopied keeps a weight from being in memory twice.
@@ -175,18 +179,15 @@ func (o *owner) dropCopied(w *graph.Weight) {
 	}
 }
 
-// makePool gives the KV cache what the weights have left of the budget.
-func (o *owner) makePool(r *resident, plan kvPlan, want int, shorter bool) (err error) {
+// makePool gives the KV cache what the compiled program has left of the budget.
+func (o *owner) makePool(r *resident, c offload.Config, shorter bool) (err error) {
 	used := o.e.host.Usage().Total()
-	if r.context, err = plan.context(want, shorter, o.cfg.HostBytes, used); err != nil {
-		return err
+	if c, err = shrink(c, shorter, o.cfg.FastBytes, o.cfg.HostBytes-used); err != nil {
+		return fmt.Errorf("beside %d bytes of weights and activations of %d bytes: %w", used, o.cfg.HostBytes, err)
 	}
-	if r.cacheTok, err = plan.cacheTok(o.cfg.CacheTok, r.context, o.cfg.HostBytes, used); err != nil {
-		return err
-	}
-	pool := plan.pool(r.context, r.cacheTok)
-	pool.Lock = o.cfg.LockKV
-	r.pool, err = offload.NewPool(o.e.host, pool)
+	c.Lock = o.cfg.LockKV
+	r.context, r.cacheTok = c.Context, c.Tokens
+	r.pool, err = offload.NewPool(o.e.tiers(), c)
 	return err
 }
 

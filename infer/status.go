@@ -3,6 +3,7 @@ package infer
 import (
 	"time"
 
+	"edged/offload"
 	"edged/pinnedmem"
 )
 
@@ -40,6 +41,9 @@ type Status struct {
 	FreeTok      int             // tokens that the KV cache can take without freeing anything
 	CacheTok     int             // tokens that the KV cache was made for
 	KeptSeqs     int             // finished sequences kept for their prefixes
+	Cache        string          // how tokens are kept: "exact f16", "q8 resident", "paged q8"
+	ExactBytes   int64           // of an f16 cache of as many tokens
+	Traffic      offload.Traffic // what decode steps have moved between the cache's tiers
 }
 
 // LoadProgress counts weight bytes.

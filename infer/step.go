@@ -10,28 +10,49 @@ import (
 	"edged/offload"
 )
 
-// turn runs one step of whatever running tasks can take part.
+// turn runs one step of whatever running tasks can take part, and one piece of
+// the prompt that is read layer by layer.
 func (o *owner) turn() {
 	o.plan()
-	if len(o.parts) == 0 {
-		o.stalled = true
-		return
+	o.stalled = len(o.parts) == 0 && o.reading == nil
+	if len(o.parts) > 0 {
+		o.step()
 	}
+	if o.reading != nil {
+		o.readPiece(o.reading)
+	}
+}
+
+// step runs the rows that were planned.
+func (o *owner) step() {
+	logits, err := o.attempt(func(ctx context.Context) (graph.Logits, error) {
+		return o.res.exec.Step(ctx, &o.rows, o.kv)
+	})
+	switch {
+	case errors.Is(err, errNobody):
+		// Every caller has left; next reaps the tasks.
+	case err != nil:
+		o.stepFailed(err)
+	default:
+		o.commit(logits)
+	}
+}
+
+// errNobody says that every caller of a step has left, before or during it.
+var errNobody = errors.New("every caller has left")
+
+// attempt runs a step of the tasks in parts, stoppable by their callers.
+func (o *owner) attempt(run func(context.Context) (graph.Logits, error)) (graph.Logits, error) {
 	ctx, ok := o.enter()
 	if !ok {
-		return
+		return graph.Logits{}, errNobody
 	}
 	start := time.Now()
-	logits, err := o.exec(ctx)
-	stopped := o.leave(ctx, start, err)
-	switch {
-	case err == nil:
-		o.commit(logits)
-	case stopped && errors.Is(err, context.Canceled):
-		// Every caller has left; next reaps the tasks.
-	default:
-		o.stepFailed(err)
+	logits, err := o.guarded(ctx, run)
+	if stopped := o.leave(ctx, start, err); stopped && errors.Is(err, context.Canceled) {
+		return graph.Logits{}, errNobody
 	}
+	return logits, err
 }
 
 // plan chooses the rows of the next step and makes pages for them: one for
@@ -39,8 +60,9 @@ func (o *owner) turn() {
 // Older tasks choose first, so that one set back for its pages is never in the
 // step already.
 func (o *owner) plan() {
-	o.parts, o.kv = o.parts[:0], o.kv[:0]
+	o.parts, o.kv, o.reading = o.parts[:0], o.kv[:0], nil
 	prefilling := false
+	holder := o.stageHolder()
 	for _, t := range o.running {
 		t.rows = 0
 		if t.out.full() {
@@ -48,7 +70,7 @@ func (o *owner) plan() {
 		}
 		if t.decoding() {
 			t.rows = o.reserve(t, 1)
-		} else if !prefilling {
+		} else if !prefilling && (holder == nil || holder == t) {
 			prefilling = true
 			t.rows = o.prefill(t)
 		}
@@ -117,9 +139,9 @@ func (o *owner) leave(ctx context.Context, start time.Time, err error) (stopped 
 	return ctx.Err() != nil
 }
 
-func (o *owner) exec(ctx context.Context) (l graph.Logits, err error) {
+func (o *owner) guarded(ctx context.Context, run func(context.Context) (graph.Logits, error)) (l graph.Logits, err error) {
 	defer catch(&err)
-	return o.res.exec.Step(ctx, &o.rows, o.kv)
+	return run(ctx)
 }
 
 // commit keeps what the step computed and lets every task whose tokens are all
@@ -173,6 +195,10 @@ func (o *owner) stepFailed(err error) {
 func (o *owner) prove(r *resident) (err error) {
 	defer catch(&err)
 	seq, err := r.pool.NewSeq()
+	if errors.Is(err, offload.ErrNoSlots) && len(o.kept) > 0 {
+		o.forget(o.oldest())
+		seq, err = r.pool.NewSeq()
+	}
 	if err != nil {
 		return fmt.Errorf("prove model: %w", err)
 	}

@@ -30,6 +30,7 @@ type task struct {
 	roomy    bool         // pages for the prompt were found
 	setBack  bool         // has lost its pages once
 	fault    error        // why it cannot go on
+	reading  reading      // where a prompt that is read layer by layer stands
 	cached   int          // prompt tokens taken from another sequence
 	begun    time.Time    // first step
 	first    time.Time    // first token
@@ -50,7 +51,8 @@ func (t *task) pending() int {
 	return len(t.ids) - t.seq.Len()
 }
 
-func (t *task) decoding() bool { return t.seq != nil && t.pending() == 1 }
+// decoding says whether one token at a time is evaluated.
+func (t *task) decoding() bool { return t.seq != nil && t.pending() == 1 && t.seq.Prefilling() == 0 }
 
 // generated is the number of tokens sampled so far.
 func (t *task) generated() int { return len(t.ids) - t.nPrompt }

@@ -171,12 +171,16 @@ func (e *toyExec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq)
 	return graph.Logits{Data: e.logits[:out*toyVocab], Vocab: toyVocab, Stride: toyVocab}, nil
 }
 
+func (e *toyExec) Part(context.Context, int, *graph.Rows, *offload.Seq) (graph.Logits, error) {
+	return graph.Logits{}, errors.New("the toy's cache is exact")
+}
+
 // toySlot is where a layer's page keeps the state of a position: 8 bytes of
 // the first head's values.
 func toySlot(seq *offload.Seq, layer, pos int) []byte {
-	l := seq.Pool().Layout(layer)
+	l := seq.Pool().Memory(layer).Pages
 	page := seq.Pool().Page(layer, seq.Table(layer)[pos/offload.PageTok])
-	return page[l.VOffset(0)+pos%offload.PageTok*l.Spec.HeadDim*l.Elem.Bytes():][:8]
+	return page[l.VOffset(0)+pos%offload.PageTok*l.Spec.HeadDim*l.Elem.Bits()/8:][:8]
 }
 
 func toyLoad(seq *offload.Seq, pos int) (uint64, error) {

@@ -1,38 +1,18 @@
 package offload
 
-import (
-	"fmt"
-)
+import "fmt"
 
-// Elem is the number format of cached keys and values.
-type Elem uint8
-
-// The exact formats. F16 is what `full` keeps; F32 exists for the oracle, so
-// that the reference backend can be compared with float32 implementations.
-const (
-	F16 Elem = iota
-	F32
-)
-
-// Bytes is the size of one element.
-func (e Elem) Bytes() int {
-	if e == F32 {
-		return 4
-	}
-	return 2
-}
-
-func (e Elem) String() string {
-	if e == F32 {
-		return "f32"
-	}
-	return "f16"
-}
-
-// PageTok is the number of tokens in one page. 32 tokens make pages of 8 KiB
-// per KV head for 64-wide heads in f16, above the 2 KiB below which gathers
-// over PCIe lose bandwidth, and fill the lanes of two 16-wide vectors.
+// PageTok is the number of tokens in one page: what attention reads at a time
+// and what a fetch brings. 32 tokens make pages of 4 KiB and more per KV head
+// for 64-wide heads in 8 bits, above the 2 KiB below which gathers over PCIe
+// lose bandwidth, and fill the lanes of two 16-wide vectors.
 const PageTok = 32
+
+// BlockTok is the number of tokens for which a layer that keeps records takes
+// memory at once, and over which its index shares steps.
+const BlockTok = 256
+
+const blockPages = BlockTok / PageTok
 
 // LayerSpec is what the cache must know of one attention layer.
 type LayerSpec struct {
@@ -41,7 +21,7 @@ type LayerSpec struct {
 	Window  int // tokens that a query sees, its own included; 0 means all
 }
 
-// Layout is where things lie inside one page of one layer.
+// Layout is where things lie inside one page of exact tokens of one layer.
 //
 // A page holds PageTok tokens of every KV head. Per head, K and V are
 // adjacent, so that one transfer brings both:
@@ -60,10 +40,10 @@ type Layout struct {
 
 // NewLayout computes the strides of a layer's pages.
 func NewLayout(s LayerSpec, e Elem) (Layout, error) {
-	if s.KVHeads <= 0 || s.HeadDim <= 0 || s.Window < 0 {
-		return Layout{}, fmt.Errorf("lay out KV pages: %d KV heads of %d channels, window %d is not a valid layer", s.KVHeads, s.HeadDim, s.Window)
+	if s.KVHeads <= 0 || s.HeadDim <= 0 || s.Window < 0 || !e.Exact() {
+		return Layout{}, fmt.Errorf("lay out KV pages: %d KV heads of %d channels in %s, window %d is not a valid layer", s.KVHeads, s.HeadDim, e, s.Window)
 	}
-	head := 2 * PageTok * s.HeadDim * e.Bytes()
+	head := 2 * PageTok * s.HeadDim * e.Bits() / 8
 	return Layout{Spec: s, Elem: e, HeadBytes: head, PageBytes: head * s.KVHeads}, nil
 }
 
@@ -77,3 +57,13 @@ func (l Layout) VOffset(head int) int { return head*l.HeadBytes + l.HeadBytes/2 
 
 // TokenBytes is the cost of one cached token in this layer.
 func (l Layout) TokenBytes() int { return l.PageBytes / PageTok }
+
+// ExactBytes is the K and V of n tokens in f16, all layers whole: what shares
+// of a cache are measured against.
+func ExactBytes(layers []LayerSpec, n int) int64 {
+	var b int64
+	for _, l := range layers {
+		b += int64(n) * int64(l.KVHeads) * int64(l.HeadDim) * 4
+	}
+	return b
+}

@@ -1,13 +1,20 @@
-// Package offload owns the KV cache: which pages exist, which sequence holds
-// them, and where each layer's keys and values lie. It knows bytes, not
-// kernels: backends read and write pages through the layouts it declares.
+// Package offload owns the KV cache: how each layer's tokens are kept, which
+// pages and blocks exist, which sequence holds them, and where everything
+// lies. It knows bytes, not kernels: backends read and write memory through
+// the layouts it declares.
+//
+// A layer's [LayerPlan] says its class. Exact layers take pages of [PageTok]
+// tokens. The others keep the newest tokens exact in a tail that belongs to the
+// sequence's slot; where records are kept, tokens that leave the tail go to a
+// block of [BlockTok] tokens, in the fast tier or, for cold classes, in the
+// host tier, with an index in the fast one.
 //
 // # Ownership
 //
-// A [Pool] owns every page and every page table; all memory is taken from
+// A [Pool] owns every page, block and table; all memory is taken from
 // pinnedmem at creation and none later. A [Seq] is one sequence's claim on
-// pages. Pages are reference-counted: [Seq.Fork] shares them, and the first
-// write to a shared page copies it.
+// them. Pages and blocks are reference-counted: [Seq.Fork] shares them, and the
+// first write to a shared one copies it.
 //
 // # Goroutine-safety
 //
@@ -16,13 +23,13 @@
 // # Failure modes
 //
 // [ErrNoPages] and [ErrNoSlots] say that the pool is exhausted; the caller may
-// free a sequence and try again. Nothing is evicted unasked.
+// free a sequence and try again. Nothing is evicted unasked. A sequence cannot
+// be cut anywhere once tokens have left its tail: [Seq.Keepable] says where.
 package offload
 
 import (
 	"errors"
 	"fmt"
-	"unsafe"
 
 	"edged/pinnedmem"
 )
@@ -36,139 +43,154 @@ var ErrNoSlots = errors.New("KV cache has no free sequence slot")
 // ErrContext is wrapped when a sequence would grow beyond the pool's context.
 var ErrContext = errors.New("sequence exceeds the context")
 
+// Tiers are the accounts that pay for a pool: a device's memory, and the host
+// memory that the device can reach. Without a device, Fast is an account of
+// host memory with a budget of its own, or Host itself.
+type Tiers struct{ Fast, Host *pinnedmem.Host }
+
+// One is both tiers in one account.
+func One(h *pinnedmem.Host) Tiers { return Tiers{Fast: h, Host: h} }
+
 // Config fixes a pool's size for its whole life.
 type Config struct {
-	Layers  []LayerSpec
-	Elem    Elem
+	Layers  []LayerPlan
 	Context int // tokens that one sequence may hold
-	Tokens  int // tokens that all sequences together may hold, page-rounded
+	Tokens  int // tokens that all sequences together may hold, rounded up to units
 	MaxSeqs int // sequences that may exist at once
 	Lock    bool
 }
 
-// Bytes is what a pool of this size takes from its account.
-func (c Config) Bytes() (int64, error) {
-	total := pinnedmem.ArenaBytes(c.tableBytes())
-	for i, spec := range c.Layers {
-		l, err := NewLayout(spec, c.Elem)
-		if err != nil {
-			return 0, fmt.Errorf("layer %d: %w", i, err)
+// layerMajor says whether prompts are read layer by layer: as soon as one
+// layer does not keep every token's exact K and V.
+func (c Config) layerMajor() bool {
+	for _, l := range c.Layers {
+		if l.Class != Exact {
+			return true
 		}
-		total += pinnedmem.ArenaBytes(c.layerBytes(l))
 	}
-	return total, nil
+	return false
 }
 
-// nPage is the pages of each layer. One spare page per sequence lets every
-// sequence end in a partial page.
-func (c Config) nPage() int { return pagesFor(c.Tokens) + c.MaxSeqs }
-
-func (c Config) layerBytes(l Layout) int64 { return int64(c.nPage()) * int64(l.PageBytes) }
-
-func (c Config) tableBytes() int64 {
-	return int64(c.MaxSeqs) * int64(len(c.Layers)) * int64(pagesFor(c.Context)) * 4
+// check refuses sizes and plans that no pool can have.
+func (c Config) check() error {
+	if c.Context <= 0 || c.Tokens < c.Context || c.MaxSeqs <= 0 || len(c.Layers) == 0 {
+		return fmt.Errorf("create KV pool: context %d, tokens %d, sequences %d, layers %d is not a valid size", c.Context, c.Tokens, c.MaxSeqs, len(c.Layers))
+	}
+	var first *LayerPlan
+	for i := range c.Layers {
+		l := &c.Layers[i]
+		if err := l.Check(); err != nil {
+			return fmt.Errorf("create KV pool: layer %d: %w", i, err)
+		}
+		if !l.Class.Stored() {
+			continue
+		}
+		if first == nil {
+			first = l
+		}
+		if l.Group != first.Group || l.Tail != first.Tail {
+			return fmt.Errorf("create KV pool: layer %d: %w: groups of %d tokens behind a tail of %d, other layers have %d and %d",
+				i, ErrPlan, l.Group, l.Tail, first.Group, first.Tail)
+		}
+	}
+	return nil
 }
 
 // Pool is the page allocator of one loaded model.
 type Pool struct {
-	cfg      Config
-	layouts  []Layout
-	pages    []*pinnedmem.Arena // [layer]: nPage pages back to back
-	tables   *pinnedmem.Arena   // [MaxSeqs, layers, seqPages] uint32
-	nPage    int                // pages per layer
-	seqPages int                // table entries per sequence and layer
-	free     [][]uint32         // [layer] stack of free page ids
-	refs     [][]int32          // [layer][page] number of sequences that hold it
-	slots    []bool             // [MaxSeqs] taken
+	cfg    Config
+	layers []layer
+	slots  []bool // [MaxSeqs] taken
+	memory arenas
+
+	tableMem []byte // [MaxSeqs][layers][seqUnits] uint32 unit ids
+	tableLen int    // entries of one sequence
+	work     []byte // [MaxSeqs] see workBytes
+	stage    stage
+
+	clock   uint32 // of the hot caches' stamps
+	traffic Traffic
+
+	group int // tokens of a record, the same in all layers that keep any; 0 if none does
+	tail  int // most committed tokens beside records
 }
 
-// NewPool allocates all pages and tables.
-func NewPool(host *pinnedmem.Host, cfg Config) (*Pool, error) {
-	if cfg.Context <= 0 || cfg.Tokens < cfg.Context || cfg.MaxSeqs <= 0 || len(cfg.Layers) == 0 {
-		return nil, fmt.Errorf("create KV pool: context %d, tokens %d, sequences %d, layers %d is not a valid size", cfg.Context, cfg.Tokens, cfg.MaxSeqs, len(cfg.Layers))
+// NewPool allocates everything that sequences will ever need.
+func NewPool(t Tiers, cfg Config) (*Pool, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
-	p := &Pool{cfg: cfg, nPage: cfg.nPage(), seqPages: pagesFor(cfg.Context), slots: make([]bool, cfg.MaxSeqs)}
-	if err := p.allocate(host); err != nil {
-		return nil, errors.Join(err, p.Close())
+	p := &Pool{cfg: cfg, slots: make([]bool, cfg.MaxSeqs)}
+	if err := p.allocate(t); err != nil {
+		return nil, errors.Join(fmt.Errorf("create KV pool of %d tokens: %w", cfg.Tokens, err), p.Close())
 	}
 	return p, nil
 }
 
-func (p *Pool) allocate(host *pinnedmem.Host) error {
-	opt := pinnedmem.Options{Lock: p.cfg.Lock, Huge: true}
-	for i, spec := range p.cfg.Layers {
-		l, err := NewLayout(spec, p.cfg.Elem)
+func (p *Pool) allocate(t Tiers) error {
+	for i, plan := range p.cfg.Layers {
+		if plan.Class.Stored() {
+			p.group, p.tail = plan.Group, plan.exactTok()
+		}
+		l, err := newLayer(p.cfg, plan)
 		if err != nil {
 			return fmt.Errorf("layer %d: %w", i, err)
 		}
-		a, err := host.Arena(pinnedmem.KVPages, p.cfg.layerBytes(l), opt)
-		if err != nil {
-			return fmt.Errorf("create KV pool of %d tokens: layer %d: %w", p.cfg.Tokens, i, err)
-		}
-		p.layouts = append(p.layouts, l)
-		p.pages = append(p.pages, a)
-		ids := make([]uint32, p.nPage)
-		for j := range ids {
-			ids[j] = uint32(p.nPage - 1 - j)
-		}
-		p.free = append(p.free, ids)
-		p.refs = append(p.refs, make([]int32, p.nPage))
+		p.layers = append(p.layers, l)
 	}
-	var err error
-	p.tables, err = host.Arena(pinnedmem.PageTables, p.cfg.tableBytes(), pinnedmem.Options{})
-	return err
+	for _, r := range p.regions() {
+		if err := r.open(t, p.cfg.Lock, &p.memory); err != nil {
+			return err
+		}
+	}
+	for i := range p.layers {
+		l := &p.layers[i]
+		p.tableLen += l.seqUnits
+		l.fill()
+	}
+	return nil
 }
 
 // Close gives all memory back. Sequences of the pool are invalid from then on.
-func (p *Pool) Close() error {
-	var errs []error
-	for _, a := range p.pages {
-		errs = append(errs, a.Close())
-	}
-	if p.tables != nil {
-		errs = append(errs, p.tables.Close())
-	}
-	return errors.Join(errs...)
-}
+func (p *Pool) Close() error { return p.memory.close() }
 
-// Layout describes the pages of a layer.
-func (p *Pool) Layout(layer int) Layout { return p.layouts[layer] }
+// Plan says how a layer is kept.
+func (p *Pool) Plan(layer int) LayerPlan { return p.cfg.Layers[layer] }
 
 // Layers is the number of layers.
-func (p *Pool) Layers() int { return len(p.layouts) }
+func (p *Pool) Layers() int { return len(p.layers) }
 
 // Context is the number of tokens that one sequence may hold.
 func (p *Pool) Context() int { return p.cfg.Context }
 
-// FreeTok is the number of tokens that can still be appended, all sequences
-// together, when no shared page has to be copied.
-func (p *Pool) FreeTok() int { return len(p.free[0]) * PageTok }
+// LayerMajor says whether prompts have to be read layer by layer, with
+// [Seq.BeginPrefill].
+func (p *Pool) LayerMajor() bool { return p.cfg.layerMajor() }
 
-// Page is the memory of one page of a layer.
-func (p *Pool) Page(layer int, id uint32) []byte {
-	n := p.layouts[layer].PageBytes
-	return p.pages[layer].Bytes()[int(id)*n : (int(id)+1)*n]
-}
-
-// Base is the address of a layer's page 0; page i begins i*PageBytes further
-// on. It stays valid until Close.
-func (p *Pool) Base(layer int) unsafe.Pointer {
-	return unsafe.Pointer(unsafe.SliceData(p.pages[layer].Bytes()))
-}
-
-func (p *Pool) take(layer int) uint32 {
-	f := p.free[layer]
-	id := f[len(f)-1]
-	p.free[layer] = f[:len(f)-1]
-	p.refs[layer][id] = 1
-	return id
-}
-
-func (p *Pool) drop(layer int, id uint32) {
-	p.refs[layer][id]--
-	if p.refs[layer][id] == 0 {
-		p.free[layer] = append(p.free[layer], id)
+// UnitTok is the tokens for which a sequence takes memory at once, at most.
+func (p *Pool) UnitTok() int {
+	most := 1
+	for i := range p.layers {
+		most = max(most, p.layers[i].unit)
 	}
+	return most
 }
 
-func pagesFor(nTok int) int { return (nTok + PageTok - 1) / PageTok }
+// FreeTok is the number of tokens that can still be appended, all sequences
+// together, when nothing shared has to be copied.
+func (p *Pool) FreeTok() int {
+	least := p.cfg.Tokens
+	for i := range p.layers {
+		if l := &p.layers[i]; l.unit > 0 {
+			least = min(least, len(l.free)*l.unit)
+		}
+	}
+	return least
+}
+
+// Page is the memory of one page of an Exact layer.
+func (p *Pool) Page(layer int, id uint32) []byte { return p.layers[layer].unitOf(id) }
+
+func pagesFor(nTok int) int { return unitsFor(nTok, PageTok) }
+
+func unitsFor(nTok, unit int) int { return (nTok + unit - 1) / unit }

@@ -26,7 +26,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,13 +42,18 @@ type Purpose uint8
 // The purposes, in the order in which reports print them.
 const (
 	Weights Purpose = iota
-	KVPages
+	KVPages         // tokens that are read where they lie: exact pages, dense records
+	KVIndex         // what dominant pages are chosen by
+	KVTail          // newest tokens, exact
+	KVHot           // fetched records
+	KVCold          // records that are fetched
 	PageTables
 	Activations
+	Prefill // one layer's exact K and V, and hidden states, while a prompt is read
 	nPurpose
 )
 
-var purposeNames = [nPurpose]string{"weights", "kv-pages", "page-tables", "activations"}
+var purposeNames = [nPurpose]string{"weights", "kv-pages", "kv-index", "kv-tail", "kv-hot", "kv-cold", "page-tables", "activations", "prefill"}
 
 func (p Purpose) String() string {
 	if p < nPurpose {
@@ -161,77 +165,4 @@ func (h *Host) release(p Purpose, size int64, a *Arena) {
 	defer h.mu.Unlock()
 	h.usage[p] -= size
 	delete(h.live, a)
-}
-
-func mapAnonymous(size int64, opt Options) ([]byte, error) {
-	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		return nil, fmt.Errorf("map memory: %w", err)
-	}
-	if opt.Huge {
-		// Only advice: a kernel without huge pages serves small ones.
-		_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
-	}
-	if opt.Lock {
-		if err := unix.Mlock(mem); err != nil {
-			_ = unix.Munmap(mem)
-			return nil, fmt.Errorf("lock memory (see ulimit -l): %w", err)
-		}
-	}
-	return mem, nil
-}
-
-// Arena is one mapping, handed out front to back.
-type Arena struct {
-	host    *Host
-	purpose Purpose
-	mem     []byte
-	used    int
-}
-
-// Bytes is the whole mapping.
-func (a *Arena) Bytes() []byte { return a.mem }
-
-// Used is the number of bytes handed out, padding included.
-func (a *Arena) Used() int { return a.used }
-
-// Alloc hands out n zeroed bytes whose address is a multiple of align, a
-// power of two no larger than a memory page.
-func (a *Arena) Alloc(n, align int) ([]byte, error) {
-	if n < 0 || align <= 0 || align&(align-1) != 0 || align > unix.Getpagesize() {
-		return nil, fmt.Errorf("allocate from %s arena: %d bytes aligned to %d is not a valid request", a.purpose, n, align)
-	}
-	start := (a.used + align - 1) &^ (align - 1)
-	if n > len(a.mem)-start {
-		return nil, fmt.Errorf("allocate %d bytes from %s arena: %w: %d of %d bytes are in use", n, a.purpose, ErrFull, a.used, len(a.mem))
-	}
-	a.used = start + n
-	return a.mem[start : start+n : start+n], nil
-}
-
-// Close unmaps the arena; every slice of it is invalid from then on. A second
-// Close does nothing.
-func (a *Arena) Close() error {
-	if a.mem == nil {
-		return nil
-	}
-	size := int64(len(a.mem))
-	if err := unix.Munmap(a.mem); err != nil {
-		return fmt.Errorf("unmap %s arena: %w", a.purpose, err)
-	}
-	a.mem = nil
-	a.host.release(a.purpose, size, a)
-	return nil
-}
-
-// View reinterprets b as a slice of T without copying. b must be aligned for
-// T, as Alloc's results are when align was at least the size of T; T must
-// hold no pointers.
-func View[T ~uint16 | ~uint32 | ~int32 | ~float32](b []byte) []T {
-	var t T
-	n := len(b) / int(unsafe.Sizeof(t))
-	if n == 0 {
-		return nil
-	}
-	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
 }

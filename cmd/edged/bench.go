@@ -64,6 +64,13 @@ func (a *app) benchCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
+	cache := addCacheFlags(f, &e.Cache)
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if err := cache.parse(); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model")
 	f.StringVar(&e.Backend, "backend", "cpu", "cpu or ref")
 	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")

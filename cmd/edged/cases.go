@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,6 +27,7 @@ func (a *app) evalCasesCommand() *cobra.Command {
 		e      = daemon.Evaluation{Paths: a.paths}
 		socket string
 		mins   string
+		paired bool
 		opt    eval.CasesOptions
 		asJSON bool
 	)
@@ -36,6 +38,9 @@ func (a *app) evalCasesCommand() *cobra.Command {
 		Example: "  edged eval cases cases.jsonl.gz --tasks number,uuid --min number=1,uuid-8192=0.95",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if paired && e.Model == "" {
+				return usageError{errors.New("--against-full needs --model")}
+			}
 			if e.Model != "" && socket != "" {
 				return usageError{errors.New("--model and --socket exclude each other")}
 			}
@@ -61,6 +66,11 @@ func (a *app) evalCasesCommand() *cobra.Command {
 			if err := a.printCases(report, asJSON); err != nil {
 				return err
 			}
+			if paired {
+				if err := a.againstFull(cmd.Context(), e, cases, opt, report); err != nil {
+					return err
+				}
+			}
 			if miss := report.Check(least); miss != nil {
 				return fmt.Errorf("%w: %w", errBelowBar, miss)
 			}
@@ -68,10 +78,19 @@ func (a *app) evalCasesCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
+	cache := addCacheFlags(f, &e.Cache)
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if err := cache.parse(); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model, for an engine of this process (default: ask the daemon)")
+	f.IntVar(&e.Cache.Context, "context", 0, "with --model: tokens of a conversation (default: the model's own)")
 	f.StringVar(&e.Backend, "backend", "cpu", "with --model: cpu or ref")
 	f.IntVar(&e.Threads, "threads", 0, "with --model: CPU threads (default: as many as this process may use)")
 	f.StringVar(&socket, "socket", "", "the daemon's Unix socket (default: as for \"edged run\")")
+	f.BoolVar(&paired, "against-full", false, "with --model: run the exact cache too and compare turn by turn")
 	f.StringVar(&mins, "min", "", "least scores, as `TASK=SCORE,TASK-LENGTH=SCORE,...`")
 	f.StringSliceVar(&opt.Tasks, "tasks", nil, "only these tasks")
 	f.IntSliceVar(&opt.Lengths, "lengths", nil, "only these nominal lengths, in tokens")
@@ -90,6 +109,9 @@ func (a *app) cases(ctx context.Context, e daemon.Evaluation, socket string, cas
 			return nil, err
 		}
 		report, err = eval.Cases(ctx, eval.EngineAnswerer{Engine: engine}, cases, opt)
+		if err == nil {
+			report.Cache = eval.CacheUseOf(engine.Status())
+		}
 		if closeErr := engine.Close(); err == nil && closeErr != nil {
 			return nil, closeErr
 		}
@@ -130,12 +152,31 @@ func (d *daemonAnswerer) Answer(ctx context.Context, messages []eval.Message, ma
 	return ans.Text, err
 }
 
+// againstFull runs the cases with the exact cache and prints the comparison.
+func (a *app) againstFull(ctx context.Context, e daemon.Evaluation, cases []eval.Case, opt eval.CasesOptions, report *eval.CasesReport) error {
+	e.Cache = daemon.Cache{Policy: "full", Context: e.Cache.Context}
+	full, err := a.cases(ctx, e, "", cases, opt)
+	if err != nil {
+		return err
+	}
+	p, err := eval.Compare(full, report)
+	if err != nil {
+		return err
+	}
+	return a.printReport(p.WriteTable)
+}
+
 func (a *app) printCases(r *eval.CasesReport, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(r)
 	}
+	return a.printReport(r.WriteTable)
+}
+
+// printReport prints what write makes, whole or not at all.
+func (a *app) printReport(write func(io.Writer) error) error {
 	var b strings.Builder
-	if err := r.WriteTable(&b); err != nil {
+	if err := write(&b); err != nil {
 		return err
 	}
 	return a.print(b.String())

@@ -18,7 +18,7 @@ func (a *app) evalCommand() *cobra.Command {
 		Args:  usageArgs(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.evalGoldenCommand(), a.evalCasesCommand())
+	cmd.AddCommand(a.evalGoldenCommand(), a.evalCasesCommand(), a.evalTextCommand(), a.evalGenerateCommand(), a.evalSweepCommand())
 	return cmd
 }
 

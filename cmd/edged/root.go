@@ -37,7 +37,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(),
-		a.tokenizeCommand(), a.modelsCommand(), a.evalCommand(), a.benchCommand(), a.versionCommand(),
+		a.tokenizeCommand(), a.modelsCommand(), a.evalCommand(), a.benchCommand(), a.planCommand(), a.calibrateCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -58,9 +58,10 @@ func (s *suite) attendCase(t *testing.T, a attention, elem offload.Elem) {
 		b.emit(graph.KVAppend{Layer: layer, K: k, V: v})
 		b.emit(graph.Attend{Dst: out, Q: q, Layer: layer, Heads: a.heads, Scale: scale})
 	}
-	l := limits(elem)
+	prog := b.program(t, out)
+	l := limits(prog, elem)
 	l.MaxRows, l.MaxOut, l.Context = 300, 300, 640
-	p := s.pair(t, b.program(t, out), l)
+	p := s.pair(t, prog, l)
 
 	type feed struct{ seq, tokens int }
 	var got, want []*offload.Seq

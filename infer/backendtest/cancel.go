@@ -49,7 +49,8 @@ func (c *countdown) Value(any) any               { return nil }
 
 func (s *suite) testCancel(t *testing.T) {
 	rng := s.rng(t)
-	r := newRig(t, s.backend, families[0].program(t, rng), tinyLimits(s.opt.Elems[0]))
+	p := families[0].program(t, rng)
+	r := newRig(t, s.backend, p, tinyLimits(p, s.opt.Elems[0]))
 	tok := tinyTokens(rng, 300)
 	q := r.seq(0)
 	want := r.feed(q, tok, 300)

@@ -25,7 +25,7 @@ func (s *suite) testEmbed(t *testing.T) {
 					tok[i] = int32(b.rng.IntN(width))
 				}
 				tok[0], tok[1] = 0, int32(width-1)
-				got, want := s.pair(t, b.program(t, x), limits(s.opt.Elems[0])).one(tok, 0)
+				got, want := s.exactPair(t, b.program(t, x)).one(tok, 0)
 				check(t, "embed", s.opt.Tolerance.Embed, got, want)
 			})
 		}
@@ -70,7 +70,7 @@ func (s *suite) normCase(t *testing.T, name string, width int, op func(*builder,
 	t.Run(name, func(t *testing.T) {
 		b := newBuilder(s.rng(t), width)
 		y := op(b, b.input(width))
-		p := s.pair(t, b.program(t, y), limits(s.opt.Elems[0]))
+		p := s.exactPair(t, b.program(t, y))
 		for _, n := range []int{1, 3, 17, 64} {
 			got, want := p.one(b.tokens(n), 0)
 			check(t, fmt.Sprintf("%s of %d rows", name, n), s.opt.Tolerance.Norm, got, want)
@@ -104,9 +104,10 @@ func (s *suite) testRope(t *testing.T) {
 			b.p.Ropes = []graph.RopeTable{{InvFreq: []float64{0.5}, Scale: 2}, table}
 			x := b.input(c.heads * c.dim)
 			b.emit(graph.Rope{X: x, Heads: c.heads, Dim: c.dim, Table: 1})
-			l := limits(s.opt.Elems[0])
+			prog := b.program(t, x)
+			l := limits(prog, s.opt.Elems[0])
 			l.Context, l.MaxSeqs = c.start+64, 1
-			p := s.pair(t, b.program(t, x), l)
+			p := s.pair(t, prog, l)
 			for _, n := range []int{1, 50} {
 				got, want := p.one(b.tokens(n), c.start)
 				check(t, fmt.Sprintf("rope of %d rows", n), s.opt.Tolerance.Rope, got, want)

@@ -44,7 +44,7 @@ func (s *suite) linearCase(t *testing.T, name string, typ gguf.Type, sh shape, o
 		b := newBuilder(s.rng(t), sh.n)
 		x, y := b.input(sh.k), b.input(sh.n)
 		op(b, x, y)
-		p := s.pair(t, b.program(t, y), limits(s.opt.Elems[0]))
+		p := s.exactPair(t, b.program(t, y))
 		for _, n := range rowCounts {
 			got, want := p.one(b.tokens(n), 0)
 			check(t, fmt.Sprintf("%s of %d rows", name, n), s.opt.Tolerance.linear(typ), got, want)
@@ -78,7 +78,7 @@ func (s *suite) testLinearParts(t *testing.T) {
 				op.Parts = append(op.Parts, part)
 			}
 			b.emit(op)
-			p := s.pair(t, b.program(t, op.Parts[look].Dst), limits(s.opt.Elems[0]))
+			p := s.exactPair(t, b.program(t, op.Parts[look].Dst))
 			got, want := p.one(b.tokens(29), 0)
 			check(t, b.p.String(), s.opt.Tolerance.linear(typ), got, want)
 		})
@@ -94,7 +94,7 @@ func (s *suite) testOutRows(t *testing.T) {
 			last, y := b.buffer(256, graph.OutRows), b.buffer(50, graph.OutRows)
 			b.emit(graph.Select{Dst: last, Src: b.input(256)})
 			b.emit(graph.Linear{Src: last, Parts: []graph.Part{{Dst: y, W: b.weight(typ, 50, 256), Bias: graph.NoWeight}}})
-			p := s.pair(t, b.program(t, y), limits(s.opt.Elems[0]))
+			p := s.exactPair(t, b.program(t, y))
 			for _, every := range []int{1, 2, 7, 40} {
 				tok := b.tokens(40)
 				out := func(i int) bool { return i%every == every-1 }

@@ -16,7 +16,7 @@ func (s *suite) testMemory(t *testing.T) {
 // testBudget finds what a program takes and then allows a little less.
 func (s *suite) testBudget(t *testing.T) {
 	p := families[0].program(t, s.rng(t))
-	l := limits(s.opt.Elems[0])
+	l := limits(p, s.opt.Elems[0])
 	l.Host = pinnedmem.NewHost(0)
 	var done, total int64
 	l.Loaded = func(d, n int64) {
@@ -59,7 +59,7 @@ func (s *suite) testBudget(t *testing.T) {
 func (s *suite) testSideBySide(t *testing.T) {
 	rng := s.rng(t)
 	p := families[1].program(t, rng)
-	l := tinyLimits(s.opt.Elems[0])
+	l := tinyLimits(p, s.opt.Elems[0])
 	a, b := newRig(t, s.backend, p, l), newRig(t, s.backend, p, l)
 	tok := tinyTokens(rng, 60)
 	want := a.feed(a.seq(0), tok, 60)
@@ -73,7 +73,7 @@ func (s *suite) testSideBySide(t *testing.T) {
 // testClosed steps a program after its end.
 func (s *suite) testClosed(t *testing.T) {
 	p := families[0].program(t, s.rng(t))
-	r := newRig(t, s.judge, p, limits(s.opt.Elems[0])) // lends its pool
+	r := newRig(t, s.judge, p, limits(p, s.opt.Elems[0])) // lends its pool
 	l := r.lim
 	l.Host = pinnedmem.NewHost(0)
 	exec, err := s.backend.Compile(p, l)

@@ -9,10 +9,13 @@ import (
 	"edged/offload"
 )
 
+// tinyContext is how many tokens the tests of whole models feed at most.
+const tinyContext = 512
+
 // tinyLimits admit a whole prompt in one step.
-func tinyLimits(elem offload.Elem) graph.Limits {
-	l := limits(elem)
-	l.MaxRows, l.MaxOut, l.Context = 512, 512, 512
+func tinyLimits(p *graph.Program, elem offload.Elem) graph.Limits {
+	l := limits(p, elem)
+	l.MaxRows, l.MaxOut, l.Context = tinyContext, tinyContext, tinyContext
 	return l
 }
 
@@ -40,13 +43,13 @@ type modelCheck struct {
 }
 
 func (m *modelCheck) run(t *testing.T) {
-	m.rig = newRig(t, m.backend, m.prog, tinyLimits(m.elem))
+	m.rig = newRig(t, m.backend, m.prog, tinyLimits(m.prog, m.elem))
 	m.tok = tinyTokens(m.rng, 280) // crosses pages, windows and 256 tokens
 	q := m.rig.seq(0)
 	m.base = m.rig.feed(q, m.tok, len(m.tok))
 	q.Free()
 
-	judge := newRig(t, m.judge, m.prog, tinyLimits(m.elem))
+	judge := newRig(t, m.judge, m.prog, tinyLimits(m.prog, m.elem))
 	check(t, "one step against the reference", m.opt.Tolerance.Logits, m.base, judge.feed(judge.seq(0), m.tok, 512))
 	m.chunks(t)
 	m.threads(t)
@@ -67,7 +70,7 @@ func (m *modelCheck) chunks(t *testing.T) {
 
 func (m *modelCheck) threads(t *testing.T) {
 	for _, n := range []int{1, 3} {
-		l := tinyLimits(m.elem)
+		l := tinyLimits(m.prog, m.elem)
 		l.Threads = n
 		r := newRig(t, m.backend, m.prog, l)
 		m.checkAgain(t, fmt.Sprintf("%d threads", n), r.feed(r.seq(0), m.tok, 100), m.base)

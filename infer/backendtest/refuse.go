@@ -16,12 +16,15 @@ func (s *suite) testRefuse(t *testing.T) {
 	t.Run("sequences", s.refuseSequences)
 	t.Run("programs", s.refusePrograms)
 	t.Run("limits", s.refuseLimits)
+	t.Run("parts", s.refuseParts)
+	t.Run("step_pools", s.refuseStepPools)
 }
 
 // refuseRows steps with rows that are wrong in one way each.
 func (s *suite) refuseRows(t *testing.T) {
 	rng := s.rng(t)
-	r := newRig(t, s.backend, families[0].program(t, rng), graph.Limits{MaxRows: 8, MaxOut: 4, MaxSeqs: 2, Context: 64, Elem: s.opt.Elems[0], Threads: 2})
+	p := families[0].program(t, rng)
+	r := newRig(t, s.backend, p, graph.Limits{MaxRows: 8, MaxOut: 4, MaxSeqs: 2, Context: 64, KV: offload.ExactLayers(p.KV, s.opt.Elems[0]), Threads: 2})
 	tok := tinyTokens(rng, 8)
 	q := r.seq(0)
 	base := r.feed(q, tok, 4)
@@ -65,19 +68,24 @@ func (s *suite) refuseRows(t *testing.T) {
 func (s *suite) refuseSequences(t *testing.T) {
 	rng := s.rng(t)
 	p := families[0].program(t, rng)
-	r := newRig(t, s.backend, p, limits(s.opt.Elems[0]))
+	r := newRig(t, s.backend, p, limits(p, s.opt.Elems[0]))
 	wide := p.KV[0]
 	wide.KVHeads *= 2
 	narrow := p.KV[0]
 	narrow.HeadDim /= 2
-	for name, cfg := range map[string]offload.Config{
-		"other element":  {Layers: p.KV, Elem: otherElem(s.opt.Elems[0])},
-		"fewer layers":   {Layers: p.KV[:1], Elem: s.opt.Elems[0]},
-		"more KV heads":  {Layers: []offload.LayerSpec{p.KV[0], wide}, Elem: s.opt.Elems[0]},
-		"narrower heads": {Layers: []offload.LayerSpec{p.KV[0], narrow}, Elem: s.opt.Elems[0]},
+	elem := s.opt.Elems[0]
+	dense := offload.ExactLayers(p.KV, offload.Q8)
+	for i := range dense {
+		dense[i].Class, dense[i].Group, dense[i].Tail = offload.Dense, offload.PageTok, 3*offload.PageTok
+	}
+	for name, plans := range map[string][]offload.LayerPlan{
+		"other element":  offload.ExactLayers(p.KV, otherElem(elem)),
+		"fewer layers":   offload.ExactLayers(p.KV[:1], elem),
+		"more KV heads":  offload.ExactLayers([]offload.LayerSpec{p.KV[0], wide}, elem),
+		"narrower heads": offload.ExactLayers([]offload.LayerSpec{p.KV[0], narrow}, elem),
+		"other classes":  dense,
 	} {
-		cfg.Context, cfg.Tokens, cfg.MaxSeqs = 64, 64, 1
-		pool, err := offload.NewPool(pinnedmem.NewHost(0), cfg)
+		pool, err := offload.NewPool(offload.One(pinnedmem.NewHost(0)), offload.Config{Layers: plans, Context: 64, Tokens: 64, MaxSeqs: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,9 +140,10 @@ func (s *suite) refusePrograms(t *testing.T) {
 		{"rows that are no whole blocks", func(p *graph.Program) { p.Weights[1].Type = gguf.Q4_K }, "w1"},
 	} {
 		host := pinnedmem.NewHost(0)
-		l := limits(s.opt.Elems[0])
+		p := linear(c.change)
+		l := limits(p, s.opt.Elems[0])
 		l.Host = host
-		exec, err := s.backend.Compile(linear(c.change), l)
+		exec, err := s.backend.Compile(p, l)
 		if err == nil {
 			t.Errorf("%s: compiled", c.name)
 			_ = exec.Close() // the failure is already reported
@@ -157,8 +166,11 @@ func (s *suite) refuseLimits(t *testing.T) {
 		"no context":   func(l *graph.Limits) { l.Context = 0 },
 		"no threads":   func(l *graph.Limits) { l.Threads = 0 },
 		"no host":      func(l *graph.Limits) { l.Host = nil },
+		"no plans":     func(l *graph.Limits) { l.KV = nil },
+		"other heads":  func(l *graph.Limits) { l.KV[1].KVHeads++ },
+		"no such plan": func(l *graph.Limits) { l.KV[0].Budget = 1 },
 	} {
-		l := limits(s.opt.Elems[0])
+		l := limits(p, s.opt.Elems[0])
 		l.Host = pinnedmem.NewHost(0)
 		change(&l)
 		if exec, err := s.backend.Compile(p, l); err == nil {

@@ -14,11 +14,14 @@ type rig struct {
 	exec graph.Exec
 	pool *offload.Pool
 	lim  graph.Limits
+	// between runs after every chunk of a prompt's parts; may be nil.
+	between func()
 }
 
-// limits are generous ones; tests that need others change them.
-func limits(elem offload.Elem) graph.Limits {
-	return graph.Limits{MaxRows: 64, MaxOut: 64, MaxSeqs: 4, Context: 1024, Elem: elem, Threads: 2}
+// limits are generous ones, with every layer kept exactly; tests that need
+// others change them.
+func limits(p *graph.Program, elem offload.Elem) graph.Limits {
+	return graph.Limits{MaxRows: 64, MaxOut: 64, MaxSeqs: 4, Context: 1024, KV: offload.ExactLayers(p.KV, elem), Threads: 2}
 }
 
 // newRig compiles p. When the test ends, it closes everything and checks that
@@ -31,9 +34,16 @@ func newRig(t *testing.T, b graph.Backend, p *graph.Program, l graph.Limits) *ri
 	if err != nil {
 		t.Fatalf("compile: %v\n%s", err, p)
 	}
-	pool, err := offload.NewPool(host, offload.Config{Layers: p.KV, Elem: l.Elem, Context: l.Context, Tokens: l.Context * l.MaxSeqs, MaxSeqs: l.MaxSeqs})
+	pool, err := offload.NewPool(offload.One(host), offload.Config{Layers: l.KV, Context: l.Context, Tokens: l.Context * l.MaxSeqs, MaxSeqs: l.MaxSeqs})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i, plan := range l.KV {
+		// Steps of several sequences may choose more than a hot cache holds, and
+		// a backend would write the rest to nowhere.
+		if plan.Class == offload.Paged && plan.Hot < plan.Budget*l.MaxSeqs && pool.Work(0) == nil {
+			t.Fatalf("the pool has no memory for what layer %d fetches beyond its %d hot pages", i, plan.Hot)
+		}
 	}
 	t.Cleanup(func() {
 		if err := exec.Close(); err != nil {
@@ -81,7 +91,9 @@ func (r *rig) assemble(pieces []piece) (*graph.Rows, []*offload.Seq) {
 		if err := p.seq.Reserve(len(p.tok)); err != nil {
 			r.t.Fatal(err)
 		}
-		mixPages(p.seq)
+		if !p.seq.Pool().LayerMajor() {
+			mixPages(p.seq)
+		}
 		for i, tok := range p.tok {
 			in.Add(tok, int32(p.seq.Len()+i), int32(s), p.out == nil || p.out(i))
 		}
@@ -136,6 +148,12 @@ func (r *rig) feed(q *offload.Seq, tok []int32, chunk int) rows {
 
 // pair is a program compiled by the backend under test and by the judge.
 type pair struct{ got, want *rig }
+
+// exactPair is a pair with generous limits.
+func (s *suite) exactPair(t *testing.T, p *graph.Program) pair {
+	t.Helper()
+	return s.pair(t, p, limits(p, s.opt.Elems[0]))
+}
 
 func (s *suite) pair(t *testing.T, p *graph.Program, l graph.Limits) pair {
 	t.Helper()

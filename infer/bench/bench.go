@@ -35,6 +35,7 @@ import (
 	"edged/infer/gguf"
 	"edged/infer/graph"
 	"edged/infer/model"
+	"edged/offload"
 )
 
 // Config says what to measure. Zero numbers get the defaults of Default.
@@ -45,6 +46,8 @@ type Config struct {
 	Threads     int    // CPU threads, also of the bandwidth measurement
 	ChunkTok    int    // most prompt tokens of one step
 	HostBytes   int64  // memory budget; 0 is none
+	// Plan says how the cache of one sequence of context tokens is kept; nil is `full`.
+	Plan func(layers []offload.LayerSpec, context int) (*offload.Plan, error)
 
 	Prompts []int // prompt lengths, tokens
 	Depths  []int // tokens in the KV cache when generation begins
@@ -166,7 +169,7 @@ func (m *machine) measure(ctx context.Context) (*Report, error) {
 			return nil, fmt.Errorf("pp%d: %w", n, err)
 		}
 	}
-	if err := m.seq.Truncate(0); err != nil {
+	if err := m.cut(0); err != nil {
 		return nil, err
 	}
 	for i, d := range m.cfg.Depths {
@@ -193,7 +196,7 @@ func (m *machine) tell(test string, done, total int) {
 func (m *machine) prompt(ctx context.Context, r *Report, n int) error {
 	row := Row{Test: fmt.Sprintf("pp%d", n), Tokens: n, BytesPerTok: m.cost.prompt(n, m.cfg.ChunkTok)}
 	for range m.cfg.Reps {
-		if err := m.seq.Truncate(0); err != nil {
+		if err := m.cut(0); err != nil {
 			return err
 		}
 		start := time.Now()
@@ -206,6 +209,15 @@ func (m *machine) prompt(ctx context.Context, r *Report, n int) error {
 	return nil
 }
 
+// rewind takes the sequence back to a depth; a cache that cannot end there ends
+// before and is filled up.
+func (m *machine) rewind(ctx context.Context, depth int) error {
+	if err := m.cut(depth); err != nil {
+		return err
+	}
+	return m.fill(ctx, depth)
+}
+
 // generate brings the cache to a depth and decodes Gen tokens from there, Reps
 // times. Depths come in ascending order, so that each is reached from the last.
 func (m *machine) generate(ctx context.Context, r *Report, depth int) error {
@@ -216,12 +228,12 @@ func (m *machine) generate(ctx context.Context, r *Report, depth int) error {
 	for range m.cfg.Reps {
 		start := time.Now()
 		for range m.cfg.Gen {
-			if err := m.step(ctx, 1, true); err != nil {
+			if err := m.decode(ctx); err != nil {
 				return err
 			}
 		}
 		row.add(time.Since(start))
-		if err := m.seq.Truncate(depth); err != nil {
+		if err := m.rewind(ctx, depth); err != nil {
 			return err
 		}
 	}

@@ -102,10 +102,11 @@ func TestCost(t *testing.T) {
 			graph.Linear{Parts: []graph.Part{{W: 2, Bias: 3}, {W: 0, Bias: graph.NoWeight}}},
 		},
 	}
-	c, err := newCost(p, offload.F16)
+	plan, err := offload.MakePlan(offload.Ask{Layers: p.KV, Policy: "full", Options: offload.Options{Exact: true}, Context: 128})
 	if err != nil {
 		t.Fatal(err)
 	}
+	c := newCost(p, plan)
 	// 32 of the norm, 64 each for gate, up and a product, 16 of the bias, 800
 	// of the output; 8 for one row of the table.
 	const weights, embed = 32 + 3*64 + 16 + 800, 8
@@ -127,7 +128,7 @@ func TestCost(t *testing.T) {
 }
 
 func testReport() *Report {
-	r := &Report{Name: "m", Arch: "llama", Backend: "cpu", Threads: 2, ChunkTok: 512, WeightBytes: 5e6, KVBytesPerTok: 1000,
+	r := &Report{Name: "m", Arch: "llama", Backend: "cpu", Threads: 2, ChunkTok: 512, WeightBytes: 5e6, KVBytesPerTok: 1000, Cache: "exact f16", CacheFast: 3e6,
 		Rows: []Row{{Test: "tg10", Tokens: 10, Depth: 7, BytesPerTok: 5e6, Seconds: []float64{4, 1, 2}}, {Test: "pp8", Tokens: 8, BytesPerTok: 1e6, Seconds: []float64{1, 3}}}}
 	r.finish(1e8)
 	return r
@@ -154,7 +155,7 @@ func TestReportText(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantTable := `m (llama), cpu, 2 threads, chunks of 512
-weights read per step 5.0 MB, KV cache 1.0 KB per token, read bandwidth 0.1 GB/s
+weights read per step 5.0 MB, exact KV 1.0 KB per token, cache exact f16 (fast tier 3.0 MB, host tier 0.0 MB), read bandwidth 0.1 GB/s
 
   test  depth  tokens/s  min   max  MB/token  GB/s  of bandwidth
   tg10      7       5.0  2.5  10.0      5.00  0.03          25 %

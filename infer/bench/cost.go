@@ -1,8 +1,6 @@
 package bench
 
 import (
-	"fmt"
-
 	"edged/infer/graph"
 	"edged/offload"
 )
@@ -13,11 +11,12 @@ import (
 type cost struct {
 	weights int64 // bytes per step
 	embed   int64 // bytes per row: its row of the embedding table
-	layers  []offload.Layout
+	plan    *offload.Plan
+	layers  []offload.LayerSpec
 }
 
-func newCost(p *graph.Program, elem offload.Elem) (cost, error) {
-	var c cost
+func newCost(p *graph.Program, plan *offload.Plan) cost {
+	c := cost{plan: plan, layers: p.KV}
 	for _, op := range p.Ops {
 		switch o := op.(type) {
 		case graph.Embed:
@@ -39,14 +38,7 @@ func newCost(p *graph.Program, elem offload.Elem) (cost, error) {
 			}
 		}
 	}
-	for i, spec := range p.KV {
-		l, err := offload.NewLayout(spec, elem)
-		if err != nil {
-			return cost{}, fmt.Errorf("layer %d: %w", i, err)
-		}
-		c.layers = append(c.layers, l)
-	}
-	return c, nil
+	return c
 }
 
 func (c *cost) read(p *graph.Program, w graph.WeightID) {
@@ -55,18 +47,9 @@ func (c *cost) read(p *graph.Program, w graph.WeightID) {
 	}
 }
 
-// kv is the bytes of keys and values of n tokens that one more can see.
-func (c cost) kv(n int) int64 {
-	var total int64
-	for _, l := range c.layers {
-		seen := n
-		if w := l.Spec.Window; w > 0 {
-			seen = min(seen, w)
-		}
-		total += int64(seen) * int64(l.TokenBytes())
-	}
-	return total
-}
+// kv is the bytes of the cache that one more token behind n reads once they are
+// in the fast tier.
+func (c cost) kv(n int) int64 { return c.plan.Step(n, 1).Fast() }
 
 // decode is bytes per token, averaged over gen tokens from a depth on.
 func (c cost) decode(depth, gen int) int64 {
@@ -88,16 +71,16 @@ func (c cost) prompt(n, chunk int) int64 {
 	return total / int64(n)
 }
 
-// chunkKV is the bytes of keys and values that the last rows of n tokens see
-// together.
+// chunkKV is the bytes of exact keys and values that the last rows of n tokens
+// see together.
 func (c cost) chunkKV(n, rows int) int64 {
 	var total int64
 	for _, l := range c.layers {
 		seen := n
-		if w := l.Spec.Window; w > 0 {
-			seen = min(seen, w+rows-1)
+		if l.Window > 0 {
+			seen = min(seen, l.Window+rows-1)
 		}
-		total += int64(seen) * int64(l.TokenBytes())
+		total += offload.ExactBytes([]offload.LayerSpec{l}, seen)
 	}
 	return total
 }

@@ -7,6 +7,7 @@ import (
 
 	"edged/infer/cpu"
 	"edged/infer/graph"
+	"edged/infer/solo"
 	"edged/offload"
 	"edged/pinnedmem"
 )
@@ -15,94 +16,62 @@ import (
 type machine struct {
 	cfg  Config
 	prog *graph.Program
-	host *pinnedmem.Host
-	exec graph.Exec
-	pool *offload.Pool
-	seq  *offload.Seq
-	rows graph.Rows
-	kv   []*offload.Seq // [1]
+	plan *offload.Plan
+	run  *solo.Runner
 	cost cost
+	tok  []int32 // the prompt being read
 }
 
 func newMachine(cfg Config, prog *graph.Program) (*machine, error) {
-	policy, err := offload.PolicyByName("full")
+	m := &machine{cfg: cfg, prog: prog}
+	n := cfg.context()
+	var err error
+	if cfg.Plan == nil {
+		m.plan, err = offload.MakePlan(offload.Ask{Layers: prog.KV, Policy: "full", Context: n})
+	} else {
+		m.plan, err = cfg.Plan(prog.KV, n)
+	}
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{cfg: cfg, prog: prog, host: pinnedmem.NewHost(cfg.HostBytes)}
-	if m.cost, err = newCost(prog, policy.Elem); err != nil {
+	m.cost = newCost(prog, m.plan)
+	m.run, err = solo.New(prog, solo.Config{Backend: cfg.Backend, Layers: m.plan.Config.Layers, Context: n, ChunkTok: cfg.ChunkTok, Threads: cfg.Threads, HostBytes: cfg.HostBytes})
+	if err != nil {
 		return nil, err
-	}
-	if err := m.allocate(policy.Elem); err != nil {
-		return nil, errors.Join(err, m.close())
 	}
 	return m, nil
 }
 
-func (m *machine) allocate(elem offload.Elem) (err error) {
-	n := m.cfg.context()
-	var dropped error
-	m.exec, err = m.cfg.Backend.Compile(m.prog, graph.Limits{
-		MaxRows: m.cfg.ChunkTok, MaxOut: 1, MaxSeqs: 1, Context: n, Elem: elem, Threads: m.cfg.Threads, Host: m.host,
-		Copied: func(w *graph.Weight) { dropped = errors.Join(dropped, w.Drop()) },
-	})
-	if err = errors.Join(err, dropped); err != nil {
-		return err
-	}
-	if m.pool, err = offload.NewPool(m.host, offload.Config{Layers: m.prog.KV, Elem: elem, Context: n, Tokens: n, MaxSeqs: 1}); err != nil {
-		return err
-	}
-	if m.seq, err = m.pool.NewSeq(); err != nil {
-		return err
-	}
-	m.kv = []*offload.Seq{m.seq}
-	return nil
-}
-
-func (m *machine) close() error {
-	var errs []error
-	if m.pool != nil {
-		errs = append(errs, m.pool.Close())
-	}
-	if m.exec != nil {
-		errs = append(errs, m.exec.Close())
-	}
-	return errors.Join(append(errs, m.host.Close())...)
-}
+func (m *machine) close() error { return m.run.Close() }
 
 // warmUp touches weights and activations, so that no page fault is measured.
 func (m *machine) warmUp(ctx context.Context) error {
 	if err := m.fill(ctx, min(m.cfg.ChunkTok, m.cfg.context())); err != nil {
 		return fmt.Errorf("warm up: %w", err)
 	}
-	return m.seq.Truncate(0)
+	return m.cut(0)
 }
 
-// fill evaluates tokens in chunks until the sequence holds n. Only the last
+// cut takes the sequence back to n tokens. A cache that cannot end there is
+// filled again.
+func (m *machine) cut(n int) error {
+	_, err := m.run.Truncate(n)
+	return err
+}
+
+// fill evaluates a prompt until the sequence holds n tokens. Only the last
 // one's logits are wanted, as for a real prompt.
 func (m *machine) fill(ctx context.Context, n int) error {
-	for m.seq.Len() < n {
-		chunk := min(n-m.seq.Len(), m.cfg.ChunkTok)
-		if err := m.step(ctx, chunk, m.seq.Len()+chunk == n); err != nil {
-			return err
-		}
+	m.tok = m.tok[:0]
+	for pos := m.run.Len(); pos < n; pos++ {
+		m.tok = append(m.tok, m.token(pos))
 	}
-	return nil
+	return m.run.Prefill(ctx, m.tok, nil, nil)
 }
 
-func (m *machine) step(ctx context.Context, n int, want bool) error {
-	if err := m.seq.Reserve(n); err != nil {
-		return err
-	}
-	m.rows.Reset()
-	for i := range n {
-		pos := m.seq.Len() + i
-		m.rows.Add(m.token(pos), int32(pos), 0, want && i == n-1)
-	}
-	if _, err := m.exec.Step(ctx, &m.rows, m.kv); err != nil {
-		return err
-	}
-	return m.seq.Commit(n)
+func (m *machine) decode(ctx context.Context) error {
+	_, err := m.run.Decode(ctx, m.token(m.run.Len()))
+	return err
 }
 
 // token is a fixed, scattered choice, so that rows of the embedding table are

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"edged/infer/graph"
+	"edged/offload"
 )
 
 // Report is the outcome of Run, as it is written in JSON.
@@ -18,7 +19,10 @@ type Report struct {
 	Arch          string  `json:"arch"`
 	FileBytes     int64   `json:"file_bytes"` // all parts
 	WeightBytes   int64   `json:"weight_bytes_per_step"`
-	KVBytesPerTok int64   `json:"kv_bytes_per_token"` // of the cache, per token that it holds
+	Cache         string  `json:"cache"`              // how tokens are kept
+	CacheFast     int64   `json:"cache_fast_bytes"`
+	CacheHost     int64   `json:"cache_host_bytes"`
+	KVBytesPerTok int64   `json:"kv_bytes_per_token"` // of an exact f16 cache
 	Backend       string  `json:"backend"`
 	Threads       int     `json:"threads"`
 	ChunkTok      int     `json:"chunk_tokens"`
@@ -41,11 +45,8 @@ type Row struct {
 }
 
 func newReport(c Config, p *graph.Program, k cost) *Report {
-	r := &Report{Path: c.Path, Arch: p.Name, Backend: c.BackendName, Threads: c.Threads, ChunkTok: c.ChunkTok, WeightBytes: k.weights}
-	for _, l := range k.layers {
-		r.KVBytesPerTok += int64(l.TokenBytes())
-	}
-	return r
+	return &Report{Path: c.Path, Arch: p.Name, Backend: c.BackendName, Threads: c.Threads, ChunkTok: c.ChunkTok, WeightBytes: k.weights,
+		Cache: k.plan.Resolved, CacheFast: k.plan.Bytes.Fast.Total(), CacheHost: k.plan.Bytes.Host.Total(), KVBytesPerTok: offload.ExactBytes(p.KV, 1)}
 }
 
 func (r *Row) add(d time.Duration) { r.Seconds = append(r.Seconds, d.Seconds()) }
@@ -73,8 +74,8 @@ func median(v []float64) float64 {
 
 // WriteTable prints the report for people.
 func (r *Report) WriteTable(w io.Writer) error {
-	if _, err := fmt.Fprintf(w, "%s (%s), %s, %d threads, chunks of %d\nweights read per step %.1f MB, KV cache %.1f KB per token, read bandwidth %.1f GB/s\n\n",
-		r.Name, r.Arch, r.Backend, r.Threads, r.ChunkTok, float64(r.WeightBytes)/1e6, float64(r.KVBytesPerTok)/1e3, r.ReadBandwidth/1e9); err != nil {
+	if _, err := fmt.Fprintf(w, "%s (%s), %s, %d threads, chunks of %d\nweights read per step %.1f MB, exact KV %.1f KB per token, cache %s (fast tier %.1f MB, host tier %.1f MB), read bandwidth %.1f GB/s\n\n",
+		r.Name, r.Arch, r.Backend, r.Threads, r.ChunkTok, float64(r.WeightBytes)/1e6, float64(r.KVBytesPerTok)/1e3, r.Cache, float64(r.CacheFast)/1e6, float64(r.CacheHost)/1e6, r.ReadBandwidth/1e9); err != nil {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)

@@ -6,10 +6,6 @@
 // The boundaries depend on positions alone, so a row's result is the same
 // whether it comes alone or in a chunk, on one thread or on several.
 
-INLINE uint8_t *page_of(const cache *c, const uint32_t *table, int pos, int head) {
-	return c->base + table[pos / PAGE_TOK] * c->page_bytes + head * c->head_bytes;
-}
-
 // state is a partial softmax: sum of weights, weighted sum of V, largest score.
 typedef struct {
 	float *acc; // [dim]
@@ -26,9 +22,6 @@ INLINE void merge(state *to, const float *acc, float m, float l, int dim) {
 	to->m = top;
 }
 
-// first_visible is the first position that a query at pos sees.
-INLINE int first_visible(const cache *kv, int pos) { return kv->window && pos >= kv->window ? pos + 1 - kv->window : 0; }
-
 // tile is the set of query vectors that read a KV head together.
 typedef struct {
 	int n;                // queries
@@ -40,6 +33,9 @@ typedef struct {
 	float *q;             // [dim][MAX_QUERY], scaled
 	float *score;         // [MAX_QUERY][SPAN]
 	float *acc;           // [MAX_QUERY][dim], one span
+	float *total;         // [MAX_QUERY][dim], all spans
+	float *page;          // [dim][PAGE_TOK] keys or values of one record's page
+	float *aux;           // [2][dim]
 	float m[MAX_QUERY], l[MAX_QUERY];
 } tile;
 
@@ -62,19 +58,20 @@ enum { AHEAD = 2, SPAN_PAGES = SPAN / PAGE_TOK };
 
 INLINE void ahead(const uint8_t *p) { __builtin_prefetch(p, 0, 3); }
 
-// span_pages lists where a span's K lies and then its V, in reading order.
+// span_pages are a span's pages, in reading order.
 typedef struct {
-	int n; // pages
-	const uint8_t *at[2 * SPAN_PAGES + AHEAD];
+	int n;
+	page_ref at[SPAN_PAGES];
+	const uint8_t *next[2 * SPAN_PAGES + AHEAD]; // where their K lies and then their V
 } span_pages;
 
-INLINE span_pages pages_of(const cache *kv, const uint32_t *table, int head, int base, int t0, int t1) {
+INLINE span_pages pages_of(const list *l, int base, int t0, int t1) {
 	span_pages p = {.n = (t1 - t0 + PAGE_TOK - 1) / PAGE_TOK};
 	for (int i = 0; i < p.n; i++) {
-		p.at[i] = page_of(kv, table, base + t0 + i * PAGE_TOK, head);
-		p.at[p.n + i] = p.at[i] + kv->head_bytes / 2;
+		p.at[i] = list_page(l, (base + t0) / PAGE_TOK + i);
+		p.next[i] = p.at[i].k, p.next[p.n + i] = p.at[i].v;
 	}
-	for (int i = 0; i < AHEAD; i++) p.at[2 * p.n + i] = p.at[2 * p.n - 1];
+	for (int i = 0; i < AHEAD; i++) p.next[2 * p.n + i] = p.next[2 * p.n - 1];
 	return p;
 }
 
@@ -97,11 +94,14 @@ INLINE void page_scores(const int W, const int f32, const uint8_t *k, const uint
 }
 
 // apply_v adds tokens [t0, t1) of a span, weighted, to 16 N channels from c on
-// of W queries. v lists the pages of V; W*N sums stay in registers.
-INLINE void apply_v(const int W, const int N, const int f32, int dim, const uint8_t *const *v, int t0, int t1, int c, const float *p, float *acc) {
+// of W queries. v lists the pages of V; W*N sums stay in registers. fresh says
+// that there are no sums yet.
+INLINE void apply_v(const int W, const int N, const int f32, int dim, const uint8_t *const *v, int t0, int t1, int c, const float *p, float *acc, int fresh) {
 	vf a[2 * MAX_QUERY]; // [W][N]
-#pragma GCC unroll 24
-	for (int i = 0; i < W * N; i++) a[i] = vf_zero();
+#pragma GCC unroll 12
+	for (int r = 0; r < W; r++)
+#pragma GCC unroll 4
+		for (int i = 0; i < N; i++) a[r * N + i] = fresh ? vf_zero() : vf_load(acc + r * dim + c + 16 * i);
 	for (int t = t0; t < t1; v++) {
 		const int stop = t + PAGE_TOK < t1 ? t + PAGE_TOK : t1;
 		for (int64_t at = c; t < stop; t++, at += dim) {
@@ -126,10 +126,10 @@ INLINE void apply_v(const int W, const int N, const int f32, int dim, const uint
 }
 
 // apply_rest is apply_v for the channels past the last 16.
-static void apply_rest(int w, int f32, int dim, const uint8_t *const *v, int t0, int t1, int c, const float *p, float *acc) {
+static void apply_rest(int w, int f32, int dim, const uint8_t *const *v, int t0, int t1, int c, const float *p, float *acc, int fresh) {
 	for (; c < dim; c++)
 		for (int r = 0; r < w; r++) {
-			float s = 0;
+			float s = fresh ? 0 : acc[r * dim + c];
 			for (int t = t0; t < t1; t++)
 				s += load_kv1(v[(t - t0) / PAGE_TOK], (int64_t)(t % PAGE_TOK) * dim + c, f32) * p[r * SPAN + t];
 			acc[r * dim + c] = s;
@@ -158,36 +158,71 @@ static void weights(float *s, int t0, int t1, int lo, int hi, float *m, float *l
 	*l = vf_sum(sum);
 }
 
-INLINE void span_queries(const int W, const int f32, tile *x, int r0, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1) {
-	float *score = x->score + r0 * SPAN, *acc = x->acc + r0 * kv->dim;
-	const span_pages pages = pages_of(kv, table, head, base, t0, t1);
-	const uint8_t *const *v = pages.at + pages.n;
-	for (int i = 0; i < pages.n; i++) page_scores(W, f32, pages.at[i], pages.at[i + AHEAD], kv->dim, x->q + r0, score + t0 + i * PAGE_TOK);
-	for (int r = 0; r < W; r++) weights(score + r * SPAN, t0, t1, x->lo[r0 + r] - base, x->hi[r0 + r] - base, &x->m[r0 + r], &x->l[r0 + r]);
+// span_values adds tokens [t0, t1), whose V has one format, to all channels.
+INLINE void span_values(const int W, const int f32, int dim, const uint8_t *const *v, int t0, int t1, const float *score, float *acc, int fresh) {
 	int c = 0;
 	if (W <= QUERY_ROWS / 3)
-		for (; c + 64 <= kv->dim; c += 64) apply_v(W, 4, f32, kv->dim, v, t0, t1, c, score, acc);
-	for (; c + 32 <= kv->dim; c += 32) apply_v(W, 2, f32, kv->dim, v, t0, t1, c, score, acc);
-	for (; c + 16 <= kv->dim; c += 16) apply_v(W, 1, f32, kv->dim, v, t0, t1, c, score, acc);
-	if (c < kv->dim) apply_rest(W, f32, kv->dim, v, t0, t1, c, score, acc);
+		for (; c + 64 <= dim; c += 64) apply_v(W, 4, f32, dim, v, t0, t1, c, score, acc, fresh);
+	for (; c + 32 <= dim; c += 32) apply_v(W, 2, f32, dim, v, t0, t1, c, score, acc, fresh);
+	for (; c + 16 <= dim; c += 16) apply_v(W, 1, f32, dim, v, t0, t1, c, score, acc, fresh);
+	if (c < dim) apply_rest(W, f32, dim, v, t0, t1, c, score, acc, fresh);
+}
+
+// record_scores and record_values treat one page of a record: it becomes floats
+// first, which costs little beside the sums, and keeps one set of kernels.
+INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, const float *q, float *score) {
+	key_floats(&kv->rec, p, kv->dim, x->page, x->aux);
+	page_scores(W, 1, (const uint8_t *)x->page, p.v, kv->dim, q, score);
+}
+
+INLINE void record_values(const int W, tile *x, const cache *kv, page_ref p, int t0, int t1, const float *score, float *acc, int fresh) {
+	value_floats(&kv->rec, p, kv->dim, x->page);
+	const uint8_t *v[1 + AHEAD];
+	for (int i = 0; i < 1 + AHEAD; i++) v[i] = (const uint8_t *)x->page;
+	span_values(W, 1, kv->dim, v, t0, t1, score, acc, fresh);
+}
+
+INLINE void span_queries(const int W, const int f32, tile *x, int r0, const list *l, int base, int t0, int t1) {
+	const cache *kv = l->kv;
+	float *score = x->score + r0 * SPAN, *acc = x->acc + r0 * kv->dim;
+	const span_pages p = pages_of(l, base, t0, t1);
+	for (int i = 0; i < p.n; i++) {
+		float *s = score + t0 + i * PAGE_TOK;
+		if (p.at[i].rec) record_scores(W, x, kv, p.at[i], x->q + r0, s);
+		else page_scores(W, f32, p.at[i].k, p.next[i + AHEAD], kv->dim, x->q + r0, s);
+	}
+	for (int r = 0; r < W; r++) weights(score + r * SPAN, t0, t1, x->lo[r0 + r] - base, x->hi[r0 + r] - base, &x->m[r0 + r], &x->l[r0 + r]);
+	for (int i = 0; i < p.n;) {
+		const int a = t0 + i * PAGE_TOK, fresh = i == 0;
+		if (p.at[i].rec) {
+			record_values(W, x, kv, p.at[i], a, a + PAGE_TOK, score, acc, fresh);
+			i++;
+			continue;
+		}
+		int n = 1; // exact pages in a row
+		while (i + n < p.n && !p.at[i + n].rec) n++;
+		const int z = a + n * PAGE_TOK < t1 ? a + n * PAGE_TOK : t1;
+		span_values(W, f32, kv->dim, p.next + p.n + i, a, z, score, acc, fresh);
+		i += n;
+	}
 }
 
 #define SPAN_WIDTH(W) \
-	static void __attribute__((noinline)) span_queries_##W(tile *x, int r0, const cache *kv, const uint32_t *table, int head, int base, int t0, int t1) { \
-		if (kv->f32) span_queries(W, 1, x, r0, kv, table, head, base, t0, t1); \
-		else span_queries(W, 0, x, r0, kv, table, head, base, t0, t1); \
+	static void __attribute__((noinline)) span_queries_##W(tile *x, int r0, const list *l, int base, int t0, int t1) { \
+		if (l->kv->f32) span_queries(W, 1, x, r0, l, base, t0, t1); \
+		else span_queries(W, 0, x, r0, l, base, t0, t1); \
 	}
 SPAN_WIDTH(1) SPAN_WIDTH(2) SPAN_WIDTH(3) SPAN_WIDTH(4) SPAN_WIDTH(6) SPAN_WIDTH(8) SPAN_WIDTH(12)
 
 // span_tile computes one span for all queries of a tile.
-static void span_tile(tile *x, const cache *kv, const uint32_t *table, int head, int span) {
+static void span_tile(tile *x, const list *l, int span) {
 	const int base = span * SPAN;
 	const int t0 = x->first > base ? (x->first - base) / PAGE_TOK * PAGE_TOK : 0;
 	const int t1 = x->end - base < SPAN ? x->end - base : SPAN;
 	for (int r = 0; r < x->n;) {
 		int left = x->n - r;
 		if (left > QUERY_ROWS) left = QUERY_ROWS;
-#define TRY(W) if (left >= W) { span_queries_##W(x, r, kv, table, head, base, t0, t1); r += W; continue; }
+#define TRY(W) if (left >= W) { span_queries_##W(x, r, l, base, t0, t1); r += W; continue; }
 		TRY(12) TRY(8) TRY(6) TRY(4) TRY(3) TRY(2) TRY(1)
 #undef TRY
 	}
@@ -195,11 +230,14 @@ static void span_tile(tile *x, const cache *kv, const uint32_t *table, int head,
 
 INLINE tile tile_in(uint8_t *scratch, int dim) {
 	float *f = (float *)scratch;
-	return (tile){.q = f, .acc = f + MAX_QUERY * dim, .score = f + 2 * MAX_QUERY * dim};
+	tile x = {.q = f, .acc = f + MAX_QUERY * dim, .total = f + 2 * MAX_QUERY * dim, .score = f + 3 * MAX_QUERY * dim};
+	x.page = x.score + MAX_QUERY * SPAN;
+	x.aux = x.page + PAGE_TOK * dim;
+	return x;
 }
 
 // fill gathers the queries of rows [row, row+rows) and heads [head0, head0+heads).
-static void fill(tile *x, const exec *e, const op *o, int row, int rows, int head0, int heads) {
+static void fill(tile *x, const exec *e, const op *o, const list *l, int row, int rows, int head0, int heads) {
 	const int dim = o->kv->dim;
 	x->n = 0, x->first = INT32_MAX, x->end = 0;
 	for (int r = row; r < row + rows; r++)
@@ -207,27 +245,34 @@ static void fill(tile *x, const exec *e, const op *o, int row, int rows, int hea
 			const float *q = o->src->p + (int64_t)r * o->src->ld + h * dim;
 			const int pos = e->st.pos[r], i = x->n++;
 			for (int c = 0; c < dim; c++) x->q[c * MAX_QUERY + i] = q[c] * o->scale;
-			x->row[i] = r, x->head[i] = h, x->hi[i] = pos + 1;
-			x->lo[i] = first_visible(o->kv, pos);
+			x->row[i] = r, x->head[i] = h, x->hi[i] = list_end(l, pos);
+			x->lo[i] = list_first(l, pos);
 			if (x->lo[i] < x->first) x->first = x->lo[i];
 			if (x->hi[i] > x->end) x->end = x->hi[i];
 		}
 }
 
+// Each row and head has a place for every span and one for the estimate.
 INLINE float *partial_at(const exec *e, const op *o, int row, int head, int span) {
-	return e->partial + (((int64_t)row * o->heads + head) * e->max_spans + span) * (o->kv->dim + 2);
+	return e->partial + (((int64_t)row * o->heads + head) * (e->max_spans + 1) + span) * (o->kv->dim + 2);
 }
 
 // attend_whole runs all spans of a tile and writes the finished rows.
-static void attend_whole(const op *o, tile *x, const uint32_t *table, int head, float *total) {
+static void attend_whole(const exec *e, const op *o, tile *x, const list *l, int seq) {
 	const int dim = o->kv->dim;
 	state s[MAX_QUERY];
-	memset(total, 0, (size_t)x->n * dim * sizeof *total);
-	for (int i = 0; i < x->n; i++) s[i] = (state){total + i * dim, -INFINITY, 0};
+	memset(x->total, 0, (size_t)x->n * dim * sizeof *x->total);
+	for (int i = 0; i < x->n; i++) s[i] = (state){x->total + i * dim, -INFINITY, 0};
 	for (int span = x->first / SPAN; span * SPAN < x->end; span++) {
-		span_tile(x, o->kv, table, head, span);
+		span_tile(x, l, span);
 		for (int i = 0; i < x->n; i++) merge(&s[i], x->acc + i * dim, x->m[i], x->l[i], dim);
 	}
+	if (estimates(l))
+		for (int i = 0; i < x->n; i++) {
+			float m, sum;
+			estimate(e, l, seq, x->head[i], o->heads, x->acc, &m, &sum);
+			merge(&s[i], x->acc, m, sum, dim);
+		}
 	for (int i = 0; i < x->n; i++) {
 		float *dst = o->dst->p + (int64_t)x->row[i] * o->dst->ld + x->head[i] * dim;
 		for (int c = 0; c < dim; c++) dst[c] = s[i].acc[c] / s[i].l;
@@ -237,27 +282,45 @@ static void attend_whole(const op *o, tile *x, const uint32_t *table, int head, 
 // merge_row joins the spans that attend_span left for one row.
 static void merge_row(const exec *e, const op *o, int row, float *dst) {
 	if (e->st.rows > SPLIT_ROWS) return;
-	const int dim = o->kv->dim, hi = e->st.pos[row] + 1;
-	const int lo = first_visible(o->kv, e->st.pos[row]);
+	const int dim = o->kv->dim, group = o->heads / o->kv->kv_heads;
 	for (int h = 0; h < o->heads; h++) {
+		const list l = list_of(e, o, e->st.seq[row], h / group);
+		const int hi = list_end(&l, e->st.pos[row]), lo = list_first(&l, e->st.pos[row]);
 		state s = {dst + h * dim, -INFINITY, 0};
 		memset(s.acc, 0, dim * sizeof *s.acc);
 		for (int span = lo / SPAN; span * SPAN < hi; span++) {
 			const float *p = partial_at(e, o, row, h, span);
 			merge(&s, p, p[dim], p[dim + 1], dim);
 		}
+		if (estimates(&l)) {
+			const float *p = partial_at(e, o, row, h, e->max_spans);
+			merge(&s, p, p[dim], p[dim + 1], dim);
+		}
 		for (int c = 0; c < dim; c++) s.acc[c] = s.acc[c] / s.l;
 	}
 }
 
-static void attend_span(const exec *e, const op *o, tile *x, const uint32_t *table, int head, int span) {
+static void attend_span(const exec *e, const op *o, tile *x, const list *l, int span) {
 	const int dim = o->kv->dim;
-	span_tile(x, o->kv, table, head, span);
+	span_tile(x, l, span);
 	for (int i = 0; i < x->n; i++) {
 		float *p = partial_at(e, o, x->row[i], x->head[i], span);
 		memcpy(p, x->acc + i * dim, dim * sizeof *p);
 		p[dim] = x->m[i], p[dim + 1] = x->l[i];
 	}
+}
+
+static void attend_estimate(const exec *e, const op *o, const tile *x, const list *l, int seq) {
+	for (int i = 0; i < x->n; i++) {
+		float *p = partial_at(e, o, x->row[i], x->head[i], e->max_spans);
+		estimate(e, l, seq, x->head[i], o->heads, p, p + o->kv->dim, p + o->kv->dim + 1);
+	}
+}
+
+// pieces of one tile's rows: one, or one a span when a step has too few rows
+// to go round, and one for the estimate.
+INLINE int tile_pieces(const list *l, int split, int first, int end) {
+	return split ? (end + SPAN - 1) / SPAN - first / SPAN + estimates(l) : 1;
 }
 
 // op_attend hands out work in pieces of (query rows, query heads of one KV
@@ -269,25 +332,24 @@ static void op_attend(exec *e, const op *o, int at, uint8_t *scratch) {
 	const int heads = group < MAX_QUERY ? group : MAX_QUERY, parts = (group + heads - 1) / heads;
 	const int tile_rows = MAX_QUERY / heads;
 	tile x = tile_in(scratch, kv->dim);
-	float *total = x.score + MAX_QUERY * SPAN;
 	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
-	for (int s = 0; s < st->seqs; s++) {
-		const uint32_t *table = st->tables[s * e->layers + o->layer];
+	for (int s = 0; s < st->seqs; s++)
 		// The last rows of a chunk see most tokens: they go first.
 		for (int z = st->seq_row[s + 1]; z > st->seq_row[s]; z -= tile_rows) {
 			const int row = z - tile_rows > st->seq_row[s] ? z - tile_rows : st->seq_row[s];
-			const int hi = st->pos[z - 1] + 1;
-			const int first = first_visible(kv, st->pos[row]) / SPAN;
-			const int spans = split ? (hi + SPAN - 1) / SPAN - first : 1;
-			const int n = kv->kv_heads * parts * spans;
-			for (; mine < piece + n; mine = claim(e, at, INT32_MAX, 1, &end)) {
-				const int i = mine - piece, h = i / (parts * spans), part = i / spans % parts;
-				const int head0 = h * group + part * heads, left = (h + 1) * group - head0;
-				fill(&x, e, o, row, z - row, head0, left < heads ? left : heads);
-				if (split) attend_span(e, o, &x, table, h, first + i % spans);
-				else attend_whole(o, &x, table, h, total);
+			for (int h = 0; h < kv->kv_heads; h++) {
+				const list l = list_of(e, o, s, h);
+				const int first = list_first(&l, st->pos[row]), last = list_end(&l, st->pos[z - 1]);
+				const int n = tile_pieces(&l, split, first, last);
+				for (; mine < piece + parts * n; mine = claim(e, at, INT32_MAX, 1, &end)) {
+					const int part = (mine - piece) / n, span = first / SPAN + (mine - piece) % n;
+					const int head0 = h * group + part * heads, left = (h + 1) * group - head0;
+					fill(&x, e, o, &l, row, z - row, head0, left < heads ? left : heads);
+					if (!split) attend_whole(e, o, &x, &l, s);
+					else if (span * SPAN < last) attend_span(e, o, &x, &l, span);
+					else attend_estimate(e, o, &x, &l, s);
+				}
+				piece += parts * n;
 			}
-			piece += n;
 		}
-	}
 }

@@ -69,10 +69,14 @@ func (b backend) Compile(p *graph.Program, l graph.Limits) (graph.Exec, error) {
 	if err := errors.Join(p.Validate(), l.Validate()); err != nil {
 		return nil, fmt.Errorf("compile for cpu: %w", err)
 	}
+	prog, err := graph.WithCache(p, l.KV)
+	if err != nil {
+		return nil, fmt.Errorf("compile for cpu: %w", err)
+	}
 	if l.Threads > maxThreads {
 		return nil, fmt.Errorf("compile for cpu: %d threads, at most %d", l.Threads, maxThreads)
 	}
-	e := &exec{prog: p, lim: l, run: C.edged_run_for(b.isa)}
+	e := &exec{prog: prog, lim: l, run: C.edged_run_for(b.isa)}
 	if err := e.build(); err != nil {
 		return nil, errors.Join(fmt.Errorf("compile for cpu: %w", err), e.Close())
 	}

@@ -15,11 +15,24 @@ enum {
 	TILE = 16,     // output rows that are computed side by side in vector lanes
 	BLOCK = 32,    // inputs that share one activation scale
 	PAGE_TOK = 32, // tokens of a KV page (offload.PageTok)
+	BLOCK_TOK = 256, // tokens of a block of records (offload.BlockTok)
+	BLOCK_PAGES = BLOCK_TOK / PAGE_TOK,
+	V_GROUP = 64, // channels of a value that share a step (offload.VGroup)
+	INDEX_SKIP = 4, // tokens that index statistics leave out (offload.IndexSkip)
+	MEAN_UNITS = 16, // of an index's step (offload.IndexMeanUnits)
+	NO_HOT = 0xffff, // offload.NoHot
+	MAX_INDEX_DIM = 256, // offload.MaxIndexDim
 	SPAN = 256,    // tokens whose softmax is computed at once; spans merge in order
 	MAX_GROUP = 12, // activation rows that one pass over a weight panel serves
 	MAX_QUERY = 12, // query vectors that one pass over a KV span serves
 	SPLIT_ROWS = 8, // steps of at most so many rows share one row's spans between threads
 };
+
+// Classes of layers (offload.Class).
+enum { EXACT, WINDOW, DENSE, PAGED, GATHERED };
+
+// What a thread counts (offload.Traffic).
+enum { T_PAGES, T_CHOSEN, T_HITS, T_FETCHED, T_STREAMED, T_COLD, N_TRAFFIC };
 
 // Weight encodings, in ggml's numbering.
 enum {
@@ -58,12 +71,56 @@ typedef struct {
 	quant q;
 } buffer;
 
-// cache describes the KV pages of one layer (offload.Layout).
+// record is the stored form of tokens of one KV head (offload.Record).
 typedef struct {
-	uint8_t *base;
-	int64_t page_bytes, head_bytes;
-	int32_t kv_heads, dim, window, f32;
+	int32_t bits;  // of a code; 16 where values are kept as they are
+	int32_t group; // tokens
+	int32_t k, k_row, v_scales, v, v_row, v_groups, bytes;
+} record;
+
+// index_layout is the index of one block of one KV head (offload.Index).
+typedef struct {
+	int32_t vectors, padded, refs, steps, means, codes, bytes;
+	int32_t values, value_step; // 0 without an estimate
+} index_layout;
+
+// hot_cache is a layer's fetched records (offload.Hot).
+typedef struct {
+	int32_t slots, pages; // per KV head
+	uint8_t *records;
+	uint32_t *page, *used;
+	uint16_t *slot;
+} hot_cache;
+
+// cache is the memory of one layer (offload.Memory).
+typedef struct {
+	int32_t class, kv_heads, dim, window;
+	int32_t f32; // exact pages hold float32
+	int64_t page_bytes, head_bytes; // of exact pages
+	uint8_t *units; // pages or blocks
+	int64_t unit_bytes;
+	int32_t ring; // pages of a tail
+	int32_t budget;
+	int32_t channels, sink; // offload.LayerPlan
+	record rec;
+	index_layout ix;
+	uint8_t *index;
+	hot_cache hot;
 } cache;
+
+// view is one sequence in one layer.
+typedef struct {
+	const uint32_t *table; // unit ids
+	uint8_t *tail;         // ring of exact pages
+	uint8_t *stage;        // exact pages of the prompt being read; null in decode steps
+	int32_t stage_page;    // number of the stage's first page
+	int32_t stored;        // tokens in records
+	int32_t flush_from, flush_to; // tokens to be written as records now
+	uint32_t *chosen;      // [kv_heads] lists of chosen_len
+	int32_t chosen_len;
+	uint8_t *work;         // fetched records beyond the hot cache, [kv_heads][budget], or what gather.h says
+	float *peaks;          // [kv_heads, dim] largest |K| so far
+} view;
 
 // rope_table holds cos and sin of the step's rows, [rows, pairs] each.
 typedef struct {
@@ -81,7 +138,10 @@ typedef enum {
 	OP_ROPE,     // dst rotated
 	OP_QUANT,    // dst.q = dst
 	OP_SELECT,   // dst = wanted rows of src
+	OP_FLUSH,    // tokens that leave the exact tail to records
 	OP_APPEND,   // src, src2 to the cache
+	OP_SCAN,     // scores of src's queries over a layer's index, or over critical channels
+	OP_PICK,     // the pages or tokens to attend to, brought to the fast tier
 	OP_ATTEND,   // attention of src over the cache, partial or whole
 	OP_MERGE,    // dst = merged partial attention
 	OP_LINEAR,   // dst = src w^T
@@ -92,6 +152,7 @@ typedef struct {
 	int32_t kind;
 	int32_t barrier; // all threads wait for each other after the op
 	int32_t add;     // OP_LINEAR adds to dst
+	int32_t decode;  // serves the choice of decode steps alone
 	int32_t gelu;    // OP_GATED uses GELU, else SiLU
 	int32_t heads, dim;
 	float scale, eps;
@@ -106,11 +167,13 @@ typedef struct {
 // step is what changes from step to step.
 typedef struct {
 	int32_t rows, outs, seqs;
+	int32_t decode;          // no prompt is being read
 	const int32_t *pos;      // [rows]
 	const int32_t *seq;      // [rows]
 	const int32_t *out;      // [outs]
 	const int32_t *seq_row;  // [seqs+1] first row of each sequence
-	const uint32_t **tables; // [seqs][layers] page tables
+	view *views;             // [seqs][layers]
+	uint32_t tick;           // stamp of this step's use of hot pages
 } step;
 
 typedef struct pool pool;
@@ -119,11 +182,22 @@ typedef struct pool pool;
 typedef struct {
 	op *ops;
 	int32_t n_ops, layers;
+	int32_t first, end; // ops to run
+	int32_t flushing;   // OP_FLUSH has something to do
 	step st;
 	pool *pool;
 	int32_t threads;
 	int32_t max_spans;        // per row in partial
-	float *partial;           // [SPLIT_ROWS, heads, max_spans, dim+2]
+	float *partial;           // [SPLIT_ROWS, heads, max_spans+1, dim+2]
+	int32_t max_pages;        // per row in page_max
+	float *page_max;          // [max_seqs, heads, max_pages] largest score of a page's tokens
+	float *page_sum;          // [max_seqs, heads, max_pages] sum of e^(score - page_max)
+	int32_t max_chosen;       // per KV head in picked
+	const uint8_t **picked;   // [max_seqs, kv_heads, max_chosen] where chosen records lie
+	int32_t max_tokens;       // per KV head in token_score
+	float *token_score;       // [max_seqs, max_kv_heads, max_tokens]
+	int32_t max_kv_heads;
+	int64_t *traffic;         // [threads, N_TRAFFIC] since the step began
 	uint8_t **scratch;        // [threads], scratch_bytes each
 	int32_t cancel;           // set by Go from another thread; atomic on both sides
 	int32_t stopped;          // decided at a barrier, so that all threads agree
@@ -136,7 +210,7 @@ typedef void (*run_fn)(exec *e, int32_t thread);
 run_fn edged_run_for(int32_t isa);
 int32_t edged_best_isa(void);
 const char *edged_isa_name(int32_t isa);
-int64_t edged_scratch_bytes(int32_t max_k, int32_t dim);
+int64_t edged_scratch_bytes(int32_t max_k, int32_t dim, int32_t pages);
 
 pool *edged_pool_new(int32_t threads);
 void edged_pool_free(pool *p);

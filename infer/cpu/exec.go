@@ -6,6 +6,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"edged/infer/graph"
@@ -33,19 +34,31 @@ type exec struct {
 	weights []C.weight     // off-heap, one per operand of an op
 	ops     []C.op         // off-heap
 	c       *C.exec
-	pool    *offload.Pool // whose pages caches point to
+	pool    *offload.Pool // whose memory caches point to
+
+	hiddenMem block
+	hidden    []float32 // [context, width] between the parts of a prompt
 
 	embeds []graph.Embed
 	pos    []C.int32_t
 	seq    []C.int32_t
 	out    []C.int32_t
 	seqRow []C.int32_t
-	tables []*C.uint32_t
+	views  []C.view // [MaxSeqs, layers]
 	next   []C.int32_t
+	parts  []opRange   // [parts] of the program
+	flush  []C.int32_t // [layers] the op that writes records; -1 for none
+	angles int         // ops that begin every step
+
+	traffic []C.int64_t // [threads, N_TRAFFIC]
+	oneSeq  [1]*offload.Seq
 }
 
+// opRange is ops [first, end).
+type opRange struct{ first, end int }
+
 func (e *exec) build() error {
-	e.weightMem.purpose, e.actMem.purpose = pinnedmem.Weights, pinnedmem.Activations
+	e.weightMem.purpose, e.actMem.purpose, e.hiddenMem.purpose = pinnedmem.Weights, pinnedmem.Activations, pinnedmem.Prefill
 	if err := e.loadWeights(); err != nil {
 		return err
 	}
@@ -53,7 +66,7 @@ func (e *exec) build() error {
 	if err != nil {
 		return err
 	}
-	e.embeds = l.embeds
+	e.embeds, e.parts, e.flush, e.angles = l.embeds, l.parts, l.flush, len(e.prog.Ropes)
 	if err := e.allocate(l); err != nil {
 		return err
 	}
@@ -70,7 +83,7 @@ func (e *exec) Close() error {
 		C.edged_pool_free(e.c.pool)
 		e.c = nil
 	}
-	return errors.Join(e.weightMem.close(), e.actMem.close())
+	return errors.Join(e.weightMem.close(), e.actMem.close(), e.hiddenMem.close())
 }
 
 func (e *exec) rows(b graph.Buffer) int {
@@ -112,7 +125,28 @@ func (e *exec) allocate(l *lowered) error {
 	if err := e.actMem.open(e.lim.Host); err != nil {
 		return err
 	}
-	return e.visitAll(l)
+	if err := e.visitAll(l); err != nil {
+		return err
+	}
+	return e.allocateHidden()
+}
+
+// allocateHidden takes the memory in which a prompt's rows wait between layers.
+func (e *exec) allocateHidden() error {
+	if !slices.ContainsFunc(e.lim.KV, func(p offload.LayerPlan) bool { return p.Class != offload.Exact }) {
+		return nil
+	}
+	if len(e.prog.Parts) == 0 {
+		return errors.New("a program without parts cannot read prompts layer by layer")
+	}
+	n := e.lim.Context * e.prog.Buffers[e.prog.Hidden].Width
+	wantArray[float32](&e.hiddenMem, n)
+	if err := e.hiddenMem.open(e.lim.Host); err != nil {
+		return err
+	}
+	var err error
+	e.hidden, err = array[float32](&e.hiddenMem, n)
+	return err
 }
 
 func (e *exec) visitAll(l *lowered) error {
@@ -126,7 +160,8 @@ func (e *exec) visitAll(l *lowered) error {
 		visit(m, &e.weights, l.operands), visit(m, &e.buffers, len(e.prog.Buffers)),
 		visit(m, &e.ropes, len(e.prog.Ropes)), visit(m, &e.caches, len(e.prog.KV)),
 		visit(m, &e.pos, e.lim.MaxRows), visit(m, &e.seq, e.lim.MaxRows), visit(m, &e.out, e.lim.MaxOut),
-		visit(m, &e.seqRow, e.lim.MaxSeqs+1), visit(m, &e.tables, e.lim.MaxSeqs*len(e.prog.KV)),
+		visit(m, &e.seqRow, e.lim.MaxSeqs+1), visit(m, &e.views, e.lim.MaxSeqs*len(e.prog.KV)),
+		visit(m, &e.traffic, e.lim.Threads*C.N_TRAFFIC),
 	)
 	if err != nil {
 		return err
@@ -186,14 +221,19 @@ func (e *exec) visitScratch() error {
 	width, dim := e.partialWidth()
 	spans := rounded(e.lim.Context, C.SPAN) / C.SPAN
 	split := min(C.SPLIT_ROWS, e.lim.MaxRows)
-	var partial []C.float
-	var scratch []*C.uint8_t
-	if err := errors.Join(visit(&e.actMem, &partial, split*width*spans), visit(&e.actMem, &scratch, e.lim.Threads)); err != nil {
+	var partial, top, sum, scores []C.float
+	var scratch, picked []*C.uint8_t
+	stats, choices := e.choosing()
+	tokens := e.scoredTokens()
+	if err := errors.Join(visit(&e.actMem, &partial, split*width*(spans+1)), visit(&e.actMem, &scratch, e.lim.Threads),
+		visit(&e.actMem, &top, e.lim.MaxSeqs*stats.heads*stats.each), visit(&e.actMem, &sum, e.lim.MaxSeqs*stats.heads*stats.each),
+		visit(&e.actMem, &picked, e.lim.MaxSeqs*choices.heads*choices.each),
+		visit(&e.actMem, &scores, e.lim.MaxSeqs*choices.heads*tokens)); err != nil {
 		return err
 	}
 	for i := range e.lim.Threads {
 		var mem []C.uint8_t
-		if err := visit(&e.actMem, &mem, int(C.edged_scratch_bytes(C.int32_t(e.maxK), C.int32_t(dim)))); err != nil {
+		if err := visit(&e.actMem, &mem, int(C.edged_scratch_bytes(C.int32_t(e.maxK), C.int32_t(dim), C.int32_t(stats.each)))); err != nil {
 			return err
 		}
 		if e.actMem.arena != nil {
@@ -202,6 +242,41 @@ func (e *exec) visitScratch() error {
 	}
 	if e.actMem.arena != nil {
 		e.c.partial, e.c.max_spans, e.c.scratch = unsafe.SliceData(partial), C.int32_t(spans), unsafe.SliceData(scratch)
+		e.c.page_max, e.c.page_sum, e.c.max_pages = unsafe.SliceData(top), unsafe.SliceData(sum), C.int32_t(stats.each)
+		e.c.picked, e.c.max_chosen, e.c.max_kv_heads = unsafe.SliceData(picked), C.int32_t(choices.each), C.int32_t(choices.heads)
+		e.c.token_score, e.c.max_tokens = unsafe.SliceData(scores), C.int32_t(tokens)
+		e.c.traffic = unsafe.SliceData(e.traffic)
 	}
 	return nil
+}
+
+// extent is an array's shape: heads times so many of each.
+type extent struct{ heads, each int }
+
+// choosing sizes what layers with cold records note of their pages and of their
+// choice.
+func (e *exec) choosing() (stats, choices extent) {
+	for _, op := range e.prog.Ops {
+		o, ok := op.(graph.Attend)
+		if !ok {
+			continue
+		}
+		switch p := e.lim.KV[o.Layer]; p.Class {
+		case offload.Paged:
+			stats = extent{max(stats.heads, o.Heads), rounded(e.lim.Context, offload.PageTok*16) / offload.PageTok}
+			choices = extent{max(choices.heads, p.KVHeads), max(choices.each, p.Budget)}
+		case offload.Gathered:
+			choices.heads = max(choices.heads, p.KVHeads)
+		}
+	}
+	return stats, choices
+}
+
+// scoredTokens is of how many tokens a KV head's scores are kept: all, where
+// single tokens are chosen.
+func (e *exec) scoredTokens() int {
+	if slices.ContainsFunc(e.lim.KV, func(p offload.LayerPlan) bool { return p.Class == offload.Gathered }) {
+		return rounded(e.lim.Context, offload.PageTok)
+	}
+	return 0
 }

@@ -21,6 +21,7 @@ type instr struct {
 	scale, eps     float32
 	rope, layer    int
 	joined         bool // continues the op before it: no barrier between
+	decode         bool // prompts go without it
 }
 
 const noBuf graph.Buf = -1
@@ -29,14 +30,17 @@ const noBuf graph.Buf = -1
 type lowered struct {
 	embeds    []graph.Embed // come first, and run in Go
 	ops       []instr
-	quantized []bool // [buffers] also kept as int16
-	operands  int    // packed weights that ops name
-	fresh     []bool // [buffers] int16 form is up to date, while lowering
+	quantized []bool    // [buffers] also kept as int16
+	operands  int       // packed weights that ops name
+	fresh     []bool    // [buffers] int16 form is up to date, while lowering
+	predicted graph.Buf // the query that only a choice reads; noBuf without one
 	prog      *graph.Program
+	parts     []opRange
+	flush     []C.int32_t // [layers] index of its OP_FLUSH, -1 for none
 }
 
 func lower(p *graph.Program) (*lowered, error) {
-	l := &lowered{prog: p, quantized: make([]bool, len(p.Buffers)), fresh: make([]bool, len(p.Buffers))}
+	l := &lowered{prog: p, quantized: make([]bool, len(p.Buffers)), fresh: make([]bool, len(p.Buffers)), predicted: predictedQuery(p)}
 	ops := p.Ops
 	for len(ops) > 0 {
 		o, ok := ops[0].(graph.Embed)
@@ -48,12 +52,42 @@ func lower(p *graph.Program) (*lowered, error) {
 	for t := range p.Ropes {
 		l.emit(instr{kind: C.OP_ANGLES, dst: noBuf, rope: t})
 	}
+	for range p.KV {
+		l.flush = append(l.flush, -1)
+	}
 	for i, op := range ops {
+		l.beginPart(len(l.embeds) + i)
 		if err := l.lowerOp(op); err != nil {
 			return nil, fmt.Errorf("lower program: op %d: %w", len(l.embeds)+i, err)
 		}
 	}
+	for i := range l.parts {
+		l.parts[i].end = len(l.ops)
+		if i+1 < len(l.parts) {
+			l.parts[i].end = l.parts[i+1].first
+		}
+	}
 	return l, nil
+}
+
+// predictedQuery is the buffer of the query that a layer computes for the next.
+func predictedQuery(p *graph.Program) graph.Buf {
+	for _, op := range p.Ops {
+		if o, ok := op.(graph.KVSelect); ok && o.Predicted {
+			return o.Q
+		}
+	}
+	return noBuf
+}
+
+// beginPart notes where a part of the program begins, at op at or before it:
+// embeddings are no ops of the step. A part may be run alone, so nothing that
+// an earlier one left counts as up to date.
+func (l *lowered) beginPart(at int) {
+	if n := len(l.parts); n < len(l.prog.Parts) && at >= l.prog.Parts[n] {
+		l.parts = append(l.parts, opRange{first: len(l.ops)})
+		clear(l.fresh)
+	}
 }
 
 func (l *lowered) lowerOp(op graph.Op) error {
@@ -68,6 +102,14 @@ func (l *lowered) lowerOp(op graph.Op) error {
 		l.emit(instr{kind: C.OP_ROPE, dst: o.X, heads: o.Heads, dim: o.Dim, rope: o.Table})
 	case graph.KVAppend:
 		l.emit(instr{kind: C.OP_APPEND, dst: noBuf, src: o.K, src2: o.V, layer: o.Layer})
+	case graph.KVStore:
+		l.flush[o.Layer] = C.int32_t(len(l.ops))
+		l.emit(instr{kind: C.OP_FLUSH, dst: noBuf, layer: o.Layer})
+	case graph.KVSelect:
+		l.emit(instr{kind: C.OP_SCAN, dst: noBuf, src: o.Q, layer: o.Layer, heads: o.Heads, scale: o.Scale})
+		l.emit(instr{kind: C.OP_PICK, dst: noBuf, src: o.Q, layer: o.Layer, heads: o.Heads, scale: o.Scale})
+	case graph.KVFetch, graph.KVWait:
+		// The choice brings what it chose.
 	case graph.Select:
 		l.emit(instr{kind: C.OP_SELECT, dst: o.Dst, src: o.Src})
 	case graph.Attend:
@@ -94,6 +136,9 @@ func (l *lowered) emit(i instr) {
 	if i.dst >= 0 {
 		l.fresh[i.dst] = false
 	}
+	// Barriers stay right without these ops: their first is tiled, and so
+	// there is one before it.
+	i.decode = i.kind == C.OP_SCAN || i.kind == C.OP_PICK || i.dst != noBuf && i.dst == l.predicted
 	l.ops = append(l.ops, i)
 }
 
@@ -107,8 +152,13 @@ func (l *lowered) quantize(src graph.Buf, w graph.WeightID) {
 	l.quantized[src], l.fresh[src] = true, true
 }
 
+// tiled says whether an op's pieces go to whichever thread is free.
 func tiled(k C.op_kind) bool {
-	return k == C.OP_LINEAR || k == C.OP_GATED || k == C.OP_ATTEND
+	switch k {
+	case C.OP_LINEAR, C.OP_GATED, C.OP_ATTEND, C.OP_FLUSH, C.OP_SCAN, C.OP_PICK:
+		return true
+	}
+	return false
 }
 
 // barrier says whether threads must meet between op i and the next. Row ops
@@ -147,12 +197,12 @@ func (e *exec) link(l *lowered) {
 	for n, i := range l.ops {
 		o := &e.ops[n]
 		*o = C.op{kind: C.int32_t(i.kind), heads: C.int32_t(i.heads), dim: C.int32_t(i.dim), scale: C.float(i.scale), eps: C.float(i.eps),
-			layer: C.int32_t(i.layer), barrier: flag(l.barrier(n)), add: flag(i.add), gelu: flag(i.gelu)}
+			layer: C.int32_t(i.layer), barrier: flag(l.barrier(n)), add: flag(i.add), gelu: flag(i.gelu), decode: flag(i.decode)}
 		if i.dst >= 0 {
 			o.dst = &e.buffers[i.dst]
 		}
 		switch i.kind {
-		case C.OP_NORM, C.OP_ADDNORM, C.OP_SELECT, C.OP_LINEAR, C.OP_GATED, C.OP_ATTEND, C.OP_APPEND:
+		case C.OP_NORM, C.OP_ADDNORM, C.OP_SELECT, C.OP_LINEAR, C.OP_GATED, C.OP_ATTEND, C.OP_APPEND, C.OP_SCAN, C.OP_PICK:
 			o.src = &e.buffers[i.src]
 		}
 		switch i.kind {
@@ -163,7 +213,7 @@ func (e *exec) link(l *lowered) {
 		case C.OP_APPEND:
 			o.src2 = &e.buffers[i.src2]
 			o.kv = &e.caches[i.layer]
-		case C.OP_ATTEND, C.OP_MERGE:
+		case C.OP_ATTEND, C.OP_MERGE, C.OP_FLUSH, C.OP_SCAN, C.OP_PICK:
 			o.kv = &e.caches[i.layer]
 		case C.OP_LINEAR:
 			o.w = operand(i.w, i.bias)

@@ -85,23 +85,12 @@ static void rotate(float *x, int heads, int dim, const rope_table *t, int row) {
 	}
 }
 
-// halves converts n floats to float16 bits.
-INLINE void halves(uint16_t *dst, const float *x, int n) {
-	int i = 0;
-	for (; i + 16 <= n; i += 16) vf_store_half(dst + i, vf_load(x + i));
-	if (i == n) return;
-	float rest[16] = {0};
-	uint16_t h[16];
-	memcpy(rest, x + i, (n - i) * sizeof *x);
-	vf_store_half(h, vf_load(rest));
-	memcpy(dst + i, h, (n - i) * sizeof *h);
-}
-
 // append writes one token's K, channel-major, and V, token-major.
-static void append(const cache *c, const uint32_t *table, int pos, const float *k, const float *v) {
+static void append(const cache *c, const view *w, int pos, const float *k, const float *v) {
 	const int dim = c->dim, slot = pos % PAGE_TOK;
+	uint8_t *page = exact_page(c, w, pos / PAGE_TOK);
 	for (int h = 0; h < c->kv_heads; h++, k += dim, v += dim) {
-		uint8_t *kp = page_of(c, table, pos, h), *vp = kp + c->head_bytes / 2;
+		uint8_t *kp = page + h * c->head_bytes, *vp = kp + c->head_bytes / 2;
 		if (c->f32) {
 			for (int i = 0; i < dim; i++) ((float *)kp)[i * PAGE_TOK + slot] = k[i];
 			memcpy((float *)vp + slot * dim, v, dim * sizeof *v);
@@ -134,7 +123,7 @@ static void op_row(const exec *e, const op *o, int row, int rows) {
 		memcpy(dst, o->src->p + (int64_t)st->out[row] * o->src->ld, o->dst->width * sizeof *dst);
 		break;
 	case OP_APPEND:
-		append(o->kv, st->tables[st->seq[row] * e->layers + o->layer], st->pos[row], src, o->src2->p + (int64_t)row * o->src2->ld);
+		append(o->kv, &st->views[st->seq[row] * e->layers + o->layer], st->pos[row], src, o->src2->p + (int64_t)row * o->src2->ld);
 		break;
 	case OP_MERGE: merge_row(e, o, row, dst); break;
 	}

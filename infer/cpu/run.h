@@ -4,8 +4,9 @@ void RUN(exec *e, int32_t thread);
 void RUN(exec *e, int32_t thread) {
 	const step *st = &e->st;
 	uint8_t *scratch = e->scratch[thread];
-	for (int i = 0; i < e->n_ops; i++) {
+	for (int i = e->first; i < e->end; i++) {
 		const op *o = &e->ops[i];
+		if ((o->kind == OP_FLUSH && !e->flushing) || (o->decode && !st->decode)) continue;
 		const int rows = o->dst && o->dst->out ? st->outs : st->rows;
 		if (o->kind == OP_LINEAR) {
 			op_linear(e, o, i, rows, scratch);
@@ -13,6 +14,14 @@ void RUN(exec *e, int32_t thread) {
 			op_gated(e, o, i, rows, scratch);
 		} else if (o->kind == OP_ATTEND) {
 			op_attend(e, o, i, scratch);
+		} else if (o->kind == OP_FLUSH) {
+			op_flush(e, o, i, scratch);
+		} else if (o->kind == OP_SCAN) {
+			if (o->kv->class == GATHERED) op_stream(e, o, i, thread, scratch);
+			else op_scan(e, o, i, scratch);
+		} else if (o->kind == OP_PICK) {
+			if (o->kv->class == GATHERED) op_gather(e, o, i, thread);
+			else op_pick(e, o, i, thread, scratch);
 		} else {
 			const int a = (int64_t)rows * thread / e->threads, z = (int64_t)rows * (thread + 1) / e->threads;
 			for (int r = a; r < z; r++) op_row(e, o, r, rows);

@@ -38,6 +38,33 @@ INLINE __m256i pick_half(__m256i table, __m256i x) {
 }
 INLINE vw vw_pick(vw t, vw x) { return (vw){pick_half(t.a, x.a), pick_half(t.b, x.b)}; }
 
+// vb is 64 bytes: four for each lane.
+typedef struct { __m256i a, b; } vb;
+INLINE vb vb_load(const void *p) { return (vb){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)}; }
+// vb_bits picks the bits of a mask from every byte, from bit at on.
+INLINE vb vb_bits(vb x, int at, int mask) {
+	const __m256i m = _mm256_set1_epi8((char)mask);
+	return (vb){_mm256_and_si256(_mm256_srli_epi16(x.a, at), m), _mm256_and_si256(_mm256_srli_epi16(x.b, at), m)};
+}
+// vi_dot8 adds a lane's four bytes, codes of up to four bits, times the four signed
+// ones of q: pairs of them fit 16 bits.
+INLINE vi vi_dot8(vi acc, vb x, const int32_t *q) {
+	const __m256i y = _mm256_set1_epi32(*q), one = _mm256_set1_epi16(1);
+	return (vi){_mm256_add_epi32(acc.a, _mm256_madd_epi16(_mm256_maddubs_epi16(x.a, y), one)),
+		_mm256_add_epi32(acc.b, _mm256_madd_epi16(_mm256_maddubs_epi16(x.b, y), one))};
+}
+// dot_bytes is the sum of n unsigned bytes times signed ones; n is whole 16s.
+INLINE int dot_bytes(const uint8_t *a, const int8_t *b, int n) {
+	__m256i acc = _mm256_setzero_si256();
+	for (int i = 0; i < n; i += 16) {
+		__m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(a + i))), y = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(b + i)));
+		acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x, y));
+	}
+	__m128i s = _mm_add_epi32(_mm256_castsi256_si128(acc), _mm256_extracti128_si256(acc, 1));
+	s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+	return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+}
+
 INLINE vf vf_zero(void) { return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 INLINE vf vf_set(float x) { return (vf){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 INLINE vf vf_load(const float *p) { return (vf){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

@@ -36,6 +36,26 @@ INLINE vw vw_table(const int8_t t[16]) {
 }
 INLINE vw vw_pick(vw table, vw a) { return _mm512_permutexvar_epi16(a, table); }
 
+// vb is 64 bytes: four for each lane.
+typedef __m512i vb;
+INLINE vb vb_load(const void *p) { return _mm512_loadu_si512(p); }
+// vb_bits picks the bits of a mask from every byte, from bit at on.
+INLINE vb vb_bits(vb a, int at, int mask) { return _mm512_and_si512(_mm512_srli_epi16(a, at), _mm512_set1_epi8((char)mask)); }
+// vi_dot8 adds a lane's four bytes, unsigned, times the four signed ones of q.
+INLINE vi vi_dot8(vi acc, vb a, const int32_t *q) {
+	__asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(a), "m"(*q));
+	return acc;
+}
+// dot_bytes is the sum of n unsigned bytes times signed ones.
+INLINE int dot_bytes(const uint8_t *a, const int8_t *b, int n) {
+	vi acc = vi_zero();
+	for (int i = 0; i < n; i += 64) {
+		const __mmask64 m = n - i >= 64 ? ~0ull : (1ull << (n - i)) - 1;
+		acc = _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(m, a + i), _mm512_maskz_loadu_epi8(m, b + i));
+	}
+	return _mm512_reduce_add_epi32(acc);
+}
+
 INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
 INLINE vf vf_set(float x) { return _mm512_set1_ps(x); }
 INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }

@@ -66,6 +66,26 @@ INLINE vw vw_pick(vw table, vw a) {
 	return v;
 }
 
+// vb is 64 bytes: four for each lane.
+typedef uint8_t vb __attribute__((vector_size(64)));
+INLINE vb vb_load(const void *p) { vb v; memcpy(&v, p, sizeof v); return v; }
+// vb_bits picks the bits of a mask from every byte, from bit at on.
+INLINE vb vb_bits(vb a, int at, int mask) { return (a >> at) & (uint8_t)mask; }
+// vi_dot8 adds a lane's four bytes, unsigned, times the four signed ones of q.
+INLINE vi vi_dot8(vi acc, vb a, const int32_t *q) {
+	int8_t y[4];
+	memcpy(y, q, sizeof y);
+	for (int l = 0; l < 16; l++)
+		for (int j = 0; j < 4; j++) acc[l] += (int)a[4 * l + j] * y[j];
+	return acc;
+}
+// dot_bytes is the sum of n unsigned bytes times signed ones.
+INLINE int dot_bytes(const uint8_t *a, const int8_t *b, int n) {
+	int s = 0;
+	for (int i = 0; i < n; i++) s += (int)a[i] * b[i];
+	return s;
+}
+
 INLINE vf vf_zero(void) { return (vf){0}; }
 INLINE vf vf_set(float x) { return (vf){0} + x; }
 INLINE vf vf_load(const float *p) { vf v; memcpy(&v, p, sizeof v); return v; }

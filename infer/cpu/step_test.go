@@ -33,11 +33,11 @@ func load(t testing.TB, threads int) *loaded {
 		t.Fatal(err)
 	}
 	host := pinnedmem.NewHost(0)
-	e, err := cpu.New().Compile(p, graph.Limits{MaxRows: 256, MaxOut: 1, MaxSeqs: 1, Context: 2048, Threads: threads, Host: host})
+	e, err := cpu.New().Compile(p, graph.Limits{MaxRows: 256, MaxOut: 1, MaxSeqs: 1, Context: 2048, KV: offload.ExactLayers(p.KV, offload.F16), Threads: threads, Host: host})
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := offload.NewPool(host, offload.Config{Layers: p.KV, Context: 2048, Tokens: 2048, MaxSeqs: 1})
+	pool, err := offload.NewPool(offload.One(host), offload.Config{Layers: offload.ExactLayers(p.KV, offload.F16), Context: 2048, Tokens: 2048, MaxSeqs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"edged/infer/cpu"
 	"edged/infer/gguf"
 	"edged/infer/graph"
+	"edged/offload"
 )
 
 // workers returns the blocked-signal masks of this process's worker threads,
@@ -104,7 +105,7 @@ func TestCompileRefusesShapesBeyond32Bits(t *testing.T) {
 		graph.Linear{Src: y, Parts: []graph.Part{{Dst: z, W: p.weight(gguf.Q8_0, vocab, huge, nil), Bias: graph.NoWeight}}},
 	)
 	prog := p.program(vocab, z)
-	_, err := cpu.New().Compile(prog, graph.Limits{MaxRows: 1, MaxOut: 1, MaxSeqs: 1, Context: 1, Threads: 1, Host: hostAccount(t)})
+	_, err := cpu.New().Compile(prog, graph.Limits{MaxRows: 1, MaxOut: 1, MaxSeqs: 1, Context: 1, KV: offload.ExactLayers(prog.KV, offload.F16), Threads: 1, Host: hostAccount(t)})
 	if err == nil || !strings.Contains(err.Error(), "2147483648") || !strings.Contains(err.Error(), "too large") {
 		t.Errorf("a weight of 2^31 rows: %v", err)
 	}

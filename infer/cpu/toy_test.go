@@ -87,7 +87,7 @@ func compile(t testing.TB, isa string, p *graph.Program) *runner {
 		t.Fatal(err)
 	}
 	host := pinnedmem.NewHost(0)
-	e, err := b.Compile(p, graph.Limits{MaxRows: 512, MaxOut: 512, MaxSeqs: 2, Context: p.Context, Threads: 2, Host: host})
+	e, err := b.Compile(p, graph.Limits{MaxRows: 512, MaxOut: 512, MaxSeqs: 2, Context: p.Context, KV: offload.ExactLayers(p.KV, offload.F16), Threads: 2, Host: host})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func compile(t testing.TB, isa string, p *graph.Program) *runner {
 
 func newPool(t testing.TB, host *pinnedmem.Host, kv ...offload.LayerSpec) *offload.Pool {
 	t.Helper()
-	pool, err := offload.NewPool(host, offload.Config{Layers: kv, Context: 512, Tokens: 1024, MaxSeqs: 2})
+	pool, err := offload.NewPool(offload.One(host), offload.Config{Layers: offload.ExactLayers(kv, offload.F16), Context: 512, Tokens: 1024, MaxSeqs: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,6 +60,7 @@ type CasesReport struct {
 	Seconds float64    `json:"seconds"`
 	Rows    []CasesRow `json:"rows"` // by task in the file's order, then by length
 	Turns   []Turn     `json:"turns"`
+	Cache   *CacheUse  `json:"cache,omitempty"` // of an engine in this process
 }
 
 // Cases asks every selected case and scores the answers. A turn's score is the

@@ -22,6 +22,11 @@ func (r *CasesReport) WriteTable(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if r.Cache != nil {
+		if _, err := fmt.Fprintf(w, "\n%s\n", r.Cache); err != nil {
+			return err
+		}
+	}
 	_, err := fmt.Fprintf(w, "\n%d turns in %.1f s\n", turns, r.Seconds)
 	return err
 }

@@ -77,7 +77,7 @@ func newGoldenRun(p *graph.Program, v *vectors, opt GoldenOptions) (*goldenRun, 
 	var err, dropped error
 	g.exec, err = opt.Backend.Compile(p, graph.Limits{
 		MaxRows: opt.Chunk, MaxOut: opt.Chunk, MaxSeqs: 1, Context: longest,
-		Elem: opt.Elem, Threads: opt.Threads, Host: g.host,
+		KV: offload.ExactLayers(p.KV, opt.Elem), Threads: opt.Threads, Host: g.host,
 		Copied: func(w *graph.Weight) { dropped = errors.Join(dropped, w.Drop()) },
 	})
 	if err != nil {
@@ -86,7 +86,7 @@ func newGoldenRun(p *graph.Program, v *vectors, opt GoldenOptions) (*goldenRun, 
 	if dropped != nil {
 		return nil, errors.Join(dropped, g.exec.Close())
 	}
-	g.pool, err = offload.NewPool(g.host, offload.Config{Layers: p.KV, Elem: opt.Elem, Context: longest, Tokens: longest, MaxSeqs: 1})
+	g.pool, err = offload.NewPool(offload.One(g.host), offload.Config{Layers: offload.ExactLayers(p.KV, opt.Elem), Context: longest, Tokens: longest, MaxSeqs: 1})
 	if err != nil {
 		return nil, errors.Join(err, g.exec.Close())
 	}

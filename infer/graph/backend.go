@@ -13,11 +13,11 @@ import (
 // Limits fixes what a compiled program can ever be asked for. Everything is
 // allocated for these sizes at compile time.
 type Limits struct {
-	MaxRows int // tokens of one step, all sequences together
-	MaxOut  int // rows of one step whose logits are wanted
-	MaxSeqs int // sequences of one step
-	Context int // largest position plus one
-	Elem    offload.Elem
+	MaxRows int                     // tokens of one step, all sequences together
+	MaxOut  int                     // rows of one step whose logits are wanted
+	MaxSeqs int                     // sequences of one step
+	Context int                     // largest position plus one
+	KV      []offload.LayerPlan     // [layers] how the sequences' pool keeps them
 	Threads int                     // CPU threads; other backends ignore it
 	Host    *pinnedmem.Host         // pays for weights and activations
 	Loaded  func(done, total int64) // weight bytes taken over so far; may be nil
@@ -32,6 +32,11 @@ func (l Limits) Validate() error {
 	}{{"rows", l.MaxRows}, {"outputs", l.MaxOut}, {"sequences", l.MaxSeqs}, {"context", l.Context}, {"threads", l.Threads}} {
 		if f.v <= 0 {
 			return fmt.Errorf("check step limits: %s is %d, must be at least 1", f.name, f.v)
+		}
+	}
+	for i, p := range l.KV {
+		if err := p.Check(); err != nil {
+			return fmt.Errorf("check step limits: layer %d: %w", i, err)
 		}
 	}
 	if l.Host == nil {
@@ -86,9 +91,53 @@ func (r *Rows) Check(vocab int, l Limits, kv []*offload.Seq) error {
 			return fmt.Errorf("%w: output %d is row %d of %d", ErrRows, i, o, n)
 		}
 	}
+	for i, q := range kv {
+		if q.Pool() == nil {
+			return fmt.Errorf("%w: sequence %d is freed", ErrRows, i)
+		}
+		if q.Pool().LayerMajor() && !slices.Contains(r.Seq, int32(i)) {
+			return fmt.Errorf("%w: sequence %d has no row", ErrRows, i)
+		}
+	}
 	for i := range n {
 		if err := r.checkRow(i, vocab, l, kv); err != nil {
 			return err
+		}
+		if i > 0 && r.Seq[i] == r.Seq[i-1] && kv[r.Seq[i]].Pool().LayerMajor() {
+			return fmt.Errorf("%w: sequence %d has several rows; its pool reads prompts in parts", ErrRows, r.Seq[i])
+		}
+	}
+	return nil
+}
+
+// CheckPart verifies the rows of one part of a prompt. Backends call it first.
+func (r *Rows) CheckPart(p *Program, part int, l Limits, q *offload.Seq) error {
+	if q.Pool() == nil || !q.Pool().LayerMajor() {
+		return fmt.Errorf("%w: the sequence is freed, or its pool reads prompts whole", ErrRows)
+	}
+	n, end := len(r.Tok), q.Prefilling()
+	if part < 0 || part >= len(p.Parts) {
+		return fmt.Errorf("%w: part %d of %d", ErrRows, part, len(p.Parts))
+	}
+	if n == 0 || n > l.MaxRows || len(r.Pos) != n || len(r.Seq) != n || len(r.Out) > l.MaxOut {
+		return fmt.Errorf("%w: %d tokens, %d positions, %d sequence indexes of at most %d rows, %d outputs of at most %d",
+			ErrRows, n, len(r.Pos), len(r.Seq), l.MaxRows, len(r.Out), l.MaxOut)
+	}
+	head := part == len(p.Parts)-1
+	for i, pos := range r.Pos {
+		if int(pos) < q.Len() || int(pos) >= end || i > 0 && (pos <= r.Pos[i-1] || !head && pos != r.Pos[i-1]+1) {
+			return fmt.Errorf("%w: row %d is at position %d of a prompt from %d to %d", ErrRows, i, pos, q.Len(), end)
+		}
+		if t := r.Tok[i]; r.Seq[i] != 0 || t < 0 || int(t) >= p.Vocab {
+			return fmt.Errorf("%w: row %d is token %d of sequence %d, vocabulary is %d", ErrRows, i, t, r.Seq[i], p.Vocab)
+		}
+	}
+	if head && len(r.Out) != n || !head && len(r.Out) != 0 {
+		return fmt.Errorf("%w: %d outputs of %d rows in part %d of %d", ErrRows, len(r.Out), n, part, len(p.Parts))
+	}
+	for i, o := range r.Out {
+		if int(o) != i {
+			return fmt.Errorf("%w: output %d of the head is row %d", ErrRows, i, o)
 		}
 	}
 	return nil
@@ -141,7 +190,17 @@ type Exec interface {
 	// Step runs the rows, writes their K and V to reserved positions of kv,
 	// and returns the wanted logits. It does not commit the positions: a step
 	// that failed or was cancelled leaves the sequences as they were.
-	// Cancelling ctx ends a step early with ctx's error.
+	// Cancelling ctx ends a step early with ctx's error. Where tails are
+	// bounded, every sequence has one row.
 	Step(ctx context.Context, rows *Rows, kv []*offload.Seq) (Logits, error)
+	// Part runs one part of the program over rows of a sequence that reads a
+	// prompt (offload.Seq.BeginPrefill). Parts come in order, and within each
+	// the prompt's rows in order; the hidden state between parts is the
+	// Exec's. The rows of a layer attend exactly to all of the prompt before
+	// them, and to earlier tokens as they are kept; with the prompt's last row
+	// the layer's records are written. The head takes only rows whose logits are
+	// wanted. Cancelling ends a part early with ctx's error, after which the
+	// same rows may be run again.
+	Part(ctx context.Context, part int, rows *Rows, q *offload.Seq) (Logits, error)
 	Close() error
 }

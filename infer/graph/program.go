@@ -83,6 +83,22 @@ type Program struct {
 	KV      []offload.LayerSpec // [layers]
 	Ops     []Op
 	Logits  Buf // [out rows, Vocab]
+
+	// Parts are the first ops of each layer and of the head, for prompts that
+	// are read layer by layer: part i is layer i, the first with the embedding
+	// before it; the last part is the head. What passes from one to the next is
+	// Hidden alone. Empty for a program that cannot be read so.
+	Parts  []int
+	Hidden Buf // [all rows]
+}
+
+// part is the ops of one part.
+func (p *Program) part(i int) []Op {
+	end := len(p.Ops)
+	if i+1 < len(p.Parts) {
+		end = p.Parts[i+1]
+	}
+	return p.Ops[p.Parts[i]:end]
 }
 
 // String prints the program, one op a line, for diffs and for people.

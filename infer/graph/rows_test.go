@@ -11,7 +11,7 @@ import (
 // TestStepRefusesASequenceTwice: two entries of one sequence would write the
 // same positions.
 func TestStepRefusesASequenceTwice(t *testing.T) {
-	pool, err := offload.NewPool(pinnedmem.NewHost(0), offload.Config{Layers: []offload.LayerSpec{{KVHeads: 1, HeadDim: 2}}, Context: 64, Tokens: 64, MaxSeqs: 2})
+	pool, err := offload.NewPool(offload.One(pinnedmem.NewHost(0)), offload.Config{Layers: offload.ExactLayers([]offload.LayerSpec{{KVHeads: 1, HeadDim: 2}}, offload.F16), Context: 64, Tokens: 64, MaxSeqs: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

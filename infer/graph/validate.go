@@ -22,6 +22,28 @@ func (p *Program) Validate() error {
 			return fmt.Errorf("validate program %s: %w: op %d: %w", p.Name, ErrProgram, i, err)
 		}
 	}
+	return p.checkParts()
+}
+
+// checkParts checks that every part has ops and that layers stand in theirs.
+func (p *Program) checkParts() error {
+	if len(p.Parts) == 0 {
+		return nil
+	}
+	bad := len(p.Parts) != len(p.KV)+1 || p.Parts[0] != 0 || p.width(p.Hidden, p.bufWidth(p.Hidden)) != nil
+	for i := range p.Parts {
+		bad = bad || i > 0 && p.Parts[i] <= p.Parts[i-1] || p.Parts[i] >= len(p.Ops)
+	}
+	if bad {
+		return fmt.Errorf("validate program %s: %w: parts begin at %v of %d ops, %d layers, hidden buffer %d", p.Name, ErrProgram, p.Parts, len(p.Ops), len(p.KV), p.Hidden)
+	}
+	for i := range p.Parts {
+		for _, op := range p.part(i) {
+			if a, ok := op.(Attend); ok && a.Layer != i {
+				return fmt.Errorf("validate program %s: %w: attention of layer %d stands in part %d", p.Name, ErrProgram, a.Layer, i)
+			}
+		}
+	}
 	return nil
 }
 

@@ -41,15 +41,27 @@ func (b *builder) build() error {
 		scale = float32(math.Sqrt(float64(b.h.hidden)))
 	}
 	b.emit(graph.Embed{Dst: b.hidden, Table: table, Scale: scale})
+	b.p.Hidden = b.hidden
 	for l := range b.h.layers {
+		b.part(l)
 		b.attention(l)
 		b.feedForward(l)
 	}
+	b.part(b.h.layers)
 	b.head(table)
 	if b.err != nil {
 		return b.err
 	}
 	return b.leftOver()
+}
+
+// part begins a layer or the head; the first layer has the embedding before it.
+func (b *builder) part(i int) {
+	at := len(b.p.Ops)
+	if i == 0 {
+		at = 0
+	}
+	b.p.Parts = append(b.p.Parts, at)
 }
 
 // leftOver refuses a tensor that the program does not use: the model has a

@@ -3,6 +3,7 @@ package ref
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"edged/infer/graph"
 	"edged/offload"
@@ -23,15 +24,12 @@ func (backend) Compile(p *graph.Program, l graph.Limits) (graph.Exec, error) {
 	if err := errors.Join(p.Validate(), l.Validate()); err != nil {
 		return nil, fmt.Errorf("compile for ref: %w", err)
 	}
-	e := &exec{prog: p, lim: l}
-	for i, spec := range p.KV {
-		layout, err := offload.NewLayout(spec, l.Elem)
-		if err != nil {
-			return nil, fmt.Errorf("compile for ref: layer %d: %w", i, err)
-		}
-		e.layouts = append(e.layouts, layout)
+	prog, err := graph.WithCache(p, l.KV)
+	if err != nil {
+		return nil, fmt.Errorf("compile for ref: %w", err)
 	}
-	if err := errors.Join(e.loadWeights(), e.allocBuffers()); err != nil {
+	e := &exec{prog: prog, lim: l}
+	if err := errors.Join(e.loadWeights(), e.allocBuffers(), e.allocHidden()); err != nil {
 		return nil, errors.Join(fmt.Errorf("compile for ref: %w", err), e.Close())
 	}
 	return e, nil
@@ -94,6 +92,23 @@ func (e *exec) allocBuffers() error {
 		e.buffers = append(e.buffers, data)
 	}
 	return nil
+}
+
+// allocHidden takes the memory in which a prompt's rows wait between parts.
+func (e *exec) allocHidden() error {
+	if !slices.ContainsFunc(e.lim.KV, func(p offload.LayerPlan) bool { return p.Class != offload.Exact }) {
+		return nil
+	}
+	if len(e.prog.Parts) == 0 {
+		return errors.New("a program without parts cannot read prompts layer by layer")
+	}
+	n := e.lim.Context * e.prog.Buffers[e.prog.Hidden].Width
+	arena, err := e.arena(pinnedmem.Prefill, padded(n))
+	if err != nil {
+		return err
+	}
+	e.hidden, err = floats(arena, n)
+	return err
 }
 
 func (e *exec) maxRows(x graph.Extent) int {

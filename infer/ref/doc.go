@@ -8,12 +8,17 @@
 // on the row and its cached keys and values alone, not on which other rows
 // share the step or how many threads compute it.
 //
+// What other backends must reproduce to the bit is computed in float32, in the
+// order that package offload's layouts imply: zeros, steps and codes of
+// records, the index, and the 8-bit rounding of a query that probes it.
+//
 // # Ownership
 //
 // Compile decodes all weights to float32 into one arena of the caller's host
 // account (a model of P parameters costs 4P bytes) and takes a second arena
-// for the activations. Close gives both back. The float64 scratch of a step is
-// ordinary Go memory.
+// for the activations; where prompts are read layer by layer, a third holds
+// the hidden states of a whole context. Close gives all back. The float64
+// scratch of a step is ordinary Go memory.
 //
 // # Goroutine-safety
 //
@@ -22,8 +27,7 @@
 //
 // # Failure modes
 //
-// Compile refuses malformed programs and weights whose data does not fill
-// their shape. Step refuses rows that graph.Rows.Check refuses and sequences
-// whose pages are not laid out as the program and Limits.Elem say. Cancelling
-// is seen between ops.
+// Compile refuses malformed programs and weights whose data does not fill their
+// shape. Step and Part refuse rows that graph.Rows.Check and CheckPart refuse,
+// and sequences whose pool is not planned as Limits.KV says. Cancelling is seen between ops.
 package ref

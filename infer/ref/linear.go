@@ -15,6 +15,10 @@ type matrix64 struct {
 
 func (m matrix64) row(i int) []float64 { return m.data[i*m.width : (i+1)*m.width] }
 
+func newMatrix64(rows, width int) matrix64 {
+	return matrix64{data: make([]float64, rows*width), rows: rows, width: width}
+}
+
 // linear runs every part of the op on one widened input.
 func (s step) linear(o graph.Linear) {
 	x := widenAll(s.buf(o.Src))
@@ -84,7 +88,7 @@ func widen(dst []float64, src []float32) {
 }
 
 func widenAll(m matrix) matrix64 {
-	x := matrix64{data: make([]float64, len(m.data)), rows: m.rows, width: m.width}
+	x := newMatrix64(m.rows, m.width)
 	widen(x.data, m.data)
 	return x
 }

@@ -133,7 +133,7 @@ func TestAttendOne(t *testing.T) {
 	const tokens, dim, scale = 50, 6, 0.7
 	q, k, v := randomMatrix(rng, 1, dim), randomMatrix(rng, tokens, dim), randomMatrix(rng, tokens, dim)
 	dst := make([]float32, dim)
-	attendOne(dst, q.data, widenAll(k), widenAll(v), scale)
+	attendOne(dst, q.data, widenAll(k), widenAll(v), scale, rest{})
 	var norm float64
 	want := make([]float64, dim)
 	for j := tokens - 1; j >= 0; j-- {
@@ -154,7 +154,7 @@ func TestAttendOne(t *testing.T) {
 	for c := range q.data {
 		q.data[c] *= 1e4
 	}
-	attendOne(dst, q.data, widenAll(k.first(1)), widenAll(v.first(1)), scale)
+	attendOne(dst, q.data, widenAll(k.first(1)), widenAll(v.first(1)), scale, rest{})
 	near(t, "single token", dst[0], float64(v.row(0)[0]))
 }
 

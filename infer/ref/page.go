@@ -16,19 +16,14 @@ type slot struct {
 	at     int // token slot in the page, [0, PageTok)
 }
 
-func pageAt(q *offload.Seq, layer, pos int, l offload.Layout) slot {
-	id := q.Table(layer)[pos/offload.PageTok]
-	return slot{page: q.Pool().Page(layer, id), layout: l, at: pos % offload.PageTok}
-}
-
 // kAt is the byte offset of one channel of the slot's key.
 func (s slot) kAt(head, channel int) int {
-	return s.layout.KOffset(head) + (channel*offload.PageTok+s.at)*s.layout.Elem.Bytes()
+	return s.layout.KOffset(head) + (channel*offload.PageTok+s.at)*s.layout.Elem.Bits()/8
 }
 
 // vAt is the byte offset of one channel of the slot's value.
 func (s slot) vAt(head, channel int) int {
-	return s.layout.VOffset(head) + (s.at*s.layout.Spec.HeadDim+channel)*s.layout.Elem.Bytes()
+	return s.layout.VOffset(head) + (s.at*s.layout.Spec.HeadDim+channel)*s.layout.Elem.Bits()/8
 }
 
 func (s slot) get(at int) float64 {

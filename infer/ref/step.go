@@ -13,10 +13,10 @@ import (
 type exec struct {
 	prog    *graph.Program
 	lim     graph.Limits
-	layouts []offload.Layout // [layer]
 	arenas  []*pinnedmem.Arena
 	weights [][]float32 // [weight][N*K]
 	buffers [][]float32 // [buffer][max rows * width]
+	hidden  []float32   // [context, width] between the parts of a prompt; nil where no layer needs them
 }
 
 // matrix is the part of a buffer that the current step uses.
@@ -27,53 +27,78 @@ type matrix struct {
 
 func (m matrix) row(i int) []float32 { return m.data[i*m.width : (i+1)*m.width] }
 
-// step is one call of Step: the rows that every op works on.
+// step is one call of Step or Part: the rows that every op works on.
 type step struct {
 	*exec
-	rows *graph.Rows
-	kv   []*offload.Seq
+	rows    *graph.Rows
+	kv      []*offload.Seq
+	prompt  bool       // a part: prompts are read exactly, and store their records at their end
+	tick    uint32     // stamps hot pages
+	choices [][]choice // [sequences][kvHeads] of the layer at work
 }
 
+var errClosed = errors.New("the program is closed")
+
+// Step implements graph.Exec.
 func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
 	if len(e.arenas) == 0 {
-		return graph.Logits{}, errors.New("run step: the program is closed")
+		return graph.Logits{}, fmt.Errorf("run step: %w", errClosed)
 	}
-	if err := errors.Join(rows.Check(e.prog.Vocab, e.lim, kv), e.checkPages(kv)); err != nil {
+	if err := e.checkPools(kv); err != nil {
 		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}
-	s := step{exec: e, rows: rows, kv: kv}
-	for i, op := range e.prog.Ops {
-		if err := ctx.Err(); err != nil {
-			return graph.Logits{}, fmt.Errorf("run step: stopped before op %d of %d: %w", i, len(e.prog.Ops), err)
-		}
-		if err := s.run(op); err != nil {
-			return graph.Logits{}, fmt.Errorf("run step: op %d: %w", i, err)
-		}
+	if err := rows.Check(e.prog.Vocab, e.lim, kv); err != nil {
+		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}
-	return graph.Logits{Data: s.buf(e.prog.Logits).data, Vocab: e.prog.Vocab, Stride: e.prog.Vocab}, nil
+	s := step{exec: e, rows: rows, kv: kv, tick: kv[0].Pool().Tick(), choices: make([][]choice, len(kv))}
+	if err := s.runAll(ctx, e.prog.Ops); err != nil {
+		return graph.Logits{}, fmt.Errorf("run step: %w", err)
+	}
+	kv[0].Pool().Count(offload.Traffic{Steps: int64(len(kv))})
+	return s.logits(), nil
 }
 
+func (s step) runAll(ctx context.Context, ops []graph.Op) error {
+	for i, op := range ops {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("stopped before op %d of %d: %w", i, len(ops), err)
+		}
+		if err := s.run(op); err != nil {
+			return fmt.Errorf("op %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (s step) logits() graph.Logits {
+	return graph.Logits{Data: s.buf(s.prog.Logits).data, Vocab: s.prog.Vocab, Stride: s.prog.Vocab}
+}
+
+// Close implements graph.Exec.
 func (e *exec) Close() error {
 	var errs []error
 	for _, a := range e.arenas {
 		errs = append(errs, a.Close())
 	}
-	e.arenas, e.weights, e.buffers = nil, nil, nil
+	e.arenas, e.weights, e.buffers, e.hidden = nil, nil, nil, nil
 	return errors.Join(errs...)
 }
 
-// checkPages refuses sequences whose pages the program would misread.
-func (e *exec) checkPages(kv []*offload.Seq) error {
+// checkPools refuses sequences whose memory the program would misread.
+func (e *exec) checkPools(kv []*offload.Seq) error {
 	for i, q := range kv {
 		p := q.Pool()
 		if p == nil {
 			return fmt.Errorf("%w: sequence %d is freed", graph.ErrRows, i)
 		}
-		if p.Layers() != len(e.layouts) {
-			return fmt.Errorf("%w: sequence %d has %d layers, the program %d", graph.ErrRows, i, p.Layers(), len(e.layouts))
+		if p != kv[0].Pool() || p.Layers() != len(e.lim.KV) {
+			return fmt.Errorf("%w: sequence %d has %d layers, the program %d, or another pool than sequence 0", graph.ErrRows, i, p.Layers(), len(e.lim.KV))
 		}
-		for l, want := range e.layouts {
-			if got := p.Layout(l); got != want {
+		if p.LayerMajor() && p.Context() > e.lim.Context {
+			return fmt.Errorf("%w: sequence %d may hold %d tokens, the program %d", graph.ErrRows, i, p.Context(), e.lim.Context)
+		}
+		for l, want := range e.lim.KV {
+			if got := p.Plan(l); got != want {
 				return fmt.Errorf("%w: sequence %d keeps layer %d as %+v, the program wants %+v", graph.ErrRows, i, l, got, want)
 			}
 		}
@@ -109,8 +134,16 @@ func (s step) run(op graph.Op) error {
 		rmsNorm(heads, heads, s.weights[o.W], o.Eps)
 	case graph.Rope:
 		rope(s.buf(o.X), o.Heads, o.Dim, s.rows.Pos, s.prog.Ropes[o.Table])
+	case graph.KVStore:
+		s.kvStore(o.Layer)
 	case graph.KVAppend:
 		s.kvAppend(o.Layer, s.buf(o.K), s.buf(o.V))
+	case graph.KVSelect:
+		s.kvSelect(o)
+	case graph.KVFetch:
+		s.kvFetch(o)
+	case graph.KVWait:
+		// Fetches are plain calls here.
 	case graph.Attend:
 		s.attend(o)
 	case graph.Select:

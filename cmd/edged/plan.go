@@ -1,0 +1,122 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"edged/daemon"
+)
+
+const planHelp = `Plan the KV cache of a model: how each layer is kept, what that takes of GPU
+and host memory, and what a token moves. Nothing is loaded.
+
+Without --gpu everything lies in host memory. The predicted time per token is
+the least that the named ceilings of memory and bus allow; a real step takes
+longer. A plan that does not fit is refused with what would.`
+
+func (a *app) planCommand() *cobra.Command {
+	var (
+		p               = daemon.Planning{Paths: a.paths}
+		gpu, host       string
+		dense           string
+		asJSON, program bool
+	)
+	cmd := &cobra.Command{
+		Use:     "plan MODEL",
+		Short:   "plan a KV cache",
+		Long:    planHelp,
+		Example: "  edged plan needle-26m-q8_0 --context 8192 --gpu 40MiB --policy auto --program",
+		Args:    usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p.Model = args[0]
+			err := errors.Join(positive(cmd, "context", "sessions", "budget", "gpu-gbs", "bus-gbs"),
+				parseSize("gpu", gpu, &p.GPU), parseSize("host", host, &p.Host), parseLayers(dense, &p.Options.Dense))
+			if err != nil {
+				return usageError{err}
+			}
+			switch {
+			case asJSON && program:
+				return usageError{errors.New("--json and --program exclude each other")}
+			case p.GPU == 0 && p.GPURate+p.BusRate > 0:
+				return usageError{errors.New("--gpu-gbs and --bus-gbs predict nothing without --gpu")}
+			}
+			return a.plan(p, asJSON, program)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&p.Context, "context", 0, "tokens of one session (default: the model's own)")
+	f.IntVar(&p.Sessions, "sessions", 1, "sessions that are resident at once")
+	f.StringVar(&p.Policy, "policy", "auto", "cache policy, such as full, q8, q4, auto, auto+q4 or tailorkv")
+	f.IntVar(&p.Options.Budget, "budget", 0, "tokens that a KV head attends to (default: the policy's)")
+	f.StringVar(&dense, "dense", "", "layers that are kept whole in GPU memory: a `LIST` such as 0,1, or none")
+	f.StringVar(&gpu, "gpu", "", "`BYTES` of GPU memory for weights and cache, such as 24GiB")
+	f.StringVar(&host, "host", "", "`BYTES` of host memory (default: what this machine has left)")
+	f.BoolVar(&p.Lock, "lock", false, "this machine's host memory is to be locked: mind RLIMIT_MEMLOCK")
+	f.Float64Var(&p.GPURate, "gpu-gbs", 0, "`GB/s` that the GPU reads its memory with (default: as measured on an H100)")
+	f.Float64Var(&p.BusRate, "bus-gbs", 0, "`GB/s` from host to GPU memory (default: as measured on an H100)")
+	f.BoolVar(&program, "program", false, "print the model's program with its cache ops")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+func (a *app) plan(p daemon.Planning, asJSON, program bool) error {
+	p.GPURate, p.BusRate = p.GPURate*1e9, p.BusRate*1e9
+	r, err := p.Plan()
+	switch {
+	case err != nil:
+		return err
+	case asJSON:
+		return a.printJSON(r.JSON())
+	case program:
+		return a.print(r.Program.String())
+	}
+	return a.printTable(r.WriteTable)
+}
+
+// positive refuses numbers that were given and are not above 0: only a flag
+// that is left out means a default.
+func positive(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		f := cmd.Flag(name)
+		if v, err := strconv.ParseFloat(f.Value.String(), 64); f.Changed && (err != nil || v <= 0) {
+			return fmt.Errorf("--%s is %s, must be above 0", name, f.Value)
+		}
+	}
+	return nil
+}
+
+func parseSize(flag, text string, s *daemon.Size) error {
+	if text == "" {
+		return nil
+	}
+	if err := s.UnmarshalText([]byte(text)); err != nil {
+		return fmt.Errorf("--%s: %w", flag, err)
+	}
+	if *s == 0 {
+		return fmt.Errorf("--%s is 0, must be above 0", flag)
+	}
+	return nil
+}
+
+// parseLayers leaves the policy's choice when nothing is given.
+func parseLayers(text string, layers *[]int) error {
+	if text == "" {
+		return nil
+	}
+	*layers = []int{}
+	if text == "none" {
+		return nil
+	}
+	for _, s := range strings.Split(text, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(s))
+		if err != nil {
+			return fmt.Errorf("--dense is %q, must be layers such as 0,1, or none", text)
+		}
+		*layers = append(*layers, n)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"edged/offload"
+)
+
+// hitRates are the shares of chosen pages in the hot cache that predictions are
+// made for: none, and what follows when sessions go on (60 to 94 % are
+// published for caches of 5 %).
+var hitRates = []float64{0, 0.6, 0.9}
+
+// Prediction is what one step at the full context moves, and its least time.
+type Prediction struct {
+	Hit   float64
+	Bytes offload.StepBytes
+	Floor offload.Floor // milliseconds
+}
+
+// Predict predicts steps. Hit rates matter only where there are hot pages.
+func (r *PlanReport) Predict() []Prediction {
+	rates := hitRates[:1]
+	for _, l := range r.Plan.Config.Layers {
+		if l.Hot > 0 {
+			rates = hitRates
+		}
+	}
+	var list []Prediction
+	for _, hit := range rates {
+		x := Prediction{Hit: hit, Bytes: r.Plan.Step(r.Plan.Config.Context, hit)}
+		if r.Ceilings.Name != "" {
+			x.Floor = r.Ceilings.Floor(r.StepWeights, x.Bytes)
+		}
+		list = append(list, x)
+	}
+	return list
+}
+
+// WriteTable writes the plan with columns separated by tabs.
+func (r *PlanReport) WriteTable(w io.Writer) {
+	c := r.Plan.Config
+	fmt.Fprintf(w, "%s, context %d of %d tokens, sessions: %d\n", r.Path, c.Context, r.ModelContext, c.MaxSeqs)
+	fmt.Fprintf(w, "%s; kept here as: %s\n", r.Plan.Policy, r.Plan.Resolved)
+	for _, n := range r.Plan.Notes {
+		fmt.Fprintf(w, "note: %s\n", n)
+	}
+	fast := "GPU"
+	if r.GPU == 0 {
+		fast = "FAST"
+	}
+	fmt.Fprintf(w, "\nLAYERS\tKEPT\t%s\tHOST\n", fast)
+	row := func(layers, kept string, fast, host int64) {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", layers, kept, FormatBytes(fast), FormatBytes(host))
+	}
+	row("", "weights", r.Weights, 0)
+	for _, x := range r.Plan.Rows {
+		row(layerRanges(x.Layers), describeLayer(x), x.Bytes.Fast.Total(), x.Bytes.Host.Total())
+	}
+	b := r.Plan.Bytes
+	row("", "sum", r.Weights+b.Fast.Total(), b.Host.Total())
+	if r.GPU > 0 {
+		row("", "limit", r.GPU, r.Host)
+	} else {
+		fmt.Fprintf(w, "\tlimit\t%s, both together\n", FormatBytes(r.Host))
+	}
+	r.writeSteps(w)
+}
+
+// writeSteps writes what a step moves and, with a device, how long it takes.
+func (r *PlanReport) writeSteps(w io.Writer) {
+	fmt.Fprintf(w, "\nA step at %d tokens reads %s of weights and:\n", r.Plan.Config.Context, FormatBytes(r.StepWeights))
+	fmt.Fprint(w, "HOT HITS\tINDEX\tCACHE\tBUS")
+	if r.Ceilings.Name != "" {
+		fmt.Fprint(w, "\tMS IN MEMORY\tMS ON BUS\tMS/TOKEN AT LEAST")
+	}
+	fmt.Fprintln(w)
+	list := r.Predict()
+	for _, x := range list {
+		b, f, hits := x.Bytes, x.Floor, "-"
+		if len(list) > 1 {
+			hits = fmt.Sprintf("%.0f %%", 100*x.Hit)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s", hits, FormatBytes(b.Index), FormatBytes(b.Fast()-b.Index), FormatBytes(b.Bus()))
+		if r.Ceilings.Name != "" {
+			fmt.Fprintf(w, "\t%.3f\t%.3f\t%.3f", f.Fast, f.Bus, f.Step())
+		}
+		fmt.Fprintln(w)
+	}
+	if r.Ceilings.Name != "" {
+		fmt.Fprintf(w, "ceilings: %s\n", r.Ceilings.Name)
+	}
+}
+
+// describeLayer says how a row's layers are kept.
+func describeLayer(x offload.PlanRow) string {
+	p := x.Plan
+	s := fmt.Sprintf("%s %s", p.Class, p.Elem)
+	switch {
+	case x.Layers == nil:
+		s = "shared: tables, fetched pages, staging of prompts"
+	case p.Class == offload.Window:
+		s += fmt.Sprintf(", the newest %d tokens for a window of %d", p.Tail, p.Window)
+	case p.Class == offload.Paged:
+		s += fmt.Sprintf(", attends to %d pages, keeps %d hot per KV head", p.Budget, p.Hot)
+	case p.Class == offload.Gathered:
+		s += fmt.Sprintf(", streams %d channels, attends to %d tokens", p.Channels, p.Budget)
+	}
+	return s
+}
+
+// layerRanges writes ascending layer numbers like 0,2-5.
+func layerRanges(layers []int) string {
+	var parts []string
+	for i := 0; i < len(layers); i++ {
+		first := i
+		for i+1 < len(layers) && layers[i+1] == layers[i]+1 {
+			i++
+		}
+		if i > first {
+			parts = append(parts, fmt.Sprintf("%d-%d", layers[first], layers[i]))
+		} else {
+			parts = append(parts, fmt.Sprint(layers[i]))
+		}
+	}
+	return strings.Join(parts, ",")
+}

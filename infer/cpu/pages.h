@@ -1,0 +1,184 @@
+// Where cached tokens lie, and how records become floats.
+
+// page_ref is one page of one KV head: exact values, or the codes of a record.
+typedef struct {
+	const uint8_t *k, *v;
+	const uint8_t *rec;   // the record; null for exact pages
+	int32_t part;         // page in the record
+} page_ref;
+
+INLINE uint8_t *record_at(const cache *c, const uint32_t *table, int pos, int head) {
+	const int64_t i = (int64_t)(pos % BLOCK_TOK / c->rec.group) * c->kv_heads + head;
+	return c->units + table[pos / BLOCK_TOK] * c->unit_bytes + i * c->rec.bytes;
+}
+
+INLINE page_ref exact_ref(const cache *c, const uint8_t *page, int head) {
+	const uint8_t *k = page + head * c->head_bytes;
+	return (page_ref){.k = k, .v = k + c->head_bytes / 2};
+}
+
+INLINE page_ref record_ref(const cache *c, const uint8_t *rec, int part) {
+	const record *r = &c->rec;
+	return (page_ref){.k = rec + r->k + part * c->dim * r->k_row, .v = rec + r->v + part * PAGE_TOK * r->v_row, .rec = rec, .part = part};
+}
+
+// exact_page is where a page that is not a record lies.
+INLINE uint8_t *exact_page(const cache *c, const view *v, int page) {
+	if (c->class == EXACT) return c->units + v->table[page] * c->unit_bytes;
+	if (v->stage) return v->stage + (page - v->stage_page) * c->page_bytes;
+	return v->tail + page % c->ring * c->page_bytes;
+}
+
+INLINE page_ref page_at(const cache *c, const view *v, int page, int head) {
+	const int pos = page * PAGE_TOK;
+	if (pos >= v->stored) return exact_ref(c, exact_page(c, v, page), head);
+	return record_ref(c, record_at(c, v->table, pos, head), pos % c->rec.group / PAGE_TOK);
+}
+
+// list is what a query row attends to, in the order of positions: all pages,
+// or what was chosen of records and all that are exact. Positions in a
+// list count its tokens from its first page on.
+typedef struct {
+	const cache *kv;
+	const view *v;
+	int head;
+	int chosen;               // records or gathered pages; -1 where all pages are listed
+	const uint8_t *const *at; // [chosen] records; null where rows were gathered
+	int empty;                // places at the begin that hold no token
+} list;
+
+// empty_places are those before n gathered tokens, which end with a page.
+INLINE int empty_places(int n) { return (PAGE_TOK - n % PAGE_TOK) % PAGE_TOK; }
+
+INLINE list list_of(const exec *e, const op *o, int seq, int head) {
+	list l = {.kv = o->kv, .v = &e->st.views[seq * e->layers + o->layer], .head = head, .chosen = -1};
+	if (o->kv->class < PAGED || l.v->stage) return l;
+	l.chosen = (int)l.v->chosen[head * l.v->chosen_len];
+	if (o->kv->class == GATHERED) {
+		l.empty = empty_places(l.chosen);
+		l.chosen = (l.chosen + l.empty) / PAGE_TOK;
+		return l;
+	}
+	l.at = e->picked + ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen;
+	return l;
+}
+
+INLINE page_ref list_page(const list *l, int i) {
+	if (l->chosen < 0) return page_at(l->kv, l->v, i, l->head);
+	if (i < l->chosen && !l->at) return exact_ref(l->kv, l->v->work + i * l->kv->page_bytes, l->head);
+	if (i < l->chosen) return record_ref(l->kv, l->at[i], 0);
+	return exact_ref(l->kv, exact_page(l->kv, l->v, l->v->stored / PAGE_TOK + i - l->chosen), l->head);
+}
+
+// list_end is the place in a list behind the token at pos.
+INLINE int list_end(const list *l, int pos) {
+	return l->chosen < 0 ? pos + 1 : l->chosen * PAGE_TOK + pos + 1 - l->v->stored;
+}
+
+// list_first is the first place that a query at pos sees.
+INLINE int list_first(const list *l, int pos) {
+	return l->kv->window && pos >= l->kv->window ? pos + 1 - l->kv->window : l->empty;
+}
+
+// run_codes are 16 of 32 neighbouring codes, as floats.
+INLINE vf run_codes(const int bits, const uint8_t *run, int half) {
+	if (bits == 8) return vf_u8(run + 16 * half);
+	if (bits == 4) return half ? vf_u4_high(run) : vf_u4_low(run);
+	uint8_t code[16];
+	const int per = 4 * bits; // bytes
+	for (int i = 0; i < 16; i++) code[i] = run[i % per] >> (bits * ((16 * half + i) / per)) & ((1 << bits) - 1);
+	return vf_u8(code);
+}
+
+INLINE float half1(const void *p) {
+	uint16_t h[16] = {0};
+	float f[16];
+	memcpy(h, p, 2);
+	vf_store(f, vf_half(h));
+	return f[0];
+}
+
+// halves_to converts n float16 to floats.
+INLINE void halves_to(float *dst, const uint8_t *src, int n) {
+	int i = 0;
+	for (; i + 16 <= n; i += 16) vf_store(dst + i, vf_half(src + 2 * i));
+	for (; i < n; i++) dst[i] = half1(src + 2 * i);
+}
+
+// halves converts n floats to float16 bits.
+INLINE void halves(uint16_t *dst, const float *x, int n) {
+	int i = 0;
+	for (; i + 16 <= n; i += 16) vf_store_half(dst + i, vf_load(x + i));
+	if (i == n) return;
+	float rest[16] = {0};
+	uint16_t h[16];
+	memcpy(rest, x + i, (n - i) * sizeof *x);
+	vf_store_half(h, vf_load(rest));
+	memcpy(dst + i, h, (n - i) * sizeof *h);
+}
+
+// key_floats writes a page's keys [dim, PAGE_TOK]; aux holds 2 dim floats.
+INLINE void key_floats_in(const int bits, const record *r, page_ref p, int dim, float *dst, float *aux) {
+	if (bits == 16) {
+		for (int i = 0; i < dim * PAGE_TOK; i += 16) vf_store(dst + i, vf_half(p.k + 2 * i));
+		return;
+	}
+	halves_to(aux, p.rec, 2 * dim);
+	for (int c = 0; c < dim; c++, dst += PAGE_TOK) {
+		const vf zero = vf_set(aux[c]), step = vf_set(aux[dim + c]);
+		vf_store(dst, vf_fma(run_codes(bits, p.k + c * r->k_row, 0), step, zero));
+		vf_store(dst + 16, vf_fma(run_codes(bits, p.k + c * r->k_row, 1), step, zero));
+	}
+}
+
+// value_floats writes a page's values [PAGE_TOK, dim].
+INLINE void value_floats_in(const int bits, const record *r, page_ref p, int dim, float *dst) {
+	if (bits == 16) {
+		int i = 0;
+		for (; i + 16 <= dim * PAGE_TOK; i += 16) vf_store(dst + i, vf_half(p.v + 2 * i));
+		return;
+	}
+	const int groups = r->v_groups, first = p.part * PAGE_TOK * groups;
+	const uint8_t *zeros = p.rec + r->v_scales + 2 * first, *steps = zeros + 2 * r->group * groups;
+	for (int g = 0; g < groups; g++) {
+		const int end = (g + 1) * V_GROUP < dim ? (g + 1) * V_GROUP : dim;
+		float z[PAGE_TOK], s[PAGE_TOK];
+		if (groups == 1) {
+			halves_to(z, zeros, PAGE_TOK), halves_to(s, steps, PAGE_TOK);
+		} else {
+			for (int t = 0; t < PAGE_TOK; t++) z[t] = half1(zeros + 2 * (t * groups + g)), s[t] = half1(steps + 2 * (t * groups + g));
+		}
+		for (int t = 0; t < PAGE_TOK; t++) {
+			const uint8_t *row = p.v + t * r->v_row;
+			const vf zero = vf_set(z[t]), step = vf_set(s[t]);
+			for (int c = g * V_GROUP; c < end; c += 16) {
+				vf x = vf_fma(run_codes(bits, row + c / 32 * 4 * bits, c / 16 % 2), step, zero);
+				if (c + 16 <= dim) {
+					vf_store(dst + t * dim + c, x);
+				} else {
+					float rest[16];
+					vf_store(rest, x);
+					memcpy(dst + t * dim + c, rest, (dim - c) * sizeof *rest);
+				}
+			}
+		}
+	}
+}
+
+static void key_floats(const record *r, page_ref p, int dim, float *dst, float *aux) {
+	switch (r->bits) {
+	case 16: key_floats_in(16, r, p, dim, dst, aux); break;
+	case 8: key_floats_in(8, r, p, dim, dst, aux); break;
+	case 4: key_floats_in(4, r, p, dim, dst, aux); break;
+	default: key_floats_in(r->bits, r, p, dim, dst, aux);
+	}
+}
+
+static void value_floats(const record *r, page_ref p, int dim, float *dst) {
+	switch (r->bits) {
+	case 16: value_floats_in(16, r, p, dim, dst); break;
+	case 8: value_floats_in(8, r, p, dim, dst); break;
+	case 4: value_floats_in(4, r, p, dim, dst); break;
+	default: value_floats_in(r->bits, r, p, dim, dst);
+	}
+}

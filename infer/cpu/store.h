@@ -1,0 +1,235 @@
+// Tokens that leave the exact tail become records, with what finds them again.
+
+// coder turns values into codes: x = zero + step * code.
+typedef struct {
+	float zero, step, inv, top;
+} coder;
+
+// coder_for spans [lo, hi] with codes 0..top. Zero and step are what float16
+// keeps of them, so that encoding sees what decoding will. bad, 0 or NaN, is
+// the sum of all values times 0: the least and greatest may miss a NaN.
+INLINE coder coder_for(float lo, float hi, float bad, int bits, uint8_t *zero, uint8_t *step) {
+	coder c = {.top = (float)((1 << bits) - 1)};
+	const float zs[2] = {lo + bad, (hi - lo) / c.top};
+	uint16_t h[2];
+	halves(h, zs, 2);
+	memcpy(zero, h, 2), memcpy(step, h + 1, 2);
+	c.zero = half1(h), c.step = half1(h + 1);
+	c.inv = c.step > 0 ? 1 / c.step : 0;
+	return c;
+}
+
+INLINE void store_bytes(uint8_t *dst, vi x) {
+	int32_t i[16];
+	memcpy(i, &x, sizeof i);
+	for (int l = 0; l < 16; l++) dst[l] = (uint8_t)i[l];
+}
+
+// encode writes 16 codes. NaN becomes the second operand of vf_max: a code like
+// any other, under a zero or step that is not finite.
+INLINE void encode(coder c, vf x, uint8_t *code) {
+	vf v = vf_mul(vf_sub(x, vf_set(c.zero)), vf_set(c.inv));
+	store_bytes(code, vf_int(vf_min(vf_max(v, vf_zero()), vf_set(c.top))));
+}
+
+// pack_run writes 32 codes as offload.Record says.
+INLINE void pack_run(int bits, const uint8_t *code, uint8_t *dst) {
+	const int per = 4 * bits, share = 8 / bits;
+	for (int j = 0; j < per; j++) {
+		uint8_t b = 0;
+		for (int i = 0; i < share; i++) b |= code[j + i * per] << (i * bits);
+		dst[j] = b;
+	}
+}
+
+// keys_to_record encodes the keys of a group, whose pages' K [dim, PAGE_TOK] are
+// given, channel by channel.
+static void keys_to_record(const record *r, int dim, const uint8_t *const *pages, uint8_t *rec) {
+	const int n = r->group / PAGE_TOK;
+	for (int c = 0; c < dim; c++) {
+		vf lo = vf_set(INFINITY), hi = vf_set(-INFINITY), bad = vf_zero();
+		for (int i = 0; i < 2 * n; i++) {
+			vf x = vf_half(pages[i / 2] + 2 * (c * PAGE_TOK + 16 * (i % 2)));
+			lo = vf_min(x, lo), hi = vf_max(x, hi);
+			bad = vf_add(bad, vf_mul(x, vf_zero()));
+		}
+		coder q = coder_for(-vf_top(vf_sub(vf_zero(), lo)), vf_top(hi), vf_sum(bad), r->bits, rec + 2 * c, rec + 2 * (dim + c));
+		for (int i = 0; i < n; i++) {
+			uint8_t code[PAGE_TOK];
+			for (int h = 0; h < 2; h++) encode(q, vf_half(pages[i] + 2 * (c * PAGE_TOK + 16 * h)), code + 16 * h);
+			pack_run(r->bits, code, rec + r->k + (i * dim + c) * r->k_row);
+		}
+	}
+}
+
+// values_to_record encodes one token's value [dim] as token t of a group.
+static void value_to_record(const record *r, int dim, int t, const uint8_t *row, uint8_t *rec) {
+	uint8_t *zeros = rec + r->v_scales + 2 * t * r->v_groups, *steps = zeros + 2 * r->group * r->v_groups;
+	uint8_t *dst = rec + r->v + t * r->v_row;
+	for (int g = 0; g < r->v_groups; g++) {
+		const int n = dim - g * V_GROUP < V_GROUP ? dim - g * V_GROUP : V_GROUP;
+		float x[V_GROUP];
+		halves_to(x, row + 2 * g * V_GROUP, n);
+		float lo = x[0], hi = x[0], bad = x[0] * 0;
+		for (int i = 1; i < n; i++) lo = x[i] < lo ? x[i] : lo, hi = x[i] > hi ? x[i] : hi, bad += x[i] * 0;
+		for (int i = n; i < V_GROUP; i++) x[i] = lo;
+		coder q = coder_for(lo, hi, bad, r->bits, zeros + 2 * g, steps + 2 * g);
+		for (int i = 0; i < n; i += 32) {
+			uint8_t code[32];
+			encode(q, vf_load(x + i), code), encode(q, vf_load(x + i + 16), code + 16);
+			pack_run(r->bits, code, dst + (g * V_GROUP + i) / 32 * 4 * r->bits);
+		}
+	}
+}
+
+// store_group writes one record of one head from the exact pages of its tokens.
+static void store_group(const cache *c, const view *v, int pos, int head, uint8_t *rec) {
+	const record *r = &c->rec;
+	const uint8_t *pages[BLOCK_PAGES];
+	for (int i = 0; i < r->group / PAGE_TOK; i++) {
+		page_ref p = exact_ref(c, exact_page(c, v, pos / PAGE_TOK + i), head);
+		pages[i] = p.k;
+		if (r->bits == 16) {
+			memcpy(rec + r->k + i * c->dim * r->k_row, p.k, c->dim * r->k_row);
+			memcpy(rec + r->v + i * PAGE_TOK * r->v_row, p.v, PAGE_TOK * r->v_row);
+			continue;
+		}
+		for (int t = 0; t < PAGE_TOK; t++) value_to_record(r, c->dim, i * PAGE_TOK + t, p.v + 2 * t * c->dim, rec);
+	}
+	if (r->bits != 16) keys_to_record(r, c->dim, pages, rec);
+}
+
+// index_stats sets a block's references, deviations and order of channels from
+// its first page.
+static void index_stats(const cache *c, const uint8_t *k, int skip, uint8_t *ix) {
+	float dev[MAX_INDEX_DIM];
+	uint8_t *order = ix;
+	for (int ch = 0; ch < c->dim; ch++) {
+		float x[PAGE_TOK], sum = 0, square = 0;
+		halves_to(x, k + 2 * ch * PAGE_TOK, PAGE_TOK);
+		for (int t = skip; t < PAGE_TOK; t++) sum += x[t];
+		const float mean = sum / (float)(PAGE_TOK - skip);
+		for (int t = skip; t < PAGE_TOK; t++) square += (x[t] - mean) * (x[t] - mean);
+		const float stats[2] = {mean, sqrtf(square / (float)(PAGE_TOK - skip))};
+		uint16_t h[2];
+		halves(h, stats, 2);
+		memcpy(ix + c->ix.refs + 2 * ch, h, 2), memcpy(ix + c->ix.steps + 2 * ch, h + 1, 2);
+		dev[ch] = half1(h + 1);
+		int i = ch;
+		for (; i > 0 && dev[order[i - 1]] < dev[ch]; i--) order[i] = order[i - 1];
+		order[i] = (uint8_t)ch;
+	}
+}
+
+INLINE float clamp(float x, float lo, float hi) { return x >= lo ? x <= hi ? x : hi : lo; } // NaN gives lo
+
+// plane is one width of an index's codes (offload.IndexPlanes).
+typedef struct {
+	int bits, channels;
+	float step;
+} plane;
+static const plane planes[3] = {{4, 8, 0.3352f}, {2, 16, 0.9957f}, {1, 32, 1.596f}};
+
+// index_keys writes the codes of one page of a block.
+static void index_keys(const cache *c, const uint8_t *k, int page, uint8_t *ix) {
+	const index_layout *l = &c->ix;
+	uint8_t *codes = ix + l->codes + page * 2 * 3 * l->vectors * 64;
+	memset(codes, 0, 2 * 3 * l->vectors * 64);
+	int p = 0, first = 0; // plane and its first rank
+	for (int rank = 0; rank < c->dim; rank++) {
+		while (p < 3 && rank >= first + planes[p].channels * l->vectors) first += planes[p++].channels * l->vectors;
+		const int ch = ix[rank];
+		const float ref = half1(ix + l->refs + 2 * ch), dev = half1(ix + l->steps + 2 * ch), inv = dev > 0 ? 1 / dev : 0;
+		float x[PAGE_TOK], sum = 0;
+		halves_to(x, k + 2 * ch * PAGE_TOK, PAGE_TOK);
+		for (int t = 0; t < PAGE_TOK; t++) sum += x[t] = (x[t] - ref) * inv;
+		const float mean = rintf(clamp(sum / PAGE_TOK * MEAN_UNITS, -128, 127));
+		ix[l->means + page * l->padded + ch] = (uint8_t)((int)mean + 128);
+		if (p == 3) continue;
+		const int bits = planes[p].bits, at = rank - first, v = p * l->vectors + at / planes[p].channels, byte = at % 4;
+		const int shift = at % planes[p].channels / 4 * bits;
+		const float top = (float)((1 << bits) - 1), step = 1 / planes[p].step;
+		for (int t = 0; t < PAGE_TOK; t++) {
+			const int code = (int)rintf(clamp((x[t] - mean / MEAN_UNITS) * step + top / 2, 0, top));
+			codes[((t / 16 * 3 * l->vectors + v) * 16 + t % 16) * 4 + byte] |= code << shift;
+		}
+	}
+}
+
+// index_values writes the mean value of one page of a block.
+static void index_values(const cache *c, const uint8_t *v, int page, uint8_t *ix, float *mean) {
+	for (int ch = 0; ch < c->dim; ch++) mean[ch] = 0;
+	for (int t = 0; t < PAGE_TOK; t++)
+		for (int ch = 0; ch < c->dim; ch += 16) {
+			float x[16];
+			const int n = c->dim - ch < 16 ? c->dim - ch : 16;
+			halves_to(x, v + 2 * (t * c->dim + ch), n);
+			for (int i = 0; i < n; i++) mean[ch + i] += x[i];
+		}
+	float top = 0;
+	for (int ch = 0; ch < c->dim; ch++) {
+		mean[ch] /= PAGE_TOK;
+		top = fabsf(mean[ch]) > top ? fabsf(mean[ch]) : top;
+	}
+	uint16_t h;
+	const float step = top / 127;
+	halves(&h, &step, 1);
+	memcpy(ix + c->ix.value_step + 2 * page, &h, 2);
+	const float kept = half1(&h), inv = kept > 0 ? 1 / kept : 0;
+	int8_t *dst = (int8_t *)ix + c->ix.values + page * c->ix.padded;
+	for (int ch = 0; ch < c->dim; ch++) dst[ch] = (int8_t)rintf(clamp(mean[ch] * inv, -127, 127));
+}
+
+// forget_hot drops a page that is about to change from the hot cache.
+INLINE void forget_hot(const hot_cache *h, int head, int page) {
+	uint16_t *slot = h->slot + (int64_t)head * h->pages + page;
+	if (*slot == NO_HOT) return;
+	h->page[head * h->slots + *slot] = UINT32_MAX;
+	*slot = NO_HOT;
+}
+
+// spoil makes a block's scores NaN when a page's keys or values are not finite:
+// such pages are chosen first, so that whoever looks at the result sees it.
+static void spoil(const cache *c, page_ref p, uint8_t *ix) {
+	vf bad = vf_zero();
+	for (int i = 0; i < c->dim * PAGE_TOK; i += 16)
+		bad = vf_add(bad, vf_add(vf_mul(vf_half(p.k + 2 * i), vf_zero()), vf_mul(vf_half(p.v + 2 * i), vf_zero())));
+	if (vf_sum(bad) == 0) return;
+	const uint16_t nan = 0x7e00;
+	memcpy(ix + c->ix.refs, &nan, 2);
+}
+
+// store_block writes the records of one head of the part of a block that is due.
+static void store_block(const cache *c, const view *v, int from, int to, int head, float *aux) {
+	const int id = (int)v->table[from / BLOCK_TOK];
+	for (int pos = from; pos < to; pos += c->rec.group) {
+		store_group(c, v, pos, head, record_at(c, v->table, pos, head));
+		for (int i = 0; c->class == GATHERED && i < c->rec.group / PAGE_TOK; i++)
+			peaks_of_page(c, v, exact_ref(c, exact_page(c, v, pos / PAGE_TOK + i), head), head);
+		if (c->class != PAGED) continue;
+		const int page = pos % BLOCK_TOK / PAGE_TOK;
+		uint8_t *ix = c->index + ((int64_t)id * c->kv_heads + head) * c->ix.bytes;
+		page_ref p = exact_ref(c, exact_page(c, v, pos / PAGE_TOK), head);
+		if (page == 0) index_stats(c, p.k, pos == 0 ? INDEX_SKIP : 0, ix);
+		index_keys(c, p.k, page, ix);
+		if (c->ix.values) index_values(c, p.v, page, ix, aux);
+		spoil(c, p, ix);
+		forget_hot(&c->hot, head, id * BLOCK_PAGES + page);
+	}
+}
+
+// op_flush hands out blocks of single heads.
+static void op_flush(exec *e, const op *o, int at, uint8_t *scratch) {
+	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
+	for (int s = 0; s < e->st.seqs; s++) {
+		const view *v = &e->st.views[s * e->layers + o->layer];
+		for (int from = v->flush_from; from < v->flush_to;) {
+			int to = (from / BLOCK_TOK + 1) * BLOCK_TOK;
+			if (to > v->flush_to) to = v->flush_to;
+			for (; mine < piece + o->kv->kv_heads; mine = claim(e, at, INT32_MAX, 1, &end))
+				store_block(o->kv, v, from, to, mine - piece, (float *)scratch);
+			piece += o->kv->kv_heads;
+			from = to;
+		}
+	}
+}

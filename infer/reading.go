@@ -1,0 +1,94 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"edged/infer/graph"
+)
+
+// reading is where a prompt that is read layer by layer stands.
+type reading struct {
+	part int // layer, or the head after the last one
+	done int // tokens of the part
+}
+
+// stageHolder is the running task whose prompt is being read layer by layer:
+// no other one can begin before it has ended.
+func (o *owner) stageHolder() *task {
+	for _, t := range o.running {
+		if t.seq != nil && t.seq.Prefilling() > 0 {
+			return t
+		}
+	}
+	return nil
+}
+
+// beginReading lets a task's prompt be read in this turn.
+func (o *owner) beginReading(t *task) {
+	if t.seq.Prefilling() == 0 {
+		if o.claim(t, t.pending(), t.seq.BeginPrefill) == 0 {
+			return
+		}
+		t.reading = reading{}
+	}
+	o.reading = t
+}
+
+// readPiece runs one layer over one chunk of a prompt, or the head over its
+// last token.
+func (o *owner) readPiece(t *task) {
+	o.parts = append(o.parts[:0], t)
+	start, n := t.seq.Len(), t.pending()
+	head := t.reading.part == len(o.res.prog.KV)
+	o.rows.Reset()
+	rows := 0
+	if head {
+		o.rows.Add(t.ids[start+n-1], int32(start+n-1), 0, true)
+	} else {
+		rows = min(n-t.reading.done, o.cfg.ChunkTok)
+		for i := start + t.reading.done; i < start+t.reading.done+rows; i++ {
+			o.rows.Add(t.ids[i], int32(i), 0, false)
+		}
+	}
+	logits, err := o.attempt(func(ctx context.Context) (graph.Logits, error) {
+		return o.res.exec.Part(ctx, t.reading.part, &o.rows, t.seq)
+	})
+	switch {
+	case errors.Is(err, errNobody):
+	case err != nil:
+		o.stepFailed(err)
+	case head:
+		o.endReading(t, logits)
+	default:
+		if t.reading.done += rows; t.reading.done == n {
+			t.reading = reading{part: t.reading.part + 1}
+		}
+		t.out.setProgress(Progress{Done: start + o.tokensRead(t, n), Total: t.nPrompt, Cached: t.cached})
+	}
+}
+
+// tokensRead is the share of the work that is done, in tokens: all of them pass
+// every layer. A prompt that is read counts as read only with its last token.
+func (o *owner) tokensRead(t *task, n int) int {
+	layers := len(o.res.prog.KV)
+	return min(int((int64(t.reading.part)*int64(n)+int64(t.reading.done))/int64(layers)), n-1)
+}
+
+// endReading keeps the prompt and lets the task choose its first token.
+func (o *owner) endReading(t *task, logits graph.Logits) {
+	t.reading = reading{}
+	var f Finish
+	err := t.seq.EndPrefill()
+	if err == nil {
+		t.out.setProgress(Progress{Done: min(t.seq.Len(), t.nPrompt), Total: t.nPrompt, Cached: t.cached})
+		f, err = o.accept(t, logits.Row(0))
+	}
+	if err != nil {
+		err = fmt.Errorf("read prompt: %w", err)
+	}
+	if f != "" || err != nil {
+		o.end(t, f, err)
+	}
+}

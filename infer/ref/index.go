@@ -1,0 +1,178 @@
+package ref
+
+import (
+	"math"
+	"slices"
+
+	"edged/offload"
+)
+
+// index is the index of one block of one KV head.
+type index struct {
+	at offload.Index
+	b  []byte
+}
+
+func (x index) order() []byte             { return x.b[x.at.Order : x.at.Order+x.at.Dim] }
+func (x index) ref(channel int) []byte    { return x.b[x.at.Refs+2*channel:] }
+func (x index) step(channel int) []byte   { return x.b[x.at.Steps+2*channel:] }
+func (x index) valueStep(page int) []byte { return x.b[x.at.ValueStep+2*page:] }
+
+// mean is a page's mean key above the reference, in deviations/16, plus 128.
+func (x index) mean(page, channel int) *byte { return &x.b[x.at.Means+page*x.at.Padded+channel] }
+
+// value is a page's mean value, in its step.
+func (x index) value(page, channel int) *byte { return &x.b[x.at.Values+page*x.at.Padded+channel] }
+
+// place is where the channel of a rank has its codes.
+type place struct {
+	offload.IndexPlane
+	vector      int // among those of 16 tokens
+	byte, shift int
+}
+
+// placeOf finds a rank's place; ok is false for ranks without codes.
+func (x index) placeOf(rank int) (p place, ok bool) {
+	first := 0
+	for i, plane := range offload.IndexPlanes {
+		n := plane.Channels * x.at.Vectors
+		if at := rank - first; at < n {
+			return place{plane, i*x.at.Vectors + at/plane.Channels, at % 4, at % plane.Channels / 4 * plane.Bits}, true
+		}
+		first += n
+	}
+	return place{}, false
+}
+
+// code is the byte that holds a token's code.
+func (x index) code(page, t int, p place) *byte {
+	half := page*2 + t/16
+	return &x.b[x.at.Codes+((half*x.at.PageVectors()+p.vector)*16+t%16)*4+p.byte]
+}
+
+// top is the largest code.
+func (p place) top() int { return 1<<p.Bits - 1 }
+
+// writeIndex notes the page at pos, in float32 like every backend.
+func (v view) writeIndex(pos, head int) {
+	x, page := v.index(pos, head), pos%offload.BlockTok/offload.PageTok
+	if page == 0 {
+		skip := 0
+		if pos == 0 {
+			skip = offload.IndexSkip
+		}
+		for c := range x.at.Dim {
+			x.setScale(c, v.keys(pos, head, c, offload.PageTok)[skip:])
+		}
+		x.setOrder()
+	}
+	var bad float32 // 0 or NaN
+	for rank, c := range x.order() {
+		bad += x.setKeys(page, rank, int(c), v.keys(pos, head, int(c), offload.PageTok))
+	}
+	mean := make([]float32, x.at.Dim)
+	for t := range offload.PageTok {
+		for c, val := range v.value(pos+t, head) {
+			mean[c] += val
+			bad += val * 0
+		}
+	}
+	if v.mem.Plan.Estimate {
+		x.setValues(page, mean)
+	}
+	if bad != 0 { // whoever scores the block must see it
+		putHalf(x.ref(0), bad)
+	}
+}
+
+// setScale sets a channel's reference and deviation from the block's first keys.
+func (x index) setScale(channel int, k []float32) {
+	var sum, square float32
+	for _, v := range k {
+		sum += v
+	}
+	mean := sum / float32(len(k))
+	for _, v := range k {
+		square += float32((v - mean) * (v - mean))
+	}
+	putHalf(x.ref(channel), mean)
+	putHalf(x.step(channel), float32(math.Sqrt(float64(square/float32(len(k))))))
+}
+
+// setOrder ranks the channels, the greatest deviation first.
+func (x index) setOrder() {
+	order := x.order()
+	for c := range order {
+		order[c] = byte(c)
+	}
+	slices.SortStableFunc(order, func(a, b byte) int {
+		switch u, v := half(x.step(int(a))), half(x.step(int(b))); {
+		case u > v:
+			return -1
+		case u < v:
+			return 1
+		}
+		return 0
+	})
+}
+
+// setKeys writes one channel's mean and codes of a page. It returns 0, or NaN
+// where keys are not finite.
+func (x index) setKeys(page, rank, channel int, k []float32) float32 {
+	ref, step, inv := half(x.ref(channel)), half(x.step(channel)), float32(0)
+	if step > 0 {
+		inv = 1 / step
+	}
+	var sum float32
+	for t := range k {
+		k[t] = (k[t] - ref) * inv
+		sum += k[t]
+	}
+	mean := rounded(sum/offload.PageTok*offload.IndexMeanUnits, -128, 127)
+	*x.mean(page, channel) = byte(mean + 128)
+	if p, ok := x.placeOf(rank); ok {
+		for t := range k {
+			b := x.code(page, t, p)
+			above := float32((k[t] - float32(mean)/offload.IndexMeanUnits) * (1 / p.Step))
+			c := rounded(above+float32(p.top())/2, 0, p.top())
+			*b = *b&^byte(p.top()<<p.shift) | byte(c<<p.shift)
+		}
+	}
+	return sum * 0
+}
+
+// setValues writes a page's mean value, given its sum.
+func (x index) setValues(page int, sum []float32) {
+	var top float32
+	for c := range sum {
+		sum[c] /= offload.PageTok
+		top = max(top, float32(math.Abs(float64(sum[c]))))
+	}
+	putHalf(x.valueStep(page), top/127)
+	step, inv := half(x.valueStep(page)), float32(0)
+	if step > 0 {
+		inv = 1 / step
+	}
+	for c, m := range sum {
+		*x.value(page, c) = byte(int8(rounded(m*inv, -127, 127)))
+	}
+}
+
+// rounded is x rounded half to even within [lo, hi]; NaN gives lo.
+func rounded(x float32, lo, hi int) int {
+	switch v := math.RoundToEven(float64(x)); {
+	case v > float64(hi):
+		return hi
+	case v >= float64(lo):
+		return int(v)
+	}
+	return lo
+}
+
+// meanValue is a page's mean value as the index has it.
+func (x index) meanValue(page int, dst []float64) {
+	step := float64(half(x.valueStep(page)))
+	for c := range dst {
+		dst[c] = step * float64(int8(*x.value(page, c)))
+	}
+}

@@ -1,0 +1,199 @@
+package ref
+
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/x448/float16"
+
+	"edged/offload"
+)
+
+// record is the stored form of a group of tokens of one KV head.
+type record struct {
+	at offload.Record
+	b  []byte
+}
+
+// runCodes is how many neighbouring codes are packed together.
+const runCodes = 32
+
+// kvStore writes the records of tokens that leave the tails in this step. A
+// prompt's records are written after its last rows instead.
+func (s step) kvStore(layer int) {
+	if s.prompt {
+		return
+	}
+	for i, q := range s.kv {
+		if s.rowOf(i) >= 0 {
+			from, to := q.Flush(q.Len() + 1)
+			s.view(i, layer).store(from, to)
+		}
+	}
+}
+
+// store writes tokens [from, to) from where they lie exactly.
+func (v view) store(from, to int) {
+	if !v.mem.Plan.Class.Stored() {
+		return
+	}
+	for pos := from; pos < to; pos += v.mem.Plan.Group {
+		for head := range v.mem.Plan.KVHeads {
+			r := record{at: v.mem.Record, b: v.record(pos, head)}
+			for c := range r.at.Dim {
+				keys := v.keys(pos, head, c, r.at.Group)
+				r.setKeys(c, keys)
+				if v.mem.Plan.Class == offload.Gathered {
+					v.raisePeaks(head, c, keys)
+				}
+			}
+			for t := range r.at.Group {
+				r.setValue(t, v.value(pos+t, head))
+			}
+			if v.mem.Plan.Class == offload.Paged {
+				v.writeIndex(pos, head)
+				v.forget(pos, head)
+			}
+		}
+	}
+}
+
+// keys are one channel of the exact keys of n tokens.
+func (v view) keys(pos, head, channel, n int) []float32 {
+	x := make([]float32, n)
+	for t := range x {
+		s := v.exact(pos + t)
+		x[t] = float32(s.get(s.kAt(head, channel)))
+	}
+	return x
+}
+
+// value is one token's exact value.
+func (v view) value(pos, head int) []float32 {
+	x := make([]float32, v.mem.Plan.HeadDim)
+	s := v.exact(pos)
+	for c := range x {
+		x[c] = float32(s.get(s.vAt(head, c)))
+	}
+	return x
+}
+
+// keyCodes is the byte offset of the codes of one channel of one page.
+func (r record) keyCodes(page, channel int) int { return r.at.K + (page*r.at.Dim+channel)*r.at.KRow }
+
+// valueScale is the byte offset of the zero of one token's g-th channels.
+func (r record) valueScale(t, g int) int { return r.at.VScales + 2*(t*r.at.VGroups()+g) }
+
+// setKeys writes one channel of all tokens.
+func (r record) setKeys(channel int, x []float32) {
+	var c coder
+	if !r.at.Elem.Exact() {
+		c = newCoder(x, r.at.Elem.Bits())
+		putHalf(r.b[r.at.KScales+2*channel:], c.zero)
+		putHalf(r.b[r.at.KScales+2*(r.at.Dim+channel):], c.step)
+	}
+	for page := range r.at.Pages() {
+		r.setRow(r.keyCodes(page, channel), x[page*offload.PageTok:(page+1)*offload.PageTok], c)
+	}
+}
+
+// setValue writes one token.
+func (r record) setValue(t int, x []float32) {
+	row := r.at.V + t*r.at.VRow
+	if r.at.Elem.Exact() {
+		r.setRow(row, x, coder{})
+		return
+	}
+	for g := range r.at.VGroups() {
+		part := x[g*offload.VGroup : min((g+1)*offload.VGroup, len(x))]
+		c := newCoder(part, r.at.Elem.Bits())
+		putHalf(r.b[r.valueScale(t, g):], c.zero)
+		putHalf(r.b[r.valueScale(t+r.at.Group, g):], c.step)
+		r.setRow(row+g*offload.VGroup*r.at.Elem.Bits()/8, part, c)
+	}
+}
+
+// setRow writes neighbouring values from a byte offset on.
+func (r record) setRow(at int, x []float32, c coder) {
+	bits := r.at.Elem.Bits()
+	if r.at.Elem.Exact() {
+		for i, v := range x {
+			putHalf(r.b[at+2*i:], v)
+		}
+		return
+	}
+	for i := 0; i < len(x); i += runCodes {
+		run := r.b[at+i*bits/8:][:runCodes*bits/8]
+		clear(run)
+		for j, v := range x[i:min(i+runCodes, len(x))] {
+			run[j%len(run)] |= byte(c.code(v) << (bits * (j / len(run))))
+		}
+	}
+}
+
+// get reads the i-th of neighbouring values from a byte offset on.
+func (r record) get(at, i int, zero, step float64) float64 {
+	bits := r.at.Elem.Bits()
+	if r.at.Elem.Exact() {
+		return float64(half(r.b[at+2*i:]))
+	}
+	run, j := r.b[at+i/runCodes*runCodes*bits/8:][:runCodes*bits/8], i%runCodes
+	code := int(run[j%len(run)]) >> (bits * (j / len(run))) & (1<<bits - 1)
+	return zero + step*float64(code)
+}
+
+// token reads the t-th token.
+func (r record) token(t int, k, v []float64) {
+	var zero, step float64
+	page, at := t/offload.PageTok, t%offload.PageTok
+	for c := range k {
+		if !r.at.Elem.Exact() {
+			zero, step = float64(half(r.b[r.at.KScales+2*c:])), float64(half(r.b[r.at.KScales+2*(r.at.Dim+c):]))
+		}
+		k[c] = r.get(r.keyCodes(page, c), at, zero, step)
+	}
+	for c := range v {
+		if g := c / offload.VGroup; !r.at.Elem.Exact() {
+			zero, step = float64(half(r.b[r.valueScale(t, g):])), float64(half(r.b[r.valueScale(t+r.at.Group, g):]))
+		}
+		v[c] = r.get(r.at.V+t*r.at.VRow, c, zero, step)
+	}
+}
+
+func half(b []byte) float32 { return float16.Frombits(binary.NativeEndian.Uint16(b)).Float32() }
+
+func putHalf(b []byte, x float32) {
+	binary.NativeEndian.PutUint16(b, float16.Fromfloat32(x).Bits())
+}
+
+// coder turns values into codes: x = zero + step*code. It computes in float32,
+// as every backend must, so that all write the same codes.
+type coder struct {
+	zero, step, inv float32
+	top             int
+}
+
+// newCoder spans the values with codes of so many bits. A value that is not
+// finite makes zero NaN, so that whoever reads the codes sees it.
+func newCoder(x []float32, bits int) coder {
+	lo, hi, bad := x[0], x[0], float32(0)
+	for _, v := range x {
+		lo, hi = min(lo, v), max(hi, v)
+		bad += v * 0
+	}
+	c := coder{top: 1<<bits - 1}
+	c.zero = float16.Fromfloat32(lo + bad).Float32()
+	c.step = float16.Fromfloat32((hi - lo) / float32(c.top)).Float32()
+	if c.step > 0 {
+		c.inv = 1 / c.step
+	}
+	return c
+}
+
+func (c coder) code(x float32) int {
+	v := math.RoundToEven(float64((x - c.zero) * c.inv))
+	if !(v > 0) { // NaN too
+		return 0
+	}
+	return min(int(math.Min(v, float64(c.top))), c.top)
+}

@@ -1,0 +1,248 @@
+// Package solo runs one sequence on one compiled program, without the engine
+// around it: what measurements, comparisons and calibration need.
+//
+// # Ownership
+//
+// A Runner owns its compiled program, its cache and its accounts until Close.
+// The program's weights and the backend stay the caller's.
+//
+// # Goroutine-safety
+//
+// None: a Runner belongs to one goroutine.
+//
+// # Failure modes
+//
+// New fails when the cache does not fit its accounts; the error names tier and
+// bytes. A step that fails leaves the sequence as it was.
+package solo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"edged/infer/graph"
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// Config says what to run on.
+type Config struct {
+	Backend  graph.Backend
+	Layers   []offload.LayerPlan
+	Context  int // tokens
+	ChunkTok int // most prompt tokens of one step
+	Threads  int
+	// FastBytes and HostBytes bound the cache's tiers; the host's account pays
+	// for weights and activations too. 0 is no limit. Without a FastBytes of its
+	// own, the fast tier is part of the host's account.
+	FastBytes, HostBytes int64
+}
+
+// Runner is one sequence.
+type Runner struct {
+	cfg  Config
+	prog *graph.Program
+	host *pinnedmem.Host
+	fast *pinnedmem.Host
+	exec graph.Exec
+	pool *offload.Pool
+	seq  *offload.Seq
+	kv   []*offload.Seq // [1]
+	rows graph.Rows
+}
+
+// New compiles a program and makes its cache.
+func New(prog *graph.Program, cfg Config) (*Runner, error) {
+	r := &Runner{cfg: cfg, prog: prog, host: pinnedmem.NewHost(cfg.HostBytes)}
+	r.fast = r.host
+	if cfg.FastBytes > 0 {
+		r.fast = pinnedmem.NewHost(cfg.FastBytes)
+	}
+	if err := r.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare one sequence: %w", err), r.Close())
+	}
+	return r, nil
+}
+
+func (r *Runner) open() (err error) {
+	c := r.cfg
+	var dropped error
+	r.exec, err = c.Backend.Compile(r.prog, graph.Limits{
+		MaxRows: c.ChunkTok, MaxOut: c.ChunkTok, MaxSeqs: 1, Context: c.Context, KV: c.Layers, Threads: c.Threads, Host: r.host,
+		Copied: func(w *graph.Weight) {
+			if w.Drop != nil {
+				dropped = errors.Join(dropped, w.Drop())
+			}
+		},
+	})
+	if err = errors.Join(err, dropped); err != nil {
+		return err
+	}
+	tiers := offload.Tiers{Fast: r.fast, Host: r.host}
+	if r.pool, err = offload.NewPool(tiers, offload.Config{Layers: c.Layers, Context: c.Context, Tokens: c.Context, MaxSeqs: 1}); err != nil {
+		return err
+	}
+	if r.seq, err = r.pool.NewSeq(); err != nil {
+		return err
+	}
+	r.kv = []*offload.Seq{r.seq}
+	return nil
+}
+
+// Close gives all memory back.
+func (r *Runner) Close() error {
+	var errs []error
+	if r.pool != nil {
+		errs = append(errs, r.pool.Close())
+	}
+	if r.exec != nil {
+		errs = append(errs, r.exec.Close())
+	}
+	errs = append(errs, r.host.Close())
+	if r.fast != r.host {
+		errs = append(errs, r.fast.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Len is the number of tokens in the sequence.
+func (r *Runner) Len() int { return r.seq.Len() }
+
+// Traffic is what decode steps have moved so far.
+func (r *Runner) Traffic() offload.Traffic { return r.pool.Traffic() }
+
+// Cache is what the cache takes from its tiers.
+func (r *Runner) Cache() (offload.Bytes, error) {
+	return offload.Config{Layers: r.cfg.Layers, Context: r.cfg.Context, Tokens: r.cfg.Context, MaxSeqs: 1}.Bytes()
+}
+
+// Truncate cuts the sequence to at most n tokens and returns what is left: a
+// cache may not be able to end anywhere.
+func (r *Runner) Truncate(n int) (int, error) {
+	n = r.seq.Keepable(n)
+	return n, r.seq.Truncate(n)
+}
+
+// Decode evaluates one token and returns the logits behind it, valid until the
+// next call.
+func (r *Runner) Decode(ctx context.Context, tok int32) ([]float32, error) {
+	if err := r.seq.Reserve(1); err != nil {
+		return nil, err
+	}
+	r.rows.Reset()
+	r.rows.Add(tok, int32(r.seq.Len()), 0, true)
+	l, err := r.exec.Step(ctx, &r.rows, r.kv)
+	if err != nil {
+		return nil, err
+	}
+	return l.Row(0), r.seq.Commit(1)
+}
+
+// Prefill evaluates tokens as a prompt is evaluated and hands every wanted
+// one's logits to each; want nil means the last token alone. The row is valid
+// during the call.
+func (r *Runner) Prefill(ctx context.Context, tok []int32, want func(i int) bool, each func(i int, row []float32) error) error {
+	if len(tok) == 0 {
+		return nil
+	}
+	if want == nil {
+		want = func(i int) bool { return i == len(tok)-1 }
+	}
+	if each == nil {
+		each = func(int, []float32) error { return nil }
+	}
+	if r.pool.LayerMajor() {
+		return r.parts(ctx, tok, want, each)
+	}
+	for at := 0; at < len(tok); at += r.cfg.ChunkTok {
+		if err := r.chunk(ctx, tok, at, want, each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chunk evaluates all layers of a chunk.
+func (r *Runner) chunk(ctx context.Context, tok []int32, at int, want func(int) bool, each func(int, []float32) error) error {
+	end := min(at+r.cfg.ChunkTok, len(tok))
+	if err := r.seq.Reserve(end - at); err != nil {
+		return err
+	}
+	r.rows.Reset()
+	for i := at; i < end; i++ {
+		r.rows.Add(tok[i], int32(r.seq.Len()+i-at), 0, want(i))
+	}
+	l, err := r.exec.Step(ctx, &r.rows, r.kv)
+	if err != nil {
+		return err
+	}
+	for n, row := range r.rows.Out {
+		if err := each(at+int(row), l.Row(n)); err != nil {
+			return err
+		}
+	}
+	return r.seq.Commit(end - at)
+}
+
+// parts evaluates all tokens layer by layer.
+func (r *Runner) parts(ctx context.Context, tok []int32, want func(int) bool, each func(int, []float32) error) (err error) {
+	if err := r.seq.BeginPrefill(len(tok)); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			r.seq.CancelPrefill()
+		}
+	}()
+	for part := range r.prog.KV {
+		for at := 0; at < len(tok); at += r.cfg.ChunkTok {
+			r.rows.Reset()
+			for i := at; i < min(at+r.cfg.ChunkTok, len(tok)); i++ {
+				r.rows.Add(tok[i], int32(r.seq.Len()+i), 0, false)
+			}
+			if _, err := r.exec.Part(ctx, part, &r.rows, r.seq); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.heads(ctx, tok, want, each); err != nil {
+		return err
+	}
+	return r.seq.EndPrefill()
+}
+
+// heads evaluates the wanted logits, a chunk at a time.
+func (r *Runner) heads(ctx context.Context, tok []int32, want func(int) bool, each func(int, []float32) error) error {
+	r.rows.Reset()
+	var index []int
+	flush := func() error {
+		if len(index) == 0 {
+			return nil
+		}
+		l, err := r.exec.Part(ctx, len(r.prog.KV), &r.rows, r.seq)
+		if err != nil {
+			return err
+		}
+		for n, i := range index {
+			if err := each(i, l.Row(n)); err != nil {
+				return err
+			}
+		}
+		r.rows.Reset()
+		index = index[:0]
+		return nil
+	}
+	for i, t := range tok {
+		if !want(i) {
+			continue
+		}
+		r.rows.Add(t, int32(r.seq.Len()+i), 0, true)
+		if index = append(index, i); len(index) == r.cfg.ChunkTok {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}

@@ -1,0 +1,96 @@
+package offload
+
+// Memory is where a layer's tokens lie, for backends. Slices that the layer's
+// class does not use are nil. All stay valid until the pool is closed.
+type Memory struct {
+	Plan   LayerPlan
+	Pages  Layout // of exact pages: units of Exact layers, tails, the stage
+	Record Record // of Stored classes
+	Index  Index  // of Paged layers
+
+	// Units are pages (Exact) or blocks of BlockTok tokens:
+	// [nUnit][BlockTok/Group][kvHeads] records.
+	Units     []byte
+	UnitBytes int
+	Indexes   []byte // [nUnit][kvHeads] indexes of blocks
+	Tails     []byte // [MaxSeqs] rings of Tail/PageTok pages; page p of a sequence is slot p % ring
+	TailBytes int
+	Hot       *Hot
+	// Chosen is [MaxSeqs][kvHeads] lists of uint32: their length, then
+	// block*8+page ids (Paged) or positions (Gathered), ascending by position.
+	Chosen      []byte
+	ChosenBytes int
+	Peaks       []byte // [MaxSeqs][kvHeads][headDim] float32: largest |K| so far
+}
+
+// Memory describes a layer.
+func (p *Pool) Memory(i int) Memory {
+	l := &p.layers[i]
+	return Memory{
+		Plan: l.LayerPlan, Pages: l.pages, Record: l.record, Index: l.index,
+		Units: l.units, UnitBytes: l.unitBytes, Indexes: l.idx, Tails: l.tails, TailBytes: l.tailBytes(),
+		Hot: &l.hot, Chosen: l.chosen, ChosenBytes: l.chosenBytes(), Peaks: l.peaks,
+	}
+}
+
+// Work is one sequence's fast memory for what a layer fetched beyond its hot
+// cache, or gathered and streamed. Layers use it one after the other.
+func (p *Pool) Work(slot int) []byte {
+	if len(p.work) == 0 {
+		return nil
+	}
+	return part(p.work, slot, len(p.work)/p.cfg.MaxSeqs)
+}
+
+// Stage is the memory of the prompt that is being read: exact pages of one
+// layer after the other.
+func (p *Pool) Stage() []byte { return p.stage.pages }
+
+// Tick starts a step and returns its stamp for the hot caches.
+func (p *Pool) Tick() uint32 {
+	p.clock++
+	return p.clock
+}
+
+// Traffic counts what decode steps chose and what crossed from the host tier
+// to the fast one.
+type Traffic struct {
+	Steps     int64 // sequences' decode steps
+	Pages     int64 // pages that could have been chosen, all layers and KV heads
+	Chosen    int64 // pages that were
+	Hits      int64 // of them, those that were in the hot cache
+	Fetched   int64 // bytes of records or rows that were brought
+	Streamed  int64 // bytes of critical channels
+	Prompt    int64 // bytes of records that prompts attended to where they lie
+	ColdBytes int64 // bytes of all records that could have been brought
+}
+
+// Add counts more traffic.
+func (t *Traffic) Add(x Traffic) {
+	t.Steps += x.Steps
+	t.Pages += x.Pages
+	t.Chosen += x.Chosen
+	t.Hits += x.Hits
+	t.Fetched += x.Fetched
+	t.Streamed += x.Streamed
+	t.Prompt += x.Prompt
+	t.ColdBytes += x.ColdBytes
+}
+
+// Count adds a step's traffic to the pool's.
+func (p *Pool) Count(t Traffic) { p.traffic.Add(t) }
+
+// Traffic is the sum since the pool was made.
+func (p *Pool) Traffic() Traffic { return p.traffic }
+
+// Slot is the sequence's place in tails, choices and work memory.
+func (s *Seq) Slot() int { return s.slot }
+
+// Flush is the range of positions that a step, or the prompt that is being
+// read, has to write as records before its end is committed; from == to when
+// there is none.
+func (s *Seq) Flush(end int) (from, to int) { return s.stored, s.storedAfter(end) }
+
+// StageFrom is the position of the stage's first token for a layer that is not
+// Exact.
+func (s *Seq) StageFrom(layer int) int { return s.stageFrom(&s.pool.layers[layer]) }

@@ -1,0 +1,109 @@
+package offload
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Ask is what a cache is wanted for.
+type Ask struct {
+	Layers   []LayerSpec
+	Policy   string
+	Options  Options
+	Context  int // tokens that one sequence may hold
+	Tokens   int // tokens of all sequences together; 0: Context for each session
+	Sessions int // sequences at once; 0: one
+	// Fast and Host are the bytes that the cache may take in each tier; 0 is no
+	// limit. Prompts are staged in the host tier.
+	Fast, Host int64
+}
+
+// Plan is how a cache is kept, and exactly what it takes.
+type Plan struct {
+	Policy   Policy
+	Resolved string // what the policy came to: "exact f16", "q8 resident", "paged q8"
+	Config   Config // of the pool
+	Bytes    Bytes  // per tier and purpose, as the pool's accounts will say
+	Rows     []PlanRow
+	Notes    []string // what was taken otherwise than it was asked for
+}
+
+// ContextError refuses a context above the model's own, which a planner
+// cannot know.
+type ContextError struct{ Context, Model int } // tokens
+
+func (e *ContextError) Error() string {
+	return fmt.Sprintf("context of %d tokens > %d tokens, the model's own", e.Context, e.Model)
+}
+
+// MakePlan finds the first way of a policy's that fits both tiers. It fails
+// with a [NoFitError] when there is none.
+func MakePlan(a Ask) (*Plan, error) {
+	p, err := a.resolve()
+	var no *NoFitError
+	if errors.As(err, &no) {
+		no.Fits = a.whatFits()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("plan cache: %w", err)
+	}
+	if p.Rows, err = p.Config.rows(); err != nil {
+		return nil, fmt.Errorf("plan cache: %w", err)
+	}
+	return p, nil
+}
+
+// resolve tries a policy's candidates in their order. If none fits, the error
+// is about the last one, which wants the least of the fast tier.
+func (a Ask) resolve() (*Plan, error) {
+	policy, err := PolicyByName(a.Policy)
+	if err != nil {
+		return nil, err
+	}
+	if a, err = a.check(); err != nil {
+		return nil, err
+	}
+	s, err := a.Options.settle(policy, a.Layers, a.Context)
+	if err != nil {
+		return nil, err
+	}
+	var b Bytes
+	for _, c := range policy.place(a, s) {
+		p := &Plan{Policy: policy, Resolved: c.name, Config: a.config(c.layers), Notes: c.notes}
+		if b, err = p.Config.Bytes(); err != nil {
+			return nil, err
+		}
+		if a.fits(b) {
+			return p, p.fillHot(a, s.hot)
+		}
+	}
+	return nil, &NoFitError{Policy: policy.Name, Context: a.Context, Sessions: a.Sessions,
+		NeedFast: b.Fast.Total(), NeedHost: b.Host.Total(), Fast: a.Fast, Host: a.Host}
+}
+
+// maxTokens keeps page ids within 32 bits, and sums of bytes within 64.
+const maxTokens = 1 << 36
+
+// check fills in defaults.
+func (a Ask) check() (Ask, error) {
+	if a.Sessions == 0 {
+		a.Sessions = 1
+	}
+	if a.Tokens == 0 && a.Context > 0 && a.Sessions <= maxTokens/a.Context {
+		a.Tokens = a.Context * a.Sessions
+	}
+	if a.Context < 1 || a.Context > math.MaxInt32 || a.Tokens < a.Context || a.Tokens > maxTokens || a.Sessions < 1 || len(a.Layers) == 0 || a.Fast < 0 || a.Host < 0 {
+		return a, fmt.Errorf("%w: context %d, tokens %d, sessions %d, layers %d, fast tier %d bytes, host tier %d bytes is not a valid size",
+			ErrPlan, a.Context, a.Tokens, a.Sessions, len(a.Layers), a.Fast, a.Host)
+	}
+	return a, nil
+}
+
+func (a Ask) config(layers []LayerPlan) Config {
+	return Config{Layers: layers, Context: a.Context, Tokens: a.Tokens, MaxSeqs: a.Sessions}
+}
+
+func (a Ask) fits(b Bytes) bool {
+	return (a.Fast == 0 || b.Fast.Total() <= a.Fast) && (a.Host == 0 || b.Host.Total() <= a.Host)
+}
