@@ -16,6 +16,10 @@
 // the two stands a bounded outbox: a caller that does not read pauses its own
 // request and nothing else.
 //
+// Where the cache does not keep every token's exact keys and values, prompts are
+// read layer by layer: a turn then runs one layer over one chunk of one prompt,
+// beside the step of those that generate. Progress counts tokens times layers.
+//
 // # Prefix reuse
 //
 // The sequence of a finished request stays in the pool with its token ids. A

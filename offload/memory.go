@@ -20,7 +20,10 @@ type Memory struct {
 	// block*8+page ids (Paged) or positions (Gathered), ascending by position.
 	Chosen      []byte
 	ChosenBytes int
-	Peaks       []byte // [MaxSeqs][kvHeads][headDim] float32: largest |K| so far
+	// Peaks is [MaxSeqs][kvHeads][headDim] float32, the largest |K| so far. It is
+	// an upper bound once a sequence was cut or a prompt cancelled whose records
+	// had been written: then channels may be streamed that no longer deserve it.
+	Peaks []byte
 }
 
 // Memory describes a layer.
@@ -57,7 +60,7 @@ func (p *Pool) Tick() uint32 {
 type Traffic struct {
 	Steps     int64 // sequences' decode steps
 	Pages     int64 // pages that could have been chosen, all layers and KV heads
-	Chosen    int64 // pages that were
+	Chosen    int64 // pages that were; of single tokens, the pages that they fill
 	Hits      int64 // of them, those that were in the hot cache
 	Fetched   int64 // bytes of records or rows that were brought
 	Streamed  int64 // bytes of critical channels

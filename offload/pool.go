@@ -9,6 +9,9 @@
 // block of [BlockTok] tokens, in the fast tier or, for cold classes, in the
 // host tier, with an index in the fast one.
 //
+// [MakePlan] chooses the layers' plans for a policy within the bytes of both
+// tiers, and says exactly what the pool will take.
+//
 // # Ownership
 //
 // A [Pool] owns every page, block and table; all memory is taken from

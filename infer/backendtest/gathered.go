@@ -67,7 +67,7 @@ func (s *suite) gatheredCase(t *testing.T, shape headShape) {
 	l.open(0)
 	l.prompt(l.seqs[0], 350)
 	l.open(1)
-	for range 30 {
+	for range 16 {
 		l.decode()
 	}
 	if j.chosen == 0 || j.ties > j.chosen/10 {
@@ -78,7 +78,7 @@ func (s *suite) gatheredCase(t *testing.T, shape headShape) {
 	}
 	// From here on, prompts that were cancelled at different places may have
 	// left different peaks.
-	l.run(6)
+	l.run(3)
 }
 
 // gatheredTraffic compares what decode steps count with what a plan foresees,
@@ -92,7 +92,7 @@ func (s *suite) gatheredTraffic(t *testing.T) {
 	plan := offload.Plan{Config: offload.Config{Layers: plans, Context: r.lim.Context}}
 	q := r.seq(0)
 	r.prompt(q, toy.tokens(1+rng.IntN(400)), func() int { return 70 }, nil)
-	for range 200 {
+	for range 140 {
 		before := r.pool.Traffic()
 		r.step(piece{seq: q, tok: toy.tokens(1)})
 		got, want := r.pool.Traffic(), plan.Step(q.Len(), 0)

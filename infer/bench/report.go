@@ -19,7 +19,7 @@ type Report struct {
 	Arch          string  `json:"arch"`
 	FileBytes     int64   `json:"file_bytes"` // all parts
 	WeightBytes   int64   `json:"weight_bytes_per_step"`
-	Cache         string  `json:"cache"`              // how tokens are kept
+	Cache         string  `json:"cache"` // how tokens are kept
 	CacheFast     int64   `json:"cache_fast_bytes"`
 	CacheHost     int64   `json:"cache_host_bytes"`
 	KVBytesPerTok int64   `json:"kv_bytes_per_token"` // of an exact f16 cache

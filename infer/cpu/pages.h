@@ -84,10 +84,13 @@ INLINE int list_first(const list *l, int pos) {
 INLINE vf run_codes(const int bits, const uint8_t *run, int half) {
 	if (bits == 8) return vf_u8(run + 16 * half);
 	if (bits == 4) return half ? vf_u4_high(run) : vf_u4_low(run);
-	uint8_t code[16];
-	const int per = 4 * bits; // bytes
-	for (int i = 0; i < 16; i++) code[i] = run[i % per] >> (bits * ((16 * half + i) / per)) & ((1 << bits) - 1);
-	return vf_u8(code);
+	// Eight bytes at once, each of which gives a code after every shift. A run in
+	// 1 bit has four: its next four codes come from the same, one bit higher.
+	uint64_t x = 0, code[2];
+	memcpy(&x, run, 4 * bits);
+	if (bits == 1) x |= x >> 1 << 32;
+	for (int i = 0; i < 2; i++) code[i] = x >> (4 * half + 2 * i) & (bits == 2 ? 0x0303030303030303u : 0x0101010101010101u);
+	return vf_u8((const uint8_t *)code);
 }
 
 INLINE float half1(const void *p) {
@@ -170,7 +173,8 @@ static void key_floats(const record *r, page_ref p, int dim, float *dst, float *
 	case 16: key_floats_in(16, r, p, dim, dst, aux); break;
 	case 8: key_floats_in(8, r, p, dim, dst, aux); break;
 	case 4: key_floats_in(4, r, p, dim, dst, aux); break;
-	default: key_floats_in(r->bits, r, p, dim, dst, aux);
+	case 2: key_floats_in(2, r, p, dim, dst, aux); break;
+	default: key_floats_in(1, r, p, dim, dst, aux);
 	}
 }
 
@@ -179,6 +183,7 @@ static void value_floats(const record *r, page_ref p, int dim, float *dst) {
 	case 16: value_floats_in(16, r, p, dim, dst); break;
 	case 8: value_floats_in(8, r, p, dim, dst); break;
 	case 4: value_floats_in(4, r, p, dim, dst); break;
-	default: value_floats_in(r->bits, r, p, dim, dst);
+	case 2: value_floats_in(2, r, p, dim, dst); break;
+	default: value_floats_in(1, r, p, dim, dst);
 	}
 }

@@ -1,7 +1,9 @@
 // Package eval measures whether a model on a backend computes what it should.
 // [Golden] compares logits with vectors of an independent implementation;
 // [Cases] puts questions about documents to a whole engine or daemon and scores
-// what the answers contain.
+// what the answers contain. [Compare] pairs two runs of the same cases, [Text] and
+// [Divergence] compare two streams of logits over a text, and [Sweep] tables and
+// draws what cache policies cost.
 //
 // # Ownership
 //
