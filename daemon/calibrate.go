@@ -17,6 +17,9 @@ import (
 	"edged/infer/tok"
 )
 
+// CalibrationThreshold is the paper's, the same for all models.
+const CalibrationThreshold = calibrate.Threshold
+
 // defaultCalibrationTok is how long a text is enough: longer ones change the
 // order of layers little.
 const defaultCalibrationTok = 8192

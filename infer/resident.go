@@ -3,6 +3,7 @@ package infer
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"edged/infer/graph"
 	"edged/offload"
@@ -161,6 +162,9 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 		o.log.Info("cache", "model", m.Name, "note", note)
 	}
 	r.cache = plan.Resolved
+	if slices.ContainsFunc(plan.Config.Layers, func(l offload.LayerPlan) bool { return l.Class.Cold() }) {
+		o.log.Warn("answers will be worse than with the whole cache: it does not fit, and only some tokens are attended to", "model", m.Name, "cache", r.cache)
+	}
 	r.exec, err = o.e.backend.Compile(r.prog, graph.Limits{
 		MaxRows: rows, MaxOut: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
 		Context: plan.Config.Context, KV: plan.Config.Layers, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),

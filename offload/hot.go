@@ -11,10 +11,8 @@ const maxHot = NoHot - 1
 // Hot is a layer's cache of fetched records, one part for each KV head. Pages
 // are named by block id * 8 + page in the block, so that sequences which share
 // a prefix share what they fetched. The step that uses a slot stamps it with
-// the pool's clock. The slot with the oldest stamp gives way first, but none
-// that the step or the one before it used: what finds no place goes to work
-// memory, so that a cache smaller than what steps choose keeps a part of it
-// instead of losing every page just before it is needed again.
+// the pool's clock; the slot with the oldest stamp gives way first. What finds
+// no place, because the step uses all slots, goes to work memory.
 type Hot struct {
 	Slots   int      // per KV head
 	Records []byte   // [kvHeads, Slots] records

@@ -133,9 +133,8 @@ func (p *Pool) workBytes() int64 {
 		heads := int64(l.KVHeads)
 		switch l.Class {
 		case Paged:
-			// A hot cache that holds the choices of two steps never overflows:
-			// what the step before used does not give way.
-			if l.Hot < 2*l.Budget*p.cfg.MaxSeqs {
+			// A hot cache that holds every sequence's choice never overflows.
+			if l.Hot < l.Budget*p.cfg.MaxSeqs {
 				most = max(most, heads*int64(l.Budget)*int64(l.record.Bytes))
 			}
 		case Gathered:

@@ -17,9 +17,6 @@ hold, for the last 32 tokens of a text (TailorKV, arXiv:2505.19586). Above the
 threshold, a layer is better kept whole in few bits than in part. Layers with a
 sliding window have no score: they keep only their window.`
 
-// calibrationThreshold is the paper's, for all models.
-const calibrationThreshold = 0.2
-
 func (a *app) calibrateCommand() *cobra.Command {
 	var (
 		e      = daemon.Evaluation{Paths: a.paths}
@@ -69,7 +66,7 @@ func (a *app) calibrateCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&text, "text", "", "plain text `FILE` (default: some built-in prose)")
 	f.IntVar(&c.Tokens, "tokens", 0, "tokens of the text, from its begin (default: all, up to 8192)")
-	f.Float64Var(&c.Threshold, "threshold", calibrationThreshold, "score above which a layer is dense")
+	f.Float64Var(&c.Threshold, "threshold", daemon.CalibrationThreshold, "score above which a layer is dense")
 	f.StringVar(&e.Backend, "backend", "cpu", "cpu or ref")
 	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")

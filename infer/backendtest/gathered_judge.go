@@ -34,9 +34,6 @@ func (j *tokenJudge) look(step []*twin) {
 			if w.q[0].Pool().Plan(layer).Class != offload.Gathered {
 				continue
 			}
-			if err := peaksOf(w.q[0], layer, false); err != nil {
-				j.t.Fatal(err)
-			}
 			for head := range j.toy.shape.kvHeads {
 				if !j.choice(layer, head, w) {
 					j.differ[row] = true

@@ -228,15 +228,12 @@ static void choose_pages(float *share, int pages, int n, uint32_t *out) {
 }
 
 // hot_slot is the slot that gives way to a fetched page: the one whose last use
-// is longest ago, but none that this step or the one before it used, or -1. A
-// cache smaller than what steps choose would otherwise lose each page just
-// before it is needed again.
+// is longest ago, but none that this step uses; -1 where there is no such slot.
 INLINE int hot_slot(const hot_cache *h, int head, uint32_t tick) {
 	int best = -1;
-	uint32_t age = 1;
+	uint32_t age = 0;
 	for (int i = 0; i < h->slots; i++) {
-		const int at = head * h->slots + i;
-		const uint32_t a = h->page[at] == UINT32_MAX ? UINT32_MAX : tick - h->used[at];
+		const uint32_t a = tick - h->used[head * h->slots + i];
 		if (a > age) age = a, best = i;
 	}
 	return best;

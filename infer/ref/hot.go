@@ -2,7 +2,6 @@ package ref
 
 import (
 	"encoding/binary"
-	"math"
 
 	"edged/infer/graph"
 	"edged/offload"
@@ -81,7 +80,7 @@ func (v view) bring(head int, tick uint32) [][]byte {
 }
 
 // fetch copies a record to the slot whose last use is longest ago or, when this
-// step and the one before it use all of them, to the sequence's own place i.
+// step uses all of them, to the sequence's own place i.
 func (v view) fetch(h hot, head, i, id int, tick uint32) []byte {
 	const blockPages = offload.BlockTok / offload.PageTok
 	unit := nth(v.mem.Units, id/blockPages, v.mem.UnitBytes)
@@ -101,16 +100,11 @@ func (v view) fetch(h hot, head, i, id int, tick uint32) []byte {
 	return dst
 }
 
-// oldest is an empty slot or the one whose last use is longest ago, -1 when this
-// step and the one before it use all.
+// oldest is the slot whose last use is longest ago, -1 when this step uses all.
 func (h hot) oldest(tick uint32) int {
-	best, most := -1, uint32(1)
+	best, most := -1, uint32(0)
 	for i, used := range h.used {
-		age := tick - used
-		if h.page[i] == offload.NoPage {
-			age = math.MaxUint32
-		}
-		if age > most {
+		if age := tick - used; age > most {
 			best, most = i, age
 		}
 	}
