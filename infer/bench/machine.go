@@ -66,7 +66,7 @@ func (m *machine) fill(ctx context.Context, n int) error {
 	for pos := m.run.Len(); pos < n; pos++ {
 		m.tok = append(m.tok, m.token(pos))
 	}
-	return m.run.Prefill(ctx, m.tok, nil, nil)
+	return m.run.Prefill(ctx, m.tok)
 }
 
 func (m *machine) decode(ctx context.Context) error {

@@ -52,7 +52,7 @@ func Text(ctx context.Context, prog *graph.Program, tok []int32, o TextOptions) 
 	}
 	defer func() { err = errors.Join(err, other.Close()) }()
 	for _, run := range []*solo.Runner{base, other} {
-		if err := run.Prefill(ctx, tok[:o.From], nil, nil); err != nil {
+		if err := run.Prefill(ctx, tok[:o.From]); err != nil {
 			return nil, fmt.Errorf("evaluate text: prompt: %w", err)
 		}
 	}

@@ -69,7 +69,7 @@ func (r *Runner) open() (err error) {
 	c := r.cfg
 	var dropped error
 	r.exec, err = c.Backend.Compile(r.prog, graph.Limits{
-		MaxRows: c.ChunkTok, MaxOut: c.ChunkTok, MaxSeqs: 1, Context: c.Context, KV: c.Layers, Threads: c.Threads, Host: r.host,
+		MaxRows: c.ChunkTok, MaxOut: 1, MaxSeqs: 1, Context: c.Context, KV: c.Layers, Threads: c.Threads, Host: r.host,
 		Copied: func(w *graph.Weight) {
 			if w.Drop != nil {
 				dropped = errors.Join(dropped, w.Drop())
@@ -139,24 +139,16 @@ func (r *Runner) Decode(ctx context.Context, tok int32) ([]float32, error) {
 	return l.Row(0), r.seq.Commit(1)
 }
 
-// Prefill evaluates tokens as a prompt is evaluated and hands every wanted
-// one's logits to each; want nil means the last token alone. The row is valid
-// during the call.
-func (r *Runner) Prefill(ctx context.Context, tok []int32, want func(i int) bool, each func(i int, row []float32) error) error {
+// Prefill evaluates tokens as a prompt is evaluated, the last one's logits too.
+func (r *Runner) Prefill(ctx context.Context, tok []int32) error {
 	if len(tok) == 0 {
 		return nil
 	}
-	if want == nil {
-		want = func(i int) bool { return i == len(tok)-1 }
-	}
-	if each == nil {
-		each = func(int, []float32) error { return nil }
-	}
 	if r.pool.LayerMajor() {
-		return r.parts(ctx, tok, want, each)
+		return r.parts(ctx, tok)
 	}
 	for at := 0; at < len(tok); at += r.cfg.ChunkTok {
-		if err := r.chunk(ctx, tok, at, want, each); err != nil {
+		if err := r.chunk(ctx, tok, at); err != nil {
 			return err
 		}
 	}
@@ -164,29 +156,23 @@ func (r *Runner) Prefill(ctx context.Context, tok []int32, want func(i int) bool
 }
 
 // chunk evaluates all layers of a chunk.
-func (r *Runner) chunk(ctx context.Context, tok []int32, at int, want func(int) bool, each func(int, []float32) error) error {
+func (r *Runner) chunk(ctx context.Context, tok []int32, at int) error {
 	end := min(at+r.cfg.ChunkTok, len(tok))
 	if err := r.seq.Reserve(end - at); err != nil {
 		return err
 	}
 	r.rows.Reset()
 	for i := at; i < end; i++ {
-		r.rows.Add(tok[i], int32(r.seq.Len()+i-at), 0, want(i))
+		r.rows.Add(tok[i], int32(r.seq.Len()+i-at), 0, i == len(tok)-1)
 	}
-	l, err := r.exec.Step(ctx, &r.rows, r.kv)
-	if err != nil {
+	if _, err := r.exec.Step(ctx, &r.rows, r.kv); err != nil {
 		return err
-	}
-	for n, row := range r.rows.Out {
-		if err := each(at+int(row), l.Row(n)); err != nil {
-			return err
-		}
 	}
 	return r.seq.Commit(end - at)
 }
 
-// parts evaluates all tokens layer by layer.
-func (r *Runner) parts(ctx context.Context, tok []int32, want func(int) bool, each func(int, []float32) error) (err error) {
+// parts evaluates all tokens layer by layer, and the head for the last one.
+func (r *Runner) parts(ctx context.Context, tok []int32) (err error) {
 	if err := r.seq.BeginPrefill(len(tok)); err != nil {
 		return err
 	}
@@ -206,43 +192,11 @@ func (r *Runner) parts(ctx context.Context, tok []int32, want func(int) bool, ea
 			}
 		}
 	}
-	if err := r.heads(ctx, tok, want, each); err != nil {
+	last := len(tok) - 1
+	r.rows.Reset()
+	r.rows.Add(tok[last], int32(r.seq.Len()+last), 0, true)
+	if _, err := r.exec.Part(ctx, len(r.prog.KV), &r.rows, r.seq); err != nil {
 		return err
 	}
 	return r.seq.EndPrefill()
-}
-
-// heads evaluates the wanted logits, a chunk at a time.
-func (r *Runner) heads(ctx context.Context, tok []int32, want func(int) bool, each func(int, []float32) error) error {
-	r.rows.Reset()
-	var index []int
-	flush := func() error {
-		if len(index) == 0 {
-			return nil
-		}
-		l, err := r.exec.Part(ctx, len(r.prog.KV), &r.rows, r.seq)
-		if err != nil {
-			return err
-		}
-		for n, i := range index {
-			if err := each(i, l.Row(n)); err != nil {
-				return err
-			}
-		}
-		r.rows.Reset()
-		index = index[:0]
-		return nil
-	}
-	for i, t := range tok {
-		if !want(i) {
-			continue
-		}
-		r.rows.Add(t, int32(r.seq.Len()+i), 0, true)
-		if index = append(index, i); len(index) == r.cfg.ChunkTok {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	return flush()
 }

@@ -67,7 +67,7 @@ func TestWholeBudgetHasTheSameBits(t *testing.T) {
 	run := func(ask offload.Ask) [][]float32 {
 		ask.Context = 1024
 		r := start(t, prog, ask)
-		if err := r.Prefill(t.Context(), tok[:500], nil, nil); err != nil {
+		if err := r.Prefill(t.Context(), tok[:500]); err != nil {
 			t.Fatal(err)
 		}
 		var rows [][]float32
@@ -100,7 +100,7 @@ func TestWholeBudgetHasTheSameBits(t *testing.T) {
 // records included.
 func TestPagedStepsDoNotAllocate(t *testing.T) {
 	r := start(t, needleProgram(t), offload.Ask{Policy: "auto", Options: offload.Options{Sparse: true, Budget: 128}, Context: 1024})
-	if err := r.Prefill(t.Context(), tokens(600), nil, nil); err != nil {
+	if err := r.Prefill(t.Context(), tokens(600)); err != nil {
 		t.Fatal(err)
 	}
 	n := testing.AllocsPerRun(100, func() {
