@@ -31,8 +31,8 @@ type classJSON struct {
 	Elem     string `json:"elem,omitempty"`
 	Group    int    `json:"group,omitempty"`
 	Tail     int    `json:"tail,omitempty"`
-	Budget   int    `json:"budget,omitempty"` // pages (paged) or tokens
-	Hot      int    `json:"hot,omitempty"`
+	Budget   int    `json:"budget,omitempty"` // cold pages (paged) or tokens
+	Exchange int    `json:"exchange,omitempty"`
 	Channels int    `json:"channels,omitempty"`
 	Sink     int    `json:"sink,omitempty"`
 	Fast     int64  `json:"fast"`
@@ -41,7 +41,7 @@ type classJSON struct {
 
 // stepJSON is one prediction.
 type stepJSON struct {
-	Hit      float64 `json:"hit"`
+	First    bool    `json:"first"` // after a prompt
 	Index    int64   `json:"index"`
 	Fast     int64   `json:"fast"` // all that is read in the fast tier, index included
 	Fetched  int64   `json:"fetched"`
@@ -66,7 +66,7 @@ func (r *PlanReport) JSON() any {
 	}
 	for _, x := range r.Predict() {
 		b, f := x.Bytes, x.Floor
-		j.Steps = append(j.Steps, stepJSON{Hit: x.Hit, Index: b.Index, Fast: b.Fast(), Fetched: b.Fetched, Streamed: b.Streamed,
+		j.Steps = append(j.Steps, stepJSON{First: x.First, Index: b.Index, Fast: b.Fast(), Fetched: b.Fetched, Streamed: b.Streamed,
 			Bus: b.Bus(), Cold: b.Cold, FastMS: f.Fast, BusMS: f.Bus, FloorMS: f.Step()})
 	}
 	return j
@@ -76,7 +76,7 @@ func classOf(x offload.PlanRow) classJSON {
 	c := classJSON{Layers: x.Layers, Fast: x.Bytes.Fast.Total(), Host: x.Bytes.Host.Total()}
 	if p := x.Plan; x.Layers != nil {
 		c.Class, c.Elem, c.Group, c.Tail, c.Budget = p.Class.String(), p.Elem.String(), p.Group, p.Tail, p.Budget
-		c.Hot, c.Channels, c.Sink = p.Hot, p.Channels, p.Sink
+		c.Exchange, c.Channels, c.Sink = p.Exchange, p.Channels, p.Sink
 	}
 	return c
 }

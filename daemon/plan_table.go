@@ -3,34 +3,28 @@ package daemon
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"edged/offload"
 )
 
-// hitRates are the shares of chosen pages in the hot cache that predictions are
-// made for: none, and what follows when sessions go on (60 to 94 % are
-// published for caches of 5 %).
-var hitRates = []float64{0, 0.6, 0.9}
-
 // Prediction is what one step at the full context moves, and its least time.
 type Prediction struct {
-	Hit   float64
+	First bool // after a prompt: the step that fills the working sets
 	Bytes offload.StepBytes
 	Floor offload.Floor // milliseconds
 }
 
-// Predict predicts steps. Hit rates matter only where there are hot pages.
+// Predict predicts steps: the first one after a prompt only where it differs.
 func (r *PlanReport) Predict() []Prediction {
-	rates := hitRates[:1]
-	for _, l := range r.Plan.Config.Layers {
-		if l.Hot > 0 {
-			rates = hitRates
-		}
+	kinds := []bool{false}
+	if slices.ContainsFunc(r.Plan.Config.Layers, func(l offload.LayerPlan) bool { return l.Class == offload.Paged }) {
+		kinds = []bool{true, false}
 	}
 	var list []Prediction
-	for _, hit := range rates {
-		x := Prediction{Hit: hit, Bytes: r.Plan.Step(r.Plan.Config.Context, hit)}
+	for _, first := range kinds {
+		x := Prediction{First: first, Bytes: r.Plan.Step(r.Plan.Config.Context, first)}
 		if r.Ceilings.Name != "" {
 			x.Floor = r.Ceilings.Floor(r.StepWeights, x.Bytes)
 		}
@@ -72,18 +66,18 @@ func (r *PlanReport) WriteTable(w io.Writer) {
 // writeSteps writes what a step moves and, with a device, how long it takes.
 func (r *PlanReport) writeSteps(w io.Writer) {
 	fmt.Fprintf(w, "\nA step at %d tokens reads %s of weights and:\n", r.Plan.Config.Context, FormatBytes(r.StepWeights))
-	fmt.Fprint(w, "HOT HITS\tINDEX\tCACHE\tBUS")
+	fmt.Fprint(w, "STEP\tINDEX\tCACHE\tBUS")
 	if r.Ceilings.Name != "" {
 		fmt.Fprint(w, "\tMS IN MEMORY\tMS ON BUS\tMS/TOKEN AT LEAST")
 	}
 	fmt.Fprintln(w)
 	list := r.Predict()
 	for _, x := range list {
-		b, f, hits := x.Bytes, x.Floor, "-"
+		b, f, step := x.Bytes, x.Floor, "every"
 		if len(list) > 1 {
-			hits = fmt.Sprintf("%.0f %%", 100*x.Hit)
+			step = map[bool]string{true: "first", false: "later, at most"}[x.First]
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s", hits, FormatBytes(b.Index), FormatBytes(b.Fast()-b.Index), FormatBytes(b.Bus()))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s", step, FormatBytes(b.Index), FormatBytes(b.Fast()-b.Index), FormatBytes(b.Bus()))
 		if r.Ceilings.Name != "" {
 			fmt.Fprintf(w, "\t%.3f\t%.3f\t%.3f", f.Fast, f.Bus, f.Step())
 		}
@@ -104,7 +98,7 @@ func describeLayer(x offload.PlanRow) string {
 	case p.Class == offload.Window:
 		s += fmt.Sprintf(", the newest %d tokens for a window of %d", p.Tail, p.Window)
 	case p.Class == offload.Paged:
-		s += fmt.Sprintf(", attends to %d pages, keeps %d hot per KV head", p.Budget, p.Hot)
+		s += fmt.Sprintf(", attends to %d tokens, exchanges %d a step", p.Budget*offload.ColdTok, p.Exchange*offload.ColdTok)
 	case p.Class == offload.Gathered:
 		s += fmt.Sprintf(", streams %d channels, attends to %d tokens", p.Channels, p.Budget)
 	}

@@ -146,7 +146,7 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 		o.log.Warn("context is longer than the model was trained for", "model", m.Name, "context", want, "trained", r.prog.Context)
 	}
 	kv := kvPlan{layers: r.prog.KV, policy: m.Policy, options: m.Cache, fast: o.cfg.FastBytes,
-		slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs}
+		slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs}
 	// What the backend will take is known only afterwards; the cache is planned
 	// beside an estimate and fitted to the rest.
 	rows := o.cfg.ChunkTok + o.cfg.MaxSeqs

@@ -180,7 +180,7 @@ func (e *toyExec) Part(context.Context, int, *graph.Rows, *offload.Seq) (graph.L
 func toySlot(seq *offload.Seq, layer, pos int) []byte {
 	l := seq.Pool().Memory(layer).Pages
 	page := seq.Pool().Page(layer, seq.Table(layer)[pos/offload.PageTok])
-	return page[l.VOffset(0)+pos%offload.PageTok*l.Spec.HeadDim*l.Elem.Bits()/8:][:8]
+	return page[l.VOffset(0)+pos%offload.PageTok*l.Spec.HeadDim*l.Elem.VBits()/8:][:8]
 }
 
 func toyLoad(seq *offload.Seq, pos int) (uint64, error) {

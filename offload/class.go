@@ -20,8 +20,8 @@ const (
 	// or 4 bits.
 	Dense
 	// Paged keeps records in the host tier and an index of their keys in the
-	// fast tier; a decode step attends to the pages that the index finds
-	// dominant, brought to the fast tier, and estimates the rest.
+	// fast tier; a decode step attends to a working set of pages that the index
+	// finds dominant.
 	Paged
 	// Gathered keeps records in the host tier without an index; a decode step
 	// streams critical channels of all keys and fetches dominant tokens:
@@ -54,11 +54,12 @@ type LayerPlan struct {
 	// there before it is committed; if it is given up, it has overwritten
 	// nothing that is still needed. Whole pages; a group and that page at least.
 	Tail int
-	// Budget is the most pages (Paged) or tokens (Gathered) of records that a
-	// KV head attends to in a decode step.
+	// Budget is the most cold pages (Paged; whole pairs) or tokens (Gathered) of
+	// records that a KV head attends to in a decode step.
 	Budget int
-	// Hot is the pages per KV head that stay in the fast tier after use.
-	Hot int
+	// Exchange is the most cold pages of a KV head's full working set that a
+	// step replaces (Paged).
+	Exchange int
 	// Estimate lets pages' mean values stand for pages that were not chosen,
 	// weighted as the index has them (Paged).
 	Estimate bool
@@ -83,7 +84,7 @@ func (p LayerPlan) Check() error {
 		used bool
 	}{
 		{"group", p.Group, p.Class.Stored()}, {"tail", p.Tail, p.Class != Exact}, {"budget", p.Budget, p.Class.Cold()},
-		{"channels", p.Channels, p.Class == Gathered},
+		{"exchange", p.Exchange, p.Class == Paged}, {"channels", p.Channels, p.Class == Gathered},
 	} {
 		if f.used != (f.v > 0) || f.v < 0 {
 			return fmt.Errorf("%w: %s of a %s layer is %d", ErrPlan, f.name, p.Class, f.v)
@@ -94,14 +95,14 @@ func (p LayerPlan) Check() error {
 		return fmt.Errorf("%w: class %d does not exist", ErrPlan, p.Class)
 	case p.Class == Window != (p.Window > 0) && p.Class != Exact:
 		return fmt.Errorf("%w: a %s layer with a window of %d tokens", ErrPlan, p.Class, p.Window)
-	case p.Class.Stored() && (p.Tail%PageTok != 0 || p.Tail < p.Group+PageTok):
-		return fmt.Errorf("%w: a tail of %d tokens is not whole pages of %d that hold a group of %d and one page more", ErrPlan, p.Tail, PageTok, p.Group)
+	case p.Class.Stored() && (p.Tail%PageTok != 0 || p.Tail < p.granule()+PageTok):
+		return fmt.Errorf("%w: a tail of %d tokens is not whole pages of %d that hold a group of %d and one page more", ErrPlan, p.Tail, PageTok, p.granule())
 	case p.Class == Window && (p.Tail%PageTok != 0 || p.Tail < p.Window+PageTok):
 		return fmt.Errorf("%w: a tail of %d tokens does not hold a window of %d", ErrPlan, p.Tail, p.Window)
-	case p.Hot < 0 || p.Hot > 0 && p.Class != Paged:
-		return fmt.Errorf("%w: %d hot pages in a %s layer", ErrPlan, p.Hot, p.Class)
-	case p.Class == Paged && p.Group != PageTok:
-		return fmt.Errorf("%w: a paged layer's groups are pages of %d tokens, not %d", ErrPlan, PageTok, p.Group)
+	case p.Class == Paged && p.Group != ColdTok || p.Class == Gathered && p.Group < PageTok:
+		return fmt.Errorf("%w: a %s layer with groups of %d tokens", ErrPlan, p.Class, p.Group)
+	case p.Class == Paged && p.Budget%2 != 0:
+		return fmt.Errorf("%w: a budget of %d cold pages is not whole pairs", ErrPlan, p.Budget)
 	case p.Class == Paged && p.HeadDim > MaxIndexDim:
 		return fmt.Errorf("%w: a paged layer with heads of %d channels, an index orders at most %d", ErrPlan, p.HeadDim, MaxIndexDim)
 	case p.Estimate && p.Class != Paged:
@@ -122,6 +123,9 @@ func (p LayerPlan) Check() error {
 	}
 	return nil
 }
+
+// granule is the tokens that leave the tail together: whole exact pages.
+func (p LayerPlan) granule() int { return max(p.Group, PageTok) }
 
 // exactTok is the most committed tokens beside the records.
 func (p LayerPlan) exactTok() int { return p.Tail - PageTok }

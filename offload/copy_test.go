@@ -67,44 +67,39 @@ func TestStepsThatAreGivenUpCostNothing(t *testing.T) {
 }
 
 // TestSharedBlocksAreCopiedWithTheirIndex lets two sequences that share a block
-// of records go on. The copy goes where a third one's pages were hot.
+// of records go on.
 func TestSharedBlocksAreCopiedWithTheirIndex(t *testing.T) {
 	const paged = 3
 	k := newKernel(t, mixed())
-	a, c := k.open(t, 150, 0), k.open(t, 150, 1000)
-	k.bring(a, paged, 1, []int{0, 2}, k.pool.Tick())
-	k.bring(c, paged, 1, []int{0, 2}, k.pool.Tick())
-	c.Free()
+	a := k.open(t, 150, 0)
+	k.renew(t, a, paged, []int{0, 3})
 	b, err := a.Fork(150)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got := k.held(b, paged, 1); len(got) != 2 {
+		t.Errorf("a fork holds pages %v of its parent's", got)
 	}
 	for pos := 150; pos < 250; pos++ {
 		k.decode(t, a, uint16(pos), 1)
 		k.decode(t, b, uint16(pos), 1)
 	}
-	k.mustHold(t, a, 0)
-	k.mustHold(t, b, 0)
-	if k.pageID(a, paged, 0) == k.pageID(b, paged, 0) {
+	if a.Table(paged)[0] == b.Table(paged)[0] {
 		t.Error("both sequences still write to one block")
 	}
-	var toks []uint16
-	for pos := range 250 {
-		toks = append(toks, uint16(pos))
+	toks := make([]uint16, 250)
+	for pos := range toks {
+		toks[pos] = uint16(pos)
 	}
 	for _, s := range []*Seq{a, b} {
+		k.mustHold(t, s, 0)
 		for page := range 6 {
 			if got, want := string(k.indexMark(s, paged, page*PageTok, 0)), string(k.record(s, paged, page*PageTok, 0)[:2]); got != want {
 				t.Errorf("page %d: index and record differ", page)
 			}
 		}
-		k.bring(s, paged, 1, []int{0, 2, 5}, k.pool.Tick())
-		for i, page := range []int{0, 2, 5} {
-			if err := k.checkFetched(s, paged, 1, page, i, toks); err != nil {
-				t.Errorf("page %d: %v", page, err)
-			}
-		}
-		if err := consistent(k.pool.Memory(paged)); err != nil {
+		k.renew(t, s, paged, []int{0, 2, 9})
+		if err := k.checkSet(s, paged, toks); err != nil {
 			t.Error(err)
 		}
 	}

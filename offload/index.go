@@ -2,10 +2,9 @@ package offload
 
 // IndexPlanes are the widths of the key codes that dominant pages are chosen
 // by: a block's channels of greatest deviation get four bits, the next ones
-// two, then one, and the least none but their page's mean. Attention scores
-// hang on few channels (arXiv:2505.19586, section 4.2), so that 1.5 bits a
-// channel choose about as well as four bits for all.
-var IndexPlanes = [...]IndexPlane{{4, 8, 0.3352}, {2, 16, 0.9957}, {1, 32, 1.596}}
+// two, and the others none but their page's mean. Attention scores hang on few
+// channels (arXiv:2505.19586, section 4.2).
+var IndexPlanes = [...]IndexPlane{{4, 8, 0.3352}, {2, 16, 0.9957}}
 
 // IndexPlane is one width of codes.
 type IndexPlane struct {
@@ -17,8 +16,9 @@ type IndexPlane struct {
 	Step float32
 }
 
-// IndexMeanUnits is how many units of a page's mean make one deviation.
-const IndexMeanUnits = 16
+// IndexUnits is how many units of a page's mean, and of its keys' deviation
+// from that, make one deviation of the block.
+const IndexUnits = 16
 
 // IndexSkip is the number of tokens at a sequence's begin that index
 // statistics leave out: the attention sink, whose keys are unlike all others.
@@ -29,30 +29,35 @@ const MaxIndexDim = 256
 
 // Index is where things lie in the index of one block of one KV head: a
 // low-bit copy of the keys, for choosing pages, and, with an estimate, the
-// pages' mean values, which stand for what was not chosen.
+// cold pages' mean values, which stand for what was not chosen.
 //
 //	order [headDim] uint8: the channels, greatest deviation first
 //	refs [headDim] f16: per channel, the mean over the block's first page
 //	steps [headDim] f16: and its standard deviation
 //	means [8 pages][padded] uint8: the pages' means above the reference, in
 //	  deviations/16, plus 128
-//	codes [8 pages][2 halves of 16 tokens][3 planes][vectors] { [16 tokens, 4] bytes }
-//	values [8 pages][padded] int8: the pages' mean values
-//	valueSteps [8 pages] f16
+//	scales [8 pages][scaled] uint8: by rank, the deviation of the page's keys
+//	  from their mean, in the block's deviations/16
+//	codes [8 pages][2 halves of 16 tokens][2 planes][vectors] { [16 tokens, 4] bytes }
+//	values [16 cold pages][padded] int8: mean values
+//	valueSteps [16 cold pages] f16
 //
 // A code c of a plane with b bits stands for
-// reference + deviation*(mean/16 + step*(c - (2^b-1)/2)). In vector v of a
-// plane whose channels begin at rank r, byte j of a token holds in bits
-// b*q to b*q+b-1 the channel of rank r + v*Channels + 4*q + j. Channels are
-// padded to a multiple of 16.
+// reference + deviation*(mean/16 + scale/16*step*(c - (2^b-1)/2)): keys of one
+// page may lie far from the others', and each has a scale of its own so that
+// they are not cut off. In vector v of a plane whose channels begin at rank r,
+// byte j of a token holds in bits b*q to b*q+b-1 the channel of rank
+// r + v*Channels + 4*q + j. Channels are padded to a multiple of 16.
 type Index struct {
 	Dim       int // headDim
 	Vectors   int // in each plane
 	Padded    int // channels
+	Scaled    int // scales of one page: the coded ranks, padded to a multiple of 16
 	Order     int // byte offset
 	Refs      int
 	Steps     int
 	Means     int
+	Scales    int
 	Codes     int
 	Values    int // 0 without an estimate
 	ValueStep int
@@ -61,29 +66,34 @@ type Index struct {
 
 // NewIndex lays out the index of heads of dim channels.
 func NewIndex(dim int, estimate bool) Index {
-	x := Index{Dim: dim, Vectors: (dim + 63) / 64, Padded: (dim + 15) / 16 * 16}
+	x := Index{Dim: dim, Vectors: unitsFor(dim, 64), Padded: unitsFor(dim, 16) * 16}
+	x.Scaled = unitsFor(x.ranks(), 16) * 16
 	x.Refs = x.Padded
 	x.Steps = x.Refs + 2*x.Padded
 	x.Means = x.Steps + 2*x.Padded
-	x.Codes = x.Means + blockPages*x.Padded
-	end := x.Codes + BlockTok/16*x.PageVectors()*64
+	x.Scales = x.Means + blockPages*x.Padded
+	x.Codes = x.Scales + blockPages*x.Scaled
+	end := x.Codes + blockCold*x.PageVectors()*64
 	if estimate {
 		x.Values = end
-		x.ValueStep = x.Values + blockPages*x.Padded
-		end = x.ValueStep + 2*blockPages
+		x.ValueStep = x.Values + blockCold*x.Padded
+		end = x.ValueStep + 2*blockCold
 	}
-	x.Bytes = (end + lineBytes - 1) / lineBytes * lineBytes
+	x.Bytes = unitsFor(end, lineBytes) * lineBytes
 	return x
 }
 
 // PageVectors is the number of 64-byte vectors of codes for 16 tokens.
 func (x Index) PageVectors() int { return len(IndexPlanes) * x.Vectors }
 
-// Coded is the number of channels that have codes.
-func (x Index) Coded() int {
+// ranks is the number of places for codes of one token.
+func (x Index) ranks() int {
 	n := 0
 	for _, p := range IndexPlanes {
 		n += p.Channels
 	}
-	return min(n*x.Vectors, x.Dim)
+	return n * x.Vectors
 }
+
+// Coded is the number of channels that have codes.
+func (x Index) Coded() int { return min(x.ranks(), x.Dim) }

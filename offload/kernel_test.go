@@ -23,8 +23,8 @@ func mixed() []LayerPlan {
 		{LayerSpec: w, Class: Window, Tail: 128},
 		{LayerSpec: a},
 		{LayerSpec: b, Class: Dense, Group: 32, Tail: 64},
-		{LayerSpec: b, Class: Paged, Group: 32, Tail: 64, Budget: 3, Hot: 4},
-		{LayerSpec: a, Class: Paged, Group: 32, Tail: 64, Budget: 2, Estimate: true},
+		{LayerSpec: b, Class: Paged, Group: 16, Tail: 64, Budget: 4, Exchange: 2},
+		{LayerSpec: a, Class: Paged, Group: 16, Tail: 64, Budget: 2, Exchange: 1, Estimate: true},
 	}
 }
 
@@ -76,32 +76,28 @@ func (k kernel) prompt(s *Seq, l int, toks []uint16) {
 	s.StageOut(l)
 }
 
-// store copies exact pages to records, marks the index and drops what the hot
-// cache has of the pages.
+// store copies exact pages to records and marks the index.
 func (k kernel) store(s *Seq, l, from, to int, exact func(page int) []byte) {
 	m := k.pool.Memory(l)
-	half := m.Pages.HeadBytes / 2
-	for pos := from; pos < to; pos += PageTok {
+	for pos := from; pos < to; pos++ {
 		page := exact(pos / PageTok)
 		for h := range m.Plan.KVHeads {
-			r := k.record(s, l, pos, h)
-			i := pos % m.Record.Group / PageTok
-			copy(r[m.Record.K+i*half:][:half], page[m.Pages.KOffset(h):])
-			copy(r[m.Record.V+i*half:][:half], page[m.Pages.VOffset(h):])
-			if m.Plan.Class == Paged {
+			r, at := k.record(s, l, pos, h), pos%m.Record.Group
+			for c := range m.Plan.HeadDim {
+				copy(r[keyAt(m.Record, at, c):][:2], page[m.Pages.KOffset(h)+2*(c*PageTok+pos%PageTok):])
+			}
+			copy(r[m.Record.V+at*m.Record.VRow:][:m.Record.VRow], page[m.Pages.VOffset(h)+pos%PageTok*m.Record.VRow:])
+			if m.Plan.Class == Paged && pos%PageTok == 0 {
 				copy(k.indexMark(s, l, pos, h), page[m.Pages.KOffset(h):][:2])
-				k.forget(m, h, k.pageID(s, l, pos))
 			}
 		}
 	}
 }
 
-func (k kernel) forget(m Memory, head int, id uint32) {
-	pages := len(m.Hot.Slot) / m.Plan.KVHeads
-	if slot := m.Hot.Slot[head*pages+int(id)]; slot != NoHot {
-		m.Hot.Page[head*m.Hot.Slots+int(slot)] = NoPage
-		m.Hot.Slot[head*pages+int(id)] = NoHot
-	}
+// keyAt is the byte offset in a record of one channel of a token's key.
+func keyAt(r Record, t, channel int) int {
+	n := min(r.Group, PageTok)
+	return r.K + (t/n*r.Dim+channel)*r.KRow + t%n*2
 }
 
 // exactPage is where an exact token that was just computed lies.
@@ -125,10 +121,6 @@ func (k kernel) record(s *Seq, l, pos, head int) []byte {
 	m := k.pool.Memory(l)
 	unit := part(m.Units, int(s.Table(l)[pos/BlockTok]), m.UnitBytes)
 	return part(unit, pos%BlockTok/m.Record.Group*m.Plan.KVHeads+head, m.Record.Bytes)
-}
-
-func (k kernel) pageID(s *Seq, l, pos int) uint32 {
-	return s.Table(l)[pos/BlockTok]*blockPages + uint32(pos%BlockTok/PageTok)
 }
 
 // indexMark is two bytes of the index that belong to one page.
@@ -168,29 +160,37 @@ func writeToken(page []byte, lay Layout, slot int, tok uint16, l int) {
 func (k kernel) check(s *Seq, l, pos int, tok uint16) error {
 	m := k.pool.Memory(l)
 	for h := range m.Plan.KVHeads {
-		var kb, vb []byte
-		slot := pos % PageTok
-		if m.Plan.Class.Stored() && pos < s.Stored() {
-			r, i := k.record(s, l, pos, h), pos%m.Record.Group
-			kb, vb, slot = r[m.Record.K+i/PageTok*m.Pages.HeadBytes/2:], r[m.Record.V:], i
-		} else {
-			page := k.exactPage(s, l, pos)
-			kb, vb = page[m.Pages.KOffset(h):], page[m.Pages.VOffset(h):]
-		}
-		if err := checkToken(kb, vb, slot, m.Plan.HeadDim, func(c int) uint16 { return mark(tok, l, h, c) }); err != nil {
+		err := func() error {
+			if m.Plan.Class.Stored() && pos < s.Stored() {
+				return checkRecord(m.Record, k.record(s, l, pos, h), pos%m.Record.Group, marks(tok, l, h))
+			}
+			page, slot := k.exactPage(s, l, pos), pos%PageTok
+			kv, dim := page[m.Pages.KOffset(h):], m.Plan.HeadDim
+			return checkToken(func(c int) []byte { return kv[2*(c*PageTok+slot):] }, page[m.Pages.VOffset(h)+2*slot*dim:], dim, marks(tok, l, h))
+		}()
+		if err != nil {
 			return fmt.Errorf("layer %d (%s) head %d: %w", l, m.Plan.Class, h, err)
 		}
 	}
 	return nil
 }
 
-// checkToken compares K [dim, PageTok] and V [tokens, dim] of one token.
-func checkToken(k, v []byte, slot, dim int, want func(channel int) uint16) error {
+func marks(tok uint16, l, h int) func(c int) uint16 {
+	return func(c int) uint16 { return mark(tok, l, h, c) }
+}
+
+// checkRecord compares the t-th token of a record.
+func checkRecord(r Record, b []byte, t int, want func(channel int) uint16) error {
+	return checkToken(func(c int) []byte { return b[keyAt(r, t, c):] }, b[r.V+t*r.VRow:], r.Dim, want)
+}
+
+// checkToken compares the channels of one token's K and V.
+func checkToken(k func(channel int) []byte, v []byte, dim int, want func(channel int) uint16) error {
 	for c := range dim {
-		if got := binary.LittleEndian.Uint16(k[2*(c*PageTok+slot%PageTok):]); got != want(c) {
+		if got := binary.LittleEndian.Uint16(k(c)); got != want(c) {
 			return fmt.Errorf("K holds %d, want %d", got, want(c))
 		}
-		if got := binary.LittleEndian.Uint16(v[2*(slot*dim+c):]); got != want(dim+c) {
+		if got := binary.LittleEndian.Uint16(v[2*c:]); got != want(dim+c) {
 			return fmt.Errorf("V holds %d, want %d", got, want(dim+c))
 		}
 	}

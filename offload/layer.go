@@ -17,8 +17,8 @@ type layer struct {
 	units  []byte // [nUnit] pages, or blocks of records [BlockTok/Group][kvHeads]
 	idx    []byte // [nUnit][kvHeads] index of a block; Paged
 	tails  []byte // [MaxSeqs][Tail/PageTok] pages; all but Exact
-	hot    Hot    // Paged; its Records lie in the fast tier too
-	chosen []byte // [MaxSeqs][kvHeads] choices; Paged and Gathered
+	sets   []byte // [Decoding][kvHeads][Budget] records of working sets; Paged
+	chosen []byte // lists: of working sets, [Decoding][kvHeads] (Paged), or of chosen tokens, [MaxSeqs][kvHeads] (Gathered)
 	peaks  []byte // [MaxSeqs][kvHeads][headDim] float32, largest |K| of each channel; Gathered
 }
 
@@ -46,16 +46,16 @@ func newLayer(c Config, p LayerPlan) (layer, error) {
 	return l, nil
 }
 
-// fill makes every unit free.
-func (l *layer) fill() {
+// fill makes every unit free and every working set empty.
+func (l *layer) fill(decoding int) {
+	if l.Class == Paged {
+		l.fillSets(decoding)
+	}
 	l.free = make([]uint32, l.nUnit)
 	for j := range l.free {
 		l.free[j] = uint32(l.nUnit - 1 - j)
 	}
 	l.refs = make([]int32, l.nUnit)
-	if l.Class == Paged {
-		l.hot.fill(l.KVHeads, l.Hot, l.nUnit*blockPages)
-	}
 }
 
 func (l *layer) take() uint32 {
@@ -78,7 +78,6 @@ func (l *layer) copyUnit(old uint32) uint32 {
 	copy(l.unitOf(id), l.unitOf(old))
 	if l.Class == Paged {
 		copy(l.indexOf(id), l.indexOf(old))
-		l.hot.forget(id)
 	}
 	l.drop(old)
 	return id
@@ -95,9 +94,14 @@ func (l *layer) tailBytes() int { return l.Tail / PageTok * l.pages.PageBytes }
 
 func (l *layer) tailOf(slot int) []byte { return part(l.tails, slot, l.tailBytes()) }
 
-// chosenBytes is one KV head's choice: its size, then block*8+page ids or
-// token positions, ascending.
-func (l *layer) chosenBytes() int { return 4 * (1 + l.Budget) }
+// chosenBytes is one KV head's list: that of a working set, or the number of
+// chosen tokens and their positions, ascending.
+func (l *layer) chosenBytes() int {
+	if l.Class == Paged {
+		return 4 * (1 + 2*l.Budget)
+	}
+	return 4 * (1 + l.Budget)
+}
 
 // peaksOf is the largest |K| of every KV head and channel of one sequence.
 func (l *layer) peaksOf(slot int) []byte { return part(l.peaks, slot, 4*l.KVHeads*l.HeadDim) }

@@ -2,17 +2,24 @@ package offload
 
 import "fmt"
 
-// PageTok is the number of tokens in one page: what attention reads at a time
-// and what a fetch brings. 32 tokens make pages of 4 KiB and more per KV head
-// for 64-wide heads in 8 bits, above the 2 KiB below which gathers over PCIe
-// lose bandwidth, and fill the lanes of two 16-wide vectors.
+// PageTok is the number of tokens in one page of exact tokens: what attention
+// reads at a time. 32 tokens fill the lanes of two 16-wide vectors.
 const PageTok = 32
+
+// ColdTok is the number of tokens in one cold page: what a decode step chooses
+// and a fetch brings. 16 tokens of a 64-wide head take 2 KiB in 8 bits, below
+// which gathers over PCIe lose bandwidth; larger pages waste more of a budget
+// on tokens that nobody asked for.
+const ColdTok = 16
 
 // BlockTok is the number of tokens for which a layer that keeps records takes
 // memory at once, and over which its index shares steps.
 const BlockTok = 256
 
-const blockPages = BlockTok / PageTok
+const (
+	blockPages = BlockTok / PageTok
+	blockCold  = BlockTok / ColdTok
+)
 
 // LayerSpec is what the cache must know of one attention layer.
 type LayerSpec struct {
@@ -43,7 +50,7 @@ func NewLayout(s LayerSpec, e Elem) (Layout, error) {
 	if s.KVHeads <= 0 || s.HeadDim <= 0 || s.Window < 0 || !e.Exact() {
 		return Layout{}, fmt.Errorf("lay out KV pages: %d KV heads of %d channels in %s, window %d is not a valid layer", s.KVHeads, s.HeadDim, e, s.Window)
 	}
-	head := 2 * PageTok * s.HeadDim * e.Bits() / 8
+	head := 2 * PageTok * s.HeadDim * e.KBits() / 8
 	return Layout{Spec: s, Elem: e, HeadBytes: head, PageBytes: head * s.KVHeads}, nil
 }
 

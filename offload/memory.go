@@ -15,11 +15,14 @@ type Memory struct {
 	Indexes   []byte // [nUnit][kvHeads] indexes of blocks
 	Tails     []byte // [MaxSeqs] rings of Tail/PageTok pages; page p of a sequence is slot p % ring
 	TailBytes int
-	Hot       *Hot
-	// Chosen is [MaxSeqs][kvHeads] lists of uint32: their length, then
-	// block*8+page ids (Paged) or positions (Gathered), ascending by position.
+	// Chosen is lists of uint32: of a Paged layer's working sets, [sets][kvHeads],
+	// how many cold pages they hold, [Budget] their numbers, ascending, and
+	// [Budget] their places in Sets, free ones last; of a Gathered layer,
+	// [MaxSeqs][kvHeads], how many tokens were chosen and their positions,
+	// ascending.
 	Chosen      []byte
 	ChosenBytes int
+	Sets        []byte // [sets][kvHeads][Budget] records
 	// Peaks is [MaxSeqs][kvHeads][headDim] float32, the largest |K| so far. It is
 	// an upper bound once a sequence was cut or a prompt cancelled whose records
 	// had been written: then channels may be streamed that no longer deserve it.
@@ -32,12 +35,12 @@ func (p *Pool) Memory(i int) Memory {
 	return Memory{
 		Plan: l.LayerPlan, Pages: l.pages, Record: l.record, Index: l.index,
 		Units: l.units, UnitBytes: l.unitBytes, Indexes: l.idx, Tails: l.tails, TailBytes: l.tailBytes(),
-		Hot: &l.hot, Chosen: l.chosen, ChosenBytes: l.chosenBytes(), Peaks: l.peaks,
+		Chosen: l.chosen, ChosenBytes: l.chosenBytes(), Sets: l.sets, Peaks: l.peaks,
 	}
 }
 
-// Work is one sequence's fast memory for what a layer fetched beyond its hot
-// cache, or gathered and streamed. Layers use it one after the other.
+// Work is one sequence's fast memory for what a layer gathered and streamed.
+// Layers use it one after the other.
 func (p *Pool) Work(slot int) []byte {
 	if len(p.work) == 0 {
 		return nil
@@ -49,19 +52,13 @@ func (p *Pool) Work(slot int) []byte {
 // layer after the other.
 func (p *Pool) Stage() []byte { return p.stage.pages }
 
-// Tick starts a step and returns its stamp for the hot caches.
-func (p *Pool) Tick() uint32 {
-	p.clock++
-	return p.clock
-}
-
 // Traffic counts what decode steps chose and what crossed from the host tier
 // to the fast one.
 type Traffic struct {
 	Steps     int64 // sequences' decode steps
-	Pages     int64 // pages that could have been chosen, all layers and KV heads
-	Chosen    int64 // pages that were; of single tokens, the pages that they fill
-	Hits      int64 // of them, those that were in the hot cache
+	Pages     int64 // cold pages that could have been attended to, all layers and KV heads
+	Chosen    int64 // those that were; of single tokens, the pages that they fill
+	Hits      int64 // of them, those that were in the working set before the step
 	Fetched   int64 // bytes of records or rows that were brought
 	Streamed  int64 // bytes of critical channels
 	Prompt    int64 // bytes of records that prompts attended to where they lie

@@ -14,6 +14,7 @@ type Ask struct {
 	Context  int // tokens that one sequence may hold
 	Tokens   int // tokens of all sequences together; 0: Context for each session
 	Sessions int // sequences at once; 0: one
+	Decoding int // of them, those that may decode at once; 0: all
 	// Fast and Host are the bytes that the cache may take in each tier; 0 is no
 	// limit. Prompts are staged in the host tier.
 	Fast, Host int64
@@ -75,7 +76,7 @@ func (a Ask) resolve() (*Plan, error) {
 			return nil, err
 		}
 		if a.fits(b) {
-			return p, p.fillHot(a, s.hot)
+			return p, p.fillSets(a, c.most)
 		}
 	}
 	return nil, &NoFitError{Policy: policy.Name, Context: a.Context, Sessions: a.Sessions,
@@ -93,7 +94,7 @@ func (a Ask) check() (Ask, error) {
 	if a.Tokens == 0 && a.Context > 0 && a.Sessions <= maxTokens/a.Context {
 		a.Tokens = a.Context * a.Sessions
 	}
-	if a.Context < 1 || a.Context > math.MaxInt32 || a.Tokens < a.Context || a.Tokens > maxTokens || a.Sessions < 1 || len(a.Layers) == 0 || a.Fast < 0 || a.Host < 0 {
+	if a.Context < 1 || a.Context > math.MaxInt32 || a.Tokens < a.Context || a.Tokens > maxTokens || a.Sessions < 1 || a.Decoding < 0 || len(a.Layers) == 0 || a.Fast < 0 || a.Host < 0 {
 		return a, fmt.Errorf("%w: context %d, tokens %d, sessions %d, layers %d, fast tier %d bytes, host tier %d bytes is not a valid size",
 			ErrPlan, a.Context, a.Tokens, a.Sessions, len(a.Layers), a.Fast, a.Host)
 	}
@@ -101,7 +102,7 @@ func (a Ask) check() (Ask, error) {
 }
 
 func (a Ask) config(layers []LayerPlan) Config {
-	return Config{Layers: layers, Context: a.Context, Tokens: a.Tokens, MaxSeqs: a.Sessions}
+	return Config{Layers: layers, Context: a.Context, Tokens: a.Tokens, MaxSeqs: a.Sessions, Decoding: min(a.Decoding, a.Sessions)}
 }
 
 func (a Ask) fits(b Bytes) bool {

@@ -74,7 +74,7 @@ func (a Ask) whatFits() []Fit {
 	if n := a.most(a.Sessions, func(b *Ask, n int) { b.Sessions, b.Tokens = n, 0 }); n > 0 && n < a.Sessions {
 		fits = append(fits, Fit{Sessions: n})
 	}
-	if n := PageTok * a.most(a.budget(), func(b *Ask, n int) { b.Options.Budget = n * PageTok }); n > 0 {
+	if n := PageTok * a.most(a.budget()/2, func(b *Ask, n int) { b.Options.Budget = n * PageTok }); n > 0 {
 		fits = append(fits, Fit{Budget: n})
 	}
 	for _, name := range []string{"q8", "q4", "auto"} {
@@ -116,7 +116,7 @@ func (a *Ask) shorten(context int) {
 	a.Context = context
 }
 
-// budget is the pages that a policy's paged layers attend to; 0 without any.
+// budget is the cold pages that were asked for; 0 where the plan chooses.
 func (a Ask) budget() int {
 	p, err := PolicyByName(a.Policy)
 	if err != nil || p.Granularity != ByPage {

@@ -124,28 +124,49 @@ func checkFits(t *rapid.T, a Ask, err error) {
 	}
 }
 
-func TestHotPagesFillTheFastTier(t *testing.T) {
-	a := Ask{Layers: llama8B(), Policy: "auto", Context: 131072, Fast: 4 * gib}
+func TestWorkingSetsFillTheFastTier(t *testing.T) {
+	specs := alike(8, LayerSpec{KVHeads: 2, HeadDim: 64})
+	a := Ask{Layers: specs, Policy: "auto", Options: Options{Sparse: true}, Context: 8448, Fast: ExactBytes(specs, 8448) / 8}
 	p, err := MakePlan(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	page := p.Config.Layers[0]
-	r, err := page.Record()
+	l := p.Config.Layers[0]
+	r, err := l.Record()
 	if err != nil {
 		t.Fatal(err)
 	}
 	left := a.Fast - p.Bytes.Fast.Total()
-	if one := int64(32 * 8 * (r.Bytes + 8)); page.Hot <= page.Budget || left < 0 || left > one+32*4096 {
-		t.Errorf("%d hot pages leave %d bytes, one page of every layer and head takes %d", page.Hot, left, one)
+	if pair := int64(2 * 8 * 2 * (r.Bytes + 8)); l.Elem != Q84 || l.Budget <= leastSet || l.Budget >= mostSet || left < 0 || left > pair+8*2*4096 {
+		t.Errorf("sets of %d pages in %s leave %d bytes, two pages of every layer and head take %d", l.Budget, l.Elem, left, pair)
 	}
-	for _, c := range []struct{ fast, host, asked, want int }{
-		{0, 0, 0, 64}, {0, 0, 5, 5}, {0, 0, 100000, 4096}, {1 << 40, 0, 0, 4096},
+	for _, c := range []struct {
+		fast, budget, want int
+		elem               Elem
+	}{
+		{0, 0, 128, Q8}, {1 << 40, 0, 128, Q8}, {0, 32, 2, Q8}, {0, 1 << 17, 8192, Q8}, {870 << 20, 0, 100, Q84},
 	} {
-		a := Ask{Layers: llama8B(), Policy: "auto", Options: Options{Sparse: true, HotPages: c.asked}, Context: 131072, Fast: int64(c.fast)}
-		if p, err := MakePlan(a); err != nil || p.Config.Layers[0].Hot != c.want {
-			t.Errorf("%+v: %v, want %d hot pages", c, err, c.want)
+		a := Ask{Layers: llama8B(), Policy: "auto", Options: Options{Sparse: true, Budget: c.budget}, Context: 131072, Fast: int64(c.fast)}
+		if p, err := MakePlan(a); err != nil || p.Config.Layers[0].Budget != c.want || p.Config.Layers[0].Elem != c.elem {
+			t.Errorf("%+v: %+v, %v", c, p.Config.Layers[0], err)
 		}
+	}
+}
+
+// TestIdleSessionsTakeNoWorkingSets: what is not decoding has only its tail.
+func TestIdleSessionsTakeNoWorkingSets(t *testing.T) {
+	a := Ask{Layers: llama8B(), Policy: "auto", Options: Options{Sparse: true}, Context: 131072, Sessions: 4}
+	all, err := MakePlan(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Decoding = 1
+	one, err := MakePlan(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := one.Bytes.Fast[pinnedmem.KVHot], all.Bytes.Fast[pinnedmem.KVHot]/4; got != want {
+		t.Errorf("working sets take %d bytes when one of four sequences decodes, want %d", got, want)
 	}
 }
 
@@ -178,7 +199,7 @@ func TestTailorKVBytes(t *testing.T) {
 		if l.Channels != c.channels || l.Budget-l.Sink != c.rows || p.Config.Layers[0].Class != Dense {
 			t.Errorf("budget %d: %+v", c.budget, l)
 		}
-		b := p.Step(131072+128, 0)
+		b := p.Step(131072+128, true)
 		mb := func(n int64) string { return fmt.Sprintf("%.0f", float64(n)/1e6) }
 		if mb(b.Streamed) != c.streamed || mb(b.Fetched) != c.fetched || b.Bus() != b.Streamed+b.Fetched+b.Sinks {
 			t.Errorf("budget %d: %+v, want %s MB of channels and %s MB of rows", c.budget, b, c.streamed, c.fetched)
@@ -194,12 +215,12 @@ func TestStepBytesOfPages(t *testing.T) {
 	}
 	const page = 2 * 2 * 64 * 2 * PageTok // K and V of two heads
 	index := int64(NewIndex(64, false).Bytes)
-	want := StepBytes{Exact: 2 * 16 * page / 32, Dense: 255 * page, Index: 32 * 2 * index, Attended: 32 * page, Fetched: 8 * page, Cold: 255 * page, Piece: page / 2}
-	if diff := cmp.Diff(want, p.Step(255*PageTok+16, 0.75)); diff != "" {
+	want := StepBytes{Exact: 2 * 16 * page / 32, Dense: 255 * page, Index: 32 * 2 * index, Attended: 64 * page, Fetched: 5 * page, Cold: 255 * page, Piece: page / 4}
+	if diff := cmp.Diff(want, p.Step(255*PageTok+16, false)); diff != "" {
 		t.Error(diff)
 	}
-	few := StepBytes{Exact: 2 * page, Dense: 16 * page, Attended: 16 * page, Fetched: 16 * page, Cold: 16 * page, Piece: page / 2}
-	if diff := cmp.Diff(few, p.Step(17*PageTok, 0)); diff != "" {
+	few := StepBytes{Exact: 2 * page, Dense: 16 * page, Attended: 16 * page, Fetched: 16 * page, Cold: 16 * page, Piece: page / 4}
+	if diff := cmp.Diff(few, p.Step(17*PageTok, true)); diff != "" {
 		t.Errorf("with every page in the budget: %s", diff)
 	}
 }

@@ -63,7 +63,7 @@ func registry() []Policy {
 		{Name: "q8", Kind: Quantization, Granularity: ByLayer, Elem: Q8, place: placeResident},
 		{Name: "q4", Kind: Quantization, Granularity: ByLayer, Elem: Q4, place: placeResident},
 		{Name: "auto", Kind: Selection, Granularity: ByPage, Composes: []Kind{Quantization}, Elem: Q8,
-			takes: []option{optBudget, optElem, optDense, optDenseElem, optHot, optSparse, optEstimate}, place: placeAuto},
+			takes: []option{optBudget, optElem, optDense, optDenseElem, optExchange, optSparse, optEstimate}, place: placeAuto},
 		{Name: "tailorkv", Kind: Selection, Granularity: ByToken, Needs: Needs{Calibration: true}, Elem: F16,
 			takes: []option{optBudget, optDense, optDenseElem, optChannels, optSink}, place: placeTailor},
 	}

@@ -2,9 +2,6 @@ package offload
 
 import "fmt"
 
-// autoBudget is auto's default, in tokens.
-const autoBudget = 1024
-
 // tailorChoice is one of the two sets of parameters that TailorKV was
 // published with (arXiv:2505.19586, tables 5 and 6), in tokens but for the
 // channels: of a budget, sink and recent tokens are always attended to.
@@ -15,14 +12,20 @@ var (
 	tailorLarge = tailorChoice{budget: 1024, channels: 12, sink: 64, recent: 64}
 )
 
-// pageBudget settles a budget that is spent in whole pages.
+// pageBudget settles a budget that is spent in pairs of cold pages, and what a
+// step exchanges of it.
 func (o Options) pageBudget(s *settings, context int) error {
+	if s.exchange = o.Exchange / ColdTok; o.Exchange == 0 {
+		s.exchange = defaultExchange
+	} else if s.exchange < 1 || o.Exchange%ColdTok != 0 {
+		return fmt.Errorf("%w: an exchange of %d tokens a step is not whole cold pages of %d", ErrOptions, o.Exchange, ColdTok)
+	}
 	b, all := o.Budget, pagesFor(context)*PageTok
 	if b == 0 {
-		b = min(autoBudget, all)
+		return nil // what fits
 	}
 	if b < PageTok {
-		return fmt.Errorf("%w: a budget of %d tokens is below one page of %d", ErrOptions, b, PageTok)
+		return fmt.Errorf("%w: a budget of %d tokens is below %d, two cold pages", ErrOptions, b, PageTok)
 	}
 	if b > all {
 		s.note("a budget of %d tokens means all %d of the context", b, context)
@@ -30,9 +33,9 @@ func (o Options) pageBudget(s *settings, context int) error {
 	}
 	if b%PageTok != 0 {
 		low := b / PageTok * PageTok
-		return fmt.Errorf("%w: a budget of %d tokens is not whole pages of %d: %d and %d are", ErrOptions, b, PageTok, low, low+PageTok)
+		return fmt.Errorf("%w: a budget of %d tokens is not a multiple of %d: %d and %d are", ErrOptions, b, PageTok, low, low+PageTok)
 	}
-	s.budget = b / PageTok
+	s.budget = b / ColdTok
 	return nil
 }
 

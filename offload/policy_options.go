@@ -10,11 +10,17 @@ import (
 // Options are the choices that a policy leaves to its user. Zero values are
 // the policy's defaults.
 type Options struct {
-	// Budget is the tokens that a KV head attends to in a decode step. auto:
-	// whole pages beside the newest tokens, 512. tailorkv: all but generated
-	// tokens, 1024, with 192 as the paper's other choice.
+	// Budget is the tokens that a KV head attends to in a decode step. auto: a
+	// multiple of 32 beside the newest tokens, by default what fits the fast
+	// tier, from 128 to 2,048. tailorkv: all but generated tokens, 1024, with
+	// 192 as the paper's other choice.
 	Budget int
-	Elem   string // format of records (auto: q8), or of floats (full: f16)
+	// Exchange is the tokens of its budget that a KV head replaces in a step
+	// (auto), and so a bound of what crosses the bus: 160.
+	Exchange int
+	// Elem is the format of records (auto: q8, or q8v4 where that leaves no
+	// room for the largest working set), or of floats (full: f16).
+	Elem string
 	// Dense are layers all of whose records stay in the fast tier and are
 	// read. nil is the policy's default (auto: none; tailorkv: layer 0, as
 	// published for Llama-3.1), empty is none.
@@ -22,7 +28,6 @@ type Options struct {
 	DenseElem string // their format (auto: q8; tailorkv: q2)
 	Channels  int    // channels of all keys that tailorkv streams: 8, from a budget of 1024 on 12
 	Sink      int    // tokens at the begin that tailorkv always attends to: 8, from a budget of 1024 on 64
-	HotPages  int    // pages per KV head and layer that stay in the fast tier; 0: what is left of it
 	Sparse    bool   // auto: select though all tokens would fit the fast tier
 	Estimate  bool   // auto: let mean values stand for pages that were not chosen
 	Exact     bool   // full: keep all tokens of sliding-window layers too, for the oracle
@@ -41,7 +46,7 @@ const (
 	optDenseElem option = "dense elem"
 	optChannels  option = "channels"
 	optSink      option = "sink"
-	optHot       option = "hot pages"
+	optExchange  option = "exchange"
 	optSparse    option = "sparse"
 	optExact     option = "exact"
 	optEstimate  option = "estimate"
@@ -55,7 +60,7 @@ func (o Options) given() []option {
 		set  bool
 	}{
 		{optBudget, o.Budget != 0}, {optElem, o.Elem != ""}, {optDense, o.Dense != nil}, {optDenseElem, o.DenseElem != ""},
-		{optChannels, o.Channels != 0}, {optSink, o.Sink != 0}, {optHot, o.HotPages != 0}, {optSparse, o.Sparse}, {optExact, o.Exact}, {optEstimate, o.Estimate},
+		{optChannels, o.Channels != 0}, {optSink, o.Sink != 0}, {optExchange, o.Exchange != 0}, {optSparse, o.Sparse}, {optExact, o.Exact}, {optEstimate, o.Estimate},
 	} {
 		if f.set {
 			names = append(names, f.name)
@@ -68,9 +73,10 @@ func (o Options) given() []option {
 type settings struct {
 	elem, denseElem Elem
 	dense           []bool // [layers]
-	budget          int    // pages (auto) or tokens of records (tailorkv)
+	budget          int    // cold pages (auto; 0: what fits) or tokens of records (tailorkv)
 	channels, sink  int
-	hot             int // 0: as many as fit
+	exchange        int  // cold pages
+	elemGiven       bool // the format of records is not the planner's choice
 	sparse, exact   bool
 	estimate        bool
 	notes           []string
@@ -78,14 +84,11 @@ type settings struct {
 
 // settle checks options against a policy and a model's layers.
 func (o Options) settle(p Policy, layers []LayerSpec, context int) (settings, error) {
-	s := settings{elem: p.Elem, denseElem: Q8, hot: o.HotPages, sparse: o.Sparse, exact: o.Exact, estimate: o.Estimate}
+	s := settings{elem: p.Elem, denseElem: Q8, elemGiven: p.fixed || o.Elem != "", sparse: o.Sparse, exact: o.Exact, estimate: o.Estimate}
 	for _, name := range o.given() {
 		if !slices.Contains(p.takes, name) {
 			return s, fmt.Errorf("%w: policy %s has no option %s; it has %s", ErrOptions, p.Name, name, listOptions(p.takes))
 		}
-	}
-	if o.HotPages < 0 || o.HotPages == 1 {
-		return s, fmt.Errorf("%w: %d hot pages are too few, the least is %d", ErrOptions, o.HotPages, minHot)
 	}
 	if err := o.formats(p, &s); err != nil {
 		return s, err
@@ -106,7 +109,7 @@ func (o Options) formats(p Policy, s *settings) error {
 	if p.Kind == Complete {
 		return parseElem(optElem, o.Elem, &s.elem, F16, F32)
 	}
-	if err := parseElem(optElem, o.Elem, &s.elem, F16, Q8, Q4, Q2, Q1); err != nil {
+	if err := parseElem(optElem, o.Elem, &s.elem, F16, Q8, Q84, Q4, Q2, Q1); err != nil {
 		return err
 	}
 	if p.fixed && s.elem != p.Elem {
@@ -115,7 +118,7 @@ func (o Options) formats(p Policy, s *settings) error {
 	if p.Granularity == ByToken {
 		s.denseElem = Q2
 	}
-	return parseElem(optDenseElem, o.DenseElem, &s.denseElem, F16, Q8, Q4, Q2, Q1)
+	return parseElem(optDenseElem, o.DenseElem, &s.denseElem, F16, Q8, Q84, Q4, Q2, Q1)
 }
 
 // parseElem sets e to one of the allowed formats, unless name is empty.

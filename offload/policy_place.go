@@ -4,6 +4,7 @@ package offload
 type candidate struct {
 	name   string
 	layers []LayerPlan
+	most   int // cold pages of a working set, which may grow to them; 0 without any
 	notes  []string
 }
 
@@ -52,17 +53,35 @@ func placeResident(a Ask, s settings) []candidate {
 // placeAuto is a tiering by memory: exact where that fits, records that are
 // all read where they fit, and pages in the host tier where nothing else does.
 func placeAuto(a Ask, s settings) []candidate {
-	paged := candidate{name: "paged " + s.elem.String(), notes: s.notes, layers: placeEach(a.Layers, func(i int, l LayerSpec) LayerPlan {
+	paged := pagedCandidates(a, s)
+	if s.sparse {
+		return paged
+	}
+	exact := settings{elem: F16}
+	return append(append(placeFull(a, exact), placeResident(a, s)...), paged...)
+}
+
+// pagedCandidates prefers the largest working set in 8 bits. Where that does
+// not fit, more tokens are worth more than exact values.
+func pagedCandidates(a Ask, s settings) []candidate {
+	most := min(mostSet, pagesFor(a.Context)*PageTok/ColdTok)
+	switch {
+	case s.budget > 0:
+		return []candidate{placePaged(a, s, s.elem, s.budget, s.budget)}
+	case s.elemGiven:
+		return []candidate{placePaged(a, s, s.elem, min(leastSet, most), most)}
+	}
+	return []candidate{placePaged(a, s, s.elem, most, most), placePaged(a, s, Q84, min(leastSet, most), most)}
+}
+
+// placePaged has working sets of least to most cold pages.
+func placePaged(a Ask, s settings, e Elem, least, most int) candidate {
+	return candidate{name: "paged " + e.String(), notes: s.notes, most: most, layers: placeEach(a.Layers, func(i int, l LayerSpec) LayerPlan {
 		if s.dense[i] {
 			return dense(l, s.denseElem, recordGroup, recordTail)
 		}
-		return LayerPlan{LayerSpec: l, Class: Paged, Elem: s.elem, Group: recordGroup, Tail: recordTail, Budget: s.budget, Hot: max(s.hot, minHot), Estimate: s.estimate}
+		return LayerPlan{LayerSpec: l, Class: Paged, Elem: e, Group: ColdTok, Tail: recordTail, Budget: least, Exchange: s.exchange, Estimate: s.estimate}
 	})}
-	if s.sparse {
-		return []candidate{paged}
-	}
-	exact := settings{elem: F16}
-	return append(append(placeFull(a, exact), placeResident(a, s)...), paged)
 }
 
 func placeTailor(a Ask, s settings) []candidate {

@@ -60,7 +60,18 @@ type Config struct {
 	Context int // tokens that one sequence may hold
 	Tokens  int // tokens that all sequences together may hold, rounded up to units
 	MaxSeqs int // sequences that may exist at once
-	Lock    bool
+	// Decoding is the sequences that may decode at once, each with working sets
+	// of its own; 0: all.
+	Decoding int
+	Lock     bool
+}
+
+// decoding is Decoding with its default.
+func (c Config) decoding() int {
+	if c.Decoding == 0 {
+		return c.MaxSeqs
+	}
+	return c.Decoding
 }
 
 // layerMajor says whether prompts are read layer by layer: as soon as one
@@ -76,8 +87,8 @@ func (c Config) layerMajor() bool {
 
 // check refuses sizes and plans that no pool can have.
 func (c Config) check() error {
-	if c.Context <= 0 || c.Tokens < c.Context || c.MaxSeqs <= 0 || len(c.Layers) == 0 {
-		return fmt.Errorf("create KV pool: context %d, tokens %d, sequences %d, layers %d is not a valid size", c.Context, c.Tokens, c.MaxSeqs, len(c.Layers))
+	if c.Context <= 0 || c.Tokens < c.Context || c.MaxSeqs <= 0 || c.Decoding < 0 || c.Decoding > c.MaxSeqs || len(c.Layers) == 0 {
+		return fmt.Errorf("create KV pool: context %d, tokens %d, sequences %d, decoding %d, layers %d is not a valid size", c.Context, c.Tokens, c.MaxSeqs, c.Decoding, len(c.Layers))
 	}
 	var first *LayerPlan
 	for i := range c.Layers {
@@ -91,9 +102,9 @@ func (c Config) check() error {
 		if first == nil {
 			first = l
 		}
-		if l.Group != first.Group || l.Tail != first.Tail {
+		if l.granule() != first.granule() || l.Tail != first.Tail {
 			return fmt.Errorf("create KV pool: layer %d: %w: groups of %d tokens behind a tail of %d, other layers have %d and %d",
-				i, ErrPlan, l.Group, l.Tail, first.Group, first.Tail)
+				i, ErrPlan, l.granule(), l.Tail, first.granule(), first.Tail)
 		}
 	}
 	return nil
@@ -105,16 +116,16 @@ type Pool struct {
 	layers []layer
 	slots  []bool // [MaxSeqs] taken
 	memory arenas
+	sets   sets
 
 	tableMem []byte // [MaxSeqs][layers][seqUnits] uint32 unit ids
 	tableLen int    // entries of one sequence
 	work     []byte // [MaxSeqs] see workBytes
 	stage    stage
 
-	clock   uint32 // of the hot caches' stamps
 	traffic Traffic
 
-	group int // tokens of a record, the same in all layers that keep any; 0 if none does
+	group int // tokens that leave the tail together, the same in all layers that keep records; 0 if none does
 	tail  int // most committed tokens beside records
 }
 
@@ -123,7 +134,7 @@ func NewPool(t Tiers, cfg Config) (*Pool, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	p := &Pool{cfg: cfg, slots: make([]bool, cfg.MaxSeqs)}
+	p := &Pool{cfg: cfg, slots: make([]bool, cfg.MaxSeqs), sets: newSets(cfg.decoding())}
 	if err := p.allocate(t); err != nil {
 		return nil, errors.Join(fmt.Errorf("create KV pool of %d tokens: %w", cfg.Tokens, err), p.Close())
 	}
@@ -133,7 +144,7 @@ func NewPool(t Tiers, cfg Config) (*Pool, error) {
 func (p *Pool) allocate(t Tiers) error {
 	for i, plan := range p.cfg.Layers {
 		if plan.Class.Stored() {
-			p.group, p.tail = plan.Group, plan.exactTok()
+			p.group, p.tail = plan.granule(), plan.exactTok()
 		}
 		l, err := newLayer(p.cfg, plan)
 		if err != nil {
@@ -149,7 +160,7 @@ func (p *Pool) allocate(t Tiers) error {
 	for i := range p.layers {
 		l := &p.layers[i]
 		p.tableLen += l.seqUnits
-		l.fill()
+		l.fill(p.cfg.decoding())
 	}
 	return nil
 }

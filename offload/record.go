@@ -6,6 +6,9 @@ import "fmt"
 // a step.
 const VGroup = 64
 
+// runCodes is the codes that are packed together.
+const runCodes = 32
+
 // lineBytes is what records are padded to: the unit of a transfer over PCIe.
 const lineBytes = 128
 
@@ -14,18 +17,22 @@ const lineBytes = 128
 // token over VGroup channels.
 //
 //	K zeros [headDim] f16, K steps [headDim] f16
-//	K codes [Group/PageTok] { [headDim, PageTok] codes }
+//	K codes [Group/PageTok] { [headDim, PageTok] codes }, or for groups of
+//	  ColdTok tokens [headDim/2] { [2 channels, ColdTok] codes }
 //	V zeros [Group, vGroups] f16, V steps [Group, vGroups] f16
 //	V codes [Group, rowBytes]
 //
 // In F16 there are no zeros and steps, and the codes are the values: a record
-// of one page is then byte for byte that page of a [Layout]. Codes narrower
-// than a byte are packed so that 16 neighbours unpack with one shift:
+// of PageTok tokens is then byte for byte that page of a [Layout]. Codes
+// narrower than a byte are packed in runs of 32 neighbours, of which 16 unpack
+// with one shift:
 //
-//	K in 4 bits: byte j of a channel's 16 holds tokens j and j+16
-//	K in 2 bits: byte j of 8 holds tokens j, j+8, j+16, j+24
-//	K in 1 bit: byte j of 4 holds tokens j, j+4, ..., j+28
-//	V: the same over each run of 32 channels; the last run is padded
+//	in 4 bits: byte j of a run's 16 holds codes j and j+16
+//	in 2 bits: byte j of 8 holds codes j, j+8, j+16, j+24
+//	in 1 bit: byte j of 4 holds codes j, j+4, ..., j+28
+//
+// A run is 32 tokens of a channel of K, or 16 tokens of two channels, or 32
+// channels of a token of V. The last run is padded.
 type Record struct {
 	Elem    Elem
 	Dim     int // headDim
@@ -34,24 +41,25 @@ type Record struct {
 	K       int // byte offset of K codes
 	VScales int // byte offset of V zeros
 	V       int // byte offset of V codes
-	KRow    int // bytes of one channel of one page
+	KRow    int // bytes of one run of K; in F16 of one channel
 	VRow    int // bytes of one token
 	Bytes   int // of the whole record, padded to whole lines
 }
 
 // NewRecord lays out the stored form of group tokens.
 func NewRecord(dim, group int, e Elem) (Record, error) {
-	if dim <= 0 || group <= 0 || group%PageTok != 0 || BlockTok%group != 0 || e == F32 {
+	if dim <= 0 || group <= 0 || group%PageTok != 0 && group != ColdTok || BlockTok%group != 0 || e == F32 {
 		return Record{}, fmt.Errorf("lay out KV records: %d channels, groups of %d tokens in %s is not a valid record", dim, group, e)
 	}
-	r := Record{Elem: e, Dim: dim, Group: group, KRow: PageTok * e.Bits() / 8, VRow: dim * 2}
+	r := Record{Elem: e, Dim: dim, Group: group, KRow: min(group, PageTok) * 2, VRow: dim * 2}
 	if e.Exact() {
 		r.VScales = group * dim * 2
 		r.V = r.VScales
 	} else {
 		r.K = 2 * 2 * dim
-		r.VRow = (dim + 31) / 32 * 32 * e.Bits() / 8
-		r.VScales = r.K + group/PageTok*dim*r.KRow
+		r.KRow = runCodes * e.KBits() / 8
+		r.VRow = unitsFor(dim, runCodes) * runCodes * e.VBits() / 8
+		r.VScales = r.K + r.KRuns()*r.KRow
 		r.V = r.VScales + 2*2*group*r.VGroups()
 	}
 	end := r.V + group*r.VRow
@@ -62,5 +70,19 @@ func NewRecord(dim, group int, e Elem) (Record, error) {
 // VGroups is the number of zeros of one token's value.
 func (r Record) VGroups() int { return (r.Dim + VGroup - 1) / VGroup }
 
-// Pages is the number of pages in a record.
-func (r Record) Pages() int { return r.Group / PageTok }
+// KRuns is the number of runs of K codes.
+func (r Record) KRuns() int {
+	if r.Group == ColdTok {
+		return (r.Dim + 1) / 2
+	}
+	return r.Group / PageTok * r.Dim
+}
+
+// KCode is where one channel of one token of K has its code: the run, and the
+// place in it.
+func (r Record) KCode(t, channel int) (run, at int) {
+	if r.Group == ColdTok {
+		return channel / 2, channel%2*ColdTok + t
+	}
+	return t/PageTok*r.Dim + channel, t % PageTok
+}

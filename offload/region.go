@@ -87,7 +87,7 @@ func (p *Pool) regions() []region {
 			rs = append(rs, region{t, purpose, bytes, to})
 		}
 	}
-	seqs := int64(p.cfg.MaxSeqs)
+	seqs, decoding := int64(p.cfg.MaxSeqs), int64(p.cfg.decoding())
 	var tables int64
 	for i := range p.layers {
 		l := &p.layers[i]
@@ -101,15 +101,13 @@ func (p *Pool) regions() []region {
 		if l.Class != Exact {
 			add(FastTier, pinnedmem.KVTail, seqs*int64(l.tailBytes()), &l.tails)
 		}
-		if l.Class.Cold() {
-			add(FastTier, pinnedmem.PageTables, seqs*heads*int64(l.chosenBytes()), &l.chosen)
-		}
 		switch l.Class {
 		case Paged:
 			add(FastTier, pinnedmem.KVIndex, units*heads*int64(l.index.Bytes), &l.idx)
-			add(FastTier, pinnedmem.KVHot, heads*int64(l.Hot)*int64(l.record.Bytes), &l.hot.Records)
-			add(FastTier, pinnedmem.PageTables, hotBytes(l.KVHeads, l.Hot, l.nUnit*blockPages), &l.hot.mem)
+			add(FastTier, pinnedmem.PageTables, decoding*heads*int64(l.chosenBytes()), &l.chosen)
+			add(FastTier, pinnedmem.KVHot, decoding*heads*int64(l.Budget)*int64(l.record.Bytes), &l.sets)
 		case Gathered:
+			add(FastTier, pinnedmem.PageTables, seqs*heads*int64(l.chosenBytes()), &l.chosen)
 			add(FastTier, pinnedmem.KVIndex, seqs*heads*int64(l.HeadDim)*4, &l.peaks)
 		}
 	}
@@ -123,23 +121,14 @@ func (p *Pool) regions() []region {
 	return rs
 }
 
-// workBytes is the fast memory of one sequence in which a layer's fetched
-// records lie that the hot cache has no room for, or its gathered tokens and
-// streamed channels. Layers use it one after the other.
+// workBytes is the fast memory of one sequence in which a layer's gathered
+// tokens and streamed channels lie. Layers use it one after the other.
 func (p *Pool) workBytes() int64 {
 	var most int64
 	for i := range p.layers {
-		l := &p.layers[i]
-		heads := int64(l.KVHeads)
-		switch l.Class {
-		case Paged:
-			// A hot cache that holds every sequence's choice never overflows.
-			if l.Hot < l.Budget*p.cfg.MaxSeqs {
-				most = max(most, heads*int64(l.Budget)*int64(l.record.Bytes))
-			}
-		case Gathered:
+		if l := &p.layers[i]; l.Class == Gathered {
 			gathered := int64(pagesFor(l.Budget)) * int64(l.pages.PageBytes)
-			streamed := heads * int64(l.Channels) * int64(p.cfg.Context+PageTok) * 2
+			streamed := int64(l.KVHeads) * int64(l.Channels) * int64(p.cfg.Context+PageTok) * 2
 			most = max(most, gathered+streamed)
 		}
 	}

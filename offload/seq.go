@@ -12,6 +12,7 @@ import (
 type Seq struct {
 	pool   *Pool
 	slot   int
+	set    int        // of working sets; -1 for none
 	nTok   int        // committed tokens
 	stored int        // of them, those that have left the tail as records
 	low    int        // first position that every Window layer still holds
@@ -25,7 +26,7 @@ func (p *Pool) NewSeq() (*Seq, error) {
 		if !taken {
 			p.slots[slot] = true
 			p.clearPeaks(slot)
-			return &Seq{pool: p, slot: slot, used: make([]int, len(p.layers)), tables: p.slotTables(slot)}, nil
+			return &Seq{pool: p, slot: slot, set: -1, used: make([]int, len(p.layers)), tables: p.slotTables(slot)}, nil
 		}
 	}
 	return nil, fmt.Errorf("open sequence: %w: all %d are in use", ErrNoSlots, len(p.slots))
@@ -190,6 +191,7 @@ func (s *Seq) Truncate(n int) error {
 func (s *Seq) cut(n int) {
 	s.nTok = n
 	s.stored = min(s.stored, n)
+	s.trimSet(s.stored)
 	if n == 0 {
 		s.low = 0
 	}
@@ -208,7 +210,7 @@ func (s *Seq) cut(n int) {
 
 // Fork opens a sequence that shares the first n tokens with s; n must be
 // Keepable. Pages and blocks are copied when one of the two writes to them,
-// the exact tail at once.
+// the exact tail and, where there is room, the working sets at once.
 func (s *Seq) Fork(n int) (*Seq, error) {
 	if n < 0 || n > s.nTok || s.Keepable(n) != n {
 		return nil, fmt.Errorf("fork sequence at %d tokens: it holds %d, %d of them in records", n, s.nTok, s.stored)
@@ -238,6 +240,7 @@ func (s *Seq) Fork(n int) (*Seq, error) {
 			copy(l.peaksOf(f.slot), l.peaksOf(s.slot))
 		}
 	}
+	f.copySet(s)
 	return f, nil
 }
 
@@ -248,6 +251,7 @@ func (s *Seq) Free() {
 	}
 	s.pool.stage.drop(s)
 	s.cut(0)
+	s.leaveSet()
 	s.pool.slots[s.slot] = false
 	s.pool = nil
 }

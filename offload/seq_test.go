@@ -46,7 +46,7 @@ func TestSequencesKeepTheirTokens(t *testing.T) {
 
 func runMachine(t *rapid.T, plans []LayerPlan) {
 	fast, host := pinnedmem.NewHost(0), pinnedmem.NewHost(0)
-	p, err := NewPool(Tiers{Fast: fast, Host: host}, Config{Layers: plans, Context: testContext, Tokens: testTokens, MaxSeqs: testSeqs})
+	p, err := NewPool(Tiers{Fast: fast, Host: host}, Config{Layers: plans, Context: testContext, Tokens: testTokens, MaxSeqs: testSeqs, Decoding: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,6 +330,11 @@ func (m *machine) checkLayer(s *Seq, l int, toks []uint16) error {
 			if got := binary.LittleEndian.Uint16(m.indexMark(s, l, pos, 0)); got != mark(toks[pos], l, 0, 0) {
 				return fmt.Errorf("position %d: index of layer %d holds %d", pos, l, got)
 			}
+		}
+	}
+	if mem.Plan.Class == Paged {
+		if err := m.checkSet(s, l, toks); err != nil {
+			return fmt.Errorf("layer %d: working set: %w", l, err)
 		}
 	}
 	if peak := m.peaks(s, l); mem.Plan.Class == Gathered && len(toks) > 0 && peak < slices.Max(toks) {

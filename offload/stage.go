@@ -70,6 +70,7 @@ func (s *Seq) EndPrefill() error {
 		at += copy(l.tailOf(s.slot), g.pending[at:at+l.tailBytes()])
 	}
 	s.grow(g.end - s.nTok)
+	s.leaveSet() // what mattered to the tokens before says nothing about those after
 	g.owner = nil
 	return nil
 }

@@ -20,19 +20,20 @@ func (b StepBytes) Fast() int64 { return b.Exact + b.Dense + b.Index + b.Attende
 // Bus is what crosses from the host tier to the fast one.
 func (b StepBytes) Bus() int64 { return b.Fetched + b.Sinks + b.Streamed }
 
-// Step counts a step at a length of n tokens, its own included, of whose
-// chosen pages the hot cache holds the share hit, from 0 to 1.
-func (p *Plan) Step(n int, hit float64) StepBytes {
+// Step counts a step at a length of n tokens, its own included: the first one
+// after a prompt, which fills the working sets, or at most what a later one
+// brings.
+func (p *Plan) Step(n int, first bool) StepBytes {
 	var b StepBytes
 	n = min(n, p.Config.Context)
 	for i := range p.Config.Layers {
-		b.layer(p.Config.Layers[i], n, hit)
+		b.layer(p.Config.Layers[i], n, first)
 	}
 	return b
 }
 
 // layer adds one layer.
-func (b *StepBytes) layer(l LayerPlan, n int, hit float64) {
+func (b *StepBytes) layer(l LayerPlan, n int, first bool) {
 	pages, err := l.Pages()
 	if err != nil {
 		return // a plan has no such layer
@@ -48,7 +49,7 @@ func (b *StepBytes) layer(l LayerPlan, n int, hit float64) {
 	if err != nil {
 		return
 	}
-	stored := max(unitsFor(n-l.exactTok(), l.Group), 0) * l.Group
+	stored := max(unitsFor(n-l.exactTok(), l.granule()), 0) * l.granule()
 	b.Exact += int64(n-stored) * int64(pages.TokenBytes())
 	records := int64(stored/l.Group) * int64(l.KVHeads) * int64(record.Bytes)
 	switch l.Class {
@@ -56,7 +57,7 @@ func (b *StepBytes) layer(l LayerPlan, n int, hit float64) {
 		b.Dense += records
 	case Paged:
 		b.Cold += records
-		b.paged(l, stored/PageTok, int64(record.Bytes), hit)
+		b.paged(l, stored/ColdTok, int64(record.Bytes), first)
 	case Gathered:
 		b.Cold += records
 		b.gathered(l, stored)
@@ -64,13 +65,16 @@ func (b *StepBytes) layer(l LayerPlan, n int, hit float64) {
 }
 
 // paged: where every page is attended to, nothing is chosen.
-func (b *StepBytes) paged(l LayerPlan, pages int, record int64, hit float64) {
+func (b *StepBytes) paged(l LayerPlan, pages int, record int64, first bool) {
 	if pages > l.Budget {
-		b.Index += int64(unitsFor(pages, blockPages)) * int64(l.KVHeads) * int64(NewIndex(l.HeadDim, l.Estimate).Bytes)
+		b.Index += int64(unitsFor(pages, blockCold)) * int64(l.KVHeads) * int64(NewIndex(l.HeadDim, l.Estimate).Bytes)
 	}
-	chosen := int64(min(pages, l.Budget)) * int64(l.KVHeads) * record
-	b.Attended += chosen
-	b.Fetched += int64((1 - hit) * float64(chosen))
+	chosen := min(pages, l.Budget)
+	b.Attended += int64(chosen*l.KVHeads) * record
+	if !first {
+		chosen = min(chosen, l.Exchange)
+	}
+	b.Fetched += int64(chosen*l.KVHeads) * record
 	b.piece(record)
 }
 

@@ -42,7 +42,7 @@ func mixedPlans(rng *rand.Rand, shape headShape, elem offload.Elem) []offload.La
 		densePlan(shape.spec(0), other, group, tail),
 	}
 	if group == offload.PageTok {
-		plans[3] = estimated(pagedPlan(shape.spec(0), other, tail, 20, []int{0, 3, 20, 80}[rng.IntN(4)]), rng.IntN(2) == 0)
+		plans[3] = estimated(pagedPlan(shape.spec(0), other, tail, 40, 1+rng.IntN(8)), rng.IntN(2) == 0)
 	}
 	return plans
 }
@@ -97,7 +97,7 @@ func (s *suite) testNotFinite(t *testing.T) {
 func (s *suite) notFiniteCase(t *testing.T, elem offload.Elem, bad float32) {
 	rng := s.rng(t)
 	shape := headShapes[rng.IntN(len(headShapes))]
-	plans := []offload.LayerPlan{densePlan(shape.spec(0), elem, offload.PageTok, 64), estimated(pagedPlan(shape.spec(0), elem, 64, 3, 2), rng.IntN(2) == 0)}
+	plans := []offload.LayerPlan{densePlan(shape.spec(0), elem, offload.PageTok, 64), estimated(pagedPlan(shape.spec(0), elem, 64, 4, 2), rng.IntN(2) == 0)}
 	toy := newCacheToy(t, rng, shape, 1, plans)
 	for c := range toyInputs {
 		toy.table[c] = bad // token 0
@@ -114,7 +114,7 @@ func (s *suite) notFiniteCase(t *testing.T, elem offload.Elem, bad float32) {
 	r.prompt(q, tok, func() int { return 50 }, func(i int) bool { return i == len(tok)-1 })
 	for i := range plans {
 		l := layerOf(q, i)
-		pos := at / offload.PageTok * offload.PageTok
+		pos := at / l.mem.Plan.Group * l.mem.Plan.Group
 		for head := range shape.kvHeads {
 			if u := l.unpack(pos, head); u.finite() {
 				t.Errorf("layer %d, head %d: nothing in the record of token %d shows its %g", i, head, at, bad)

@@ -41,13 +41,13 @@ type fullCheck struct {
 // fullTail is the exact tail behind records.
 const fullTail = 96
 
-// ways are plans whose logits are the same: dense, paged with a hot cache of
-// any size, and, if records of elem lose nothing, a mixture of classes.
+// ways are plans whose logits are the same: dense, paged with working sets of
+// all pages, and, if records of elem lose nothing, a mixture of classes.
 func (m *fullCheck) ways(elem offload.Elem) [][]offload.LayerPlan {
-	pages := tinyContext / offload.PageTok
-	hot := []int{0, 5, pages, 4 * pages}[m.rng.IntN(4)]
-	dense := m.plans(func(s offload.LayerSpec) offload.LayerPlan { return densePlan(s, elem, offload.PageTok, fullTail) })
-	paged := m.plans(func(s offload.LayerSpec) offload.LayerPlan { return pagedPlan(s, elem, fullTail, pages, hot) })
+	pages := tinyContext / offload.ColdTok
+	exchange := 1 + m.rng.IntN(4)
+	dense := m.plans(func(s offload.LayerSpec) offload.LayerPlan { return densePlan(s, elem, offload.ColdTok, fullTail) })
+	paged := m.plans(func(s offload.LayerSpec) offload.LayerPlan { return pagedPlan(s, elem, fullTail, pages, exchange) })
 	mixed := slices.Clone(paged)
 	for i, s := range m.prog.KV {
 		switch i % 3 {

@@ -110,7 +110,7 @@ func (s *suite) gatheredTraffic(t *testing.T) {
 	for range 140 {
 		before := r.pool.Traffic()
 		r.step(piece{seq: q, tok: toy.tokens(1)})
-		got, want := r.pool.Traffic(), plan.Step(q.Len(), 0)
+		got, want := r.pool.Traffic(), plan.Step(q.Len(), true)
 		for _, c := range []struct {
 			name      string
 			got, want int64

@@ -55,7 +55,7 @@ func spoilWork(q *offload.Seq) {
 // choice judges one KV head's choice and says whether it is the reference's.
 func (j *tokenJudge) choice(layer, head int, w *twin) bool {
 	j.t.Helper()
-	got, want := chosenIDs(layerOf(w.q[0], layer), head), chosenIDs(layerOf(w.q[1], layer), head)
+	got, want := chosenTokens(layerOf(w.q[0], layer), head), chosenTokens(layerOf(w.q[1], layer), head)
 	tokens, plan := w.q[0].Stored(), w.q[0].Pool().Plan(layer)
 	n := min(tokens, plan.Budget)
 	if len(got) != n || !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != n || n > 0 && (got[0] < 0 || got[n-1] >= tokens) {
@@ -122,4 +122,15 @@ func peaksOf(q *offload.Seq, layer int, just bool) error {
 		}
 	}
 	return nil
+}
+
+// chosenTokens are the positions that the last step chose.
+func chosenTokens(l layerSeq, head int) []int {
+	m := l.mem
+	list := m.Chosen[(l.q.Slot()*m.Plan.KVHeads+head)*m.ChosenBytes:][:m.ChosenBytes]
+	tokens := make([]int, binary.NativeEndian.Uint32(list))
+	for i := range tokens {
+		tokens[i] = int(binary.NativeEndian.Uint32(list[4+4*i:]))
+	}
+	return tokens
 }

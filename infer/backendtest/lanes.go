@@ -13,14 +13,15 @@ import (
 // lane is values that share a zero and a step.
 type lane struct {
 	zero, step float64
+	bits       int // of a code
 	codes      []int
 	exact      []float32
 }
 
 // err is the largest distance from the exact values beyond half a step and
 // what float16 makes of zero and step.
-func (l lane) err(bits int) error {
-	top := float64(int(1)<<bits - 1)
+func (l lane) err() error {
+	top := float64(int(1)<<l.bits - 1)
 	scale := math.Max(l.step*math.Ldexp(1, -11), math.Ldexp(1, -25))*top + math.Abs(l.zero)*math.Ldexp(1, -11)
 	bound := (l.step/2+scale)*(1+1e-6) + 1e-9
 	for i, x := range l.exact {
@@ -40,7 +41,7 @@ func closeToExact(t *testing.T, toy *cacheToy, q *offload.Seq, tok []int32) {
 		for pos := 0; l.mem.Plan.Class.Stored() && pos < q.Stored(); pos += l.mem.Plan.Group {
 			for head := range l.mem.Plan.KVHeads {
 				for _, x := range toy.lanes(l, pos, head, tok[pos:pos+l.mem.Plan.Group]) {
-					if err := x.err(l.mem.Plan.Elem.Bits()); err != nil {
+					if err := x.err(); err != nil {
 						t.Fatalf("layer %d, head %d, %s record of token %d: %v", i, head, l.mem.Plan.Elem, pos, err)
 					}
 				}
@@ -61,20 +62,21 @@ func (c *cacheToy) lanes(l layerSeq, pos, head int, tok []int32) []lane {
 	half := func(i int) float64 { return float64(float16.Frombits(u.halves[i]).Float32()) }
 	var lanes []lane
 	for ch := range r.Dim {
-		x := lane{zero: half(ch), step: half(r.Dim + ch)}
+		x := lane{zero: half(ch), step: half(r.Dim + ch), bits: r.Elem.KBits()}
 		for i := range tok {
 			x.exact = append(x.exact, keys[i][ch])
-			x.codes = append(x.codes, u.codes[(i/offload.PageTok*r.Dim+ch)*offload.PageTok+i%offload.PageTok])
+			run, at := r.KCode(i, ch)
+			x.codes = append(x.codes, u.codes[run*runCodes+at])
 		}
 		lanes = append(lanes, x)
 	}
 	first, n := 2*r.Dim, r.Group*r.VGroups()
-	codes := u.codes[r.Group*r.Dim:]
+	codes := u.codes[r.KRuns()*runCodes:]
 	for i := range tok {
 		for g := range r.VGroups() {
 			lo, hi := g*offload.VGroup, min((g+1)*offload.VGroup, r.Dim)
 			at := first + i*r.VGroups() + g
-			lanes = append(lanes, lane{zero: half(at), step: half(at + n), codes: codes[i*r.Dim+lo : i*r.Dim+hi], exact: values[i][lo:hi]})
+			lanes = append(lanes, lane{zero: half(at), step: half(at + n), bits: r.Elem.VBits(), codes: codes[i*r.Dim+lo : i*r.Dim+hi], exact: values[i][lo:hi]})
 		}
 	}
 	return lanes
@@ -85,11 +87,12 @@ func exactLanes(u unpacked, keys, values [][]float32) []lane {
 	dim := len(keys[0])
 	var lanes []lane
 	add := func(at int, x float32) {
-		lanes = append(lanes, lane{zero: float64(float16.Frombits(u.halves[at]).Float32()), codes: []int{0}, exact: []float32{x}})
+		lanes = append(lanes, lane{zero: float64(float16.Frombits(u.halves[at]).Float32()), bits: 1, codes: []int{0}, exact: []float32{x}})
 	}
 	for i := range keys {
 		for c := range dim {
-			add((i/offload.PageTok*dim+c)*offload.PageTok+i%offload.PageTok, keys[i][c])
+			n := min(len(keys), offload.PageTok)
+			add((i/n*dim+c)*n+i%n, keys[i][c])
 			add(len(keys)*dim+i*dim+c, values[i][c])
 		}
 	}

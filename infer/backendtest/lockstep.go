@@ -18,10 +18,11 @@ type lockstep struct {
 	tokens func(n int) []int32
 	// check judges the rigs' logits of the same tokens.
 	check func(what string, got []rows)
-	// decoded looks at sequences after a step; may be nil.
-	decoded func(step []*twin)
-	most    int // tokens of a sequence
-	longest int // tokens of a prompt
+	// deciding and decoded look at sequences before and after a step; both may
+	// be nil.
+	deciding, decoded func(step []*twin)
+	most              int // tokens of a sequence
+	longest           int // tokens of a prompt
 }
 
 // twin is one sequence in every rig.
@@ -136,6 +137,9 @@ func (l *lockstep) decode() {
 	}
 	if l.rng.IntN(6) == 0 {
 		l.discard(step)
+	}
+	if l.deciding != nil {
+		l.deciding(step)
 	}
 	what := "decode step behind"
 	var got []rows

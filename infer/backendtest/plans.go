@@ -20,8 +20,8 @@ func densePlan(s offload.LayerSpec, e offload.Elem, group, tail int) offload.Lay
 	return offload.LayerPlan{LayerSpec: s, Class: offload.Dense, Elem: e, Group: group, Tail: tail}
 }
 
-func pagedPlan(s offload.LayerSpec, e offload.Elem, tail, budget, hot int) offload.LayerPlan {
-	return offload.LayerPlan{LayerSpec: s, Class: offload.Paged, Elem: e, Group: offload.PageTok, Tail: tail, Budget: budget, Hot: hot}
+func pagedPlan(s offload.LayerSpec, e offload.Elem, tail, budget, exchange int) offload.LayerPlan {
+	return offload.LayerPlan{LayerSpec: s, Class: offload.Paged, Elem: e, Group: offload.ColdTok, Tail: tail, Budget: budget, Exchange: exchange}
 }
 
 // estimated lets a paged layer estimate what it leaves out.
@@ -31,4 +31,4 @@ func estimated(p offload.LayerPlan, estimate bool) offload.LayerPlan {
 }
 
 // stored are the formats of records.
-var stored = []offload.Elem{offload.Q8, offload.Q4, offload.Q2, offload.Q1, offload.F16}
+var stored = []offload.Elem{offload.Q8, offload.Q84, offload.Q4, offload.Q2, offload.Q1, offload.F16}

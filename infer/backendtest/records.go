@@ -41,6 +41,9 @@ func (u *unpacked) takeHalves(b []byte, n int) {
 	}
 }
 
+// runCodes is the codes that are packed together.
+const runCodes = 32
+
 // takeRun unpacks n neighbouring codes in runs of 32.
 func (u *unpacked) takeRun(b []byte, n, bits int) {
 	for i := range n {
@@ -68,7 +71,7 @@ func (l layerSeq) record(pos, head int) []byte {
 }
 
 // unpack reads the record of a position: all keys' zeros, steps and codes by
-// page and channel, then all values' by token.
+// run, then all values' by token.
 func (l layerSeq) unpack(pos, head int) unpacked {
 	var u unpacked
 	r, b := l.mem.Record, l.record(pos, head)
@@ -78,17 +81,17 @@ func (l layerSeq) unpack(pos, head int) unpacked {
 	}
 	u.takeHalves(b[r.KScales:], 2*r.Dim)
 	u.takeHalves(b[r.VScales:], 2*r.Group*r.VGroups())
-	for i := range r.Pages() * r.Dim {
-		u.takeRun(b[r.K+i*r.KRow:], offload.PageTok, r.Elem.Bits())
+	for i := range r.KRuns() {
+		u.takeRun(b[r.K+i*r.KRow:], runCodes, r.Elem.KBits())
 	}
 	for t := range r.Group {
-		u.takeRun(b[r.V+t*r.VRow:], r.Dim, r.Elem.Bits())
+		u.takeRun(b[r.V+t*r.VRow:], r.Dim, r.Elem.VBits())
 	}
 	return u
 }
 
 // index reads what the index says of the page at a position: means by channel,
-// codes by rank, and the mean value where it has one.
+// scales and codes by rank, and the mean values where it has them.
 func (l layerSeq) index(pos, head int) unpacked {
 	var u unpacked
 	x := l.mem.Index
@@ -99,6 +102,9 @@ func (l layerSeq) index(pos, head int) unpacked {
 	u.takeHalves(b[x.Steps:], x.Dim)
 	for c := range x.Dim {
 		u.codes = append(u.codes, int(b[x.Means+page*x.Padded+c]))
+	}
+	for rank := range x.Coded() {
+		u.codes = append(u.codes, int(b[x.Scales+page*x.Scaled+rank]))
 	}
 	vector := x.Codes + page*2*x.PageVectors()*64
 	for half := range 2 {
@@ -112,9 +118,11 @@ func (l layerSeq) index(pos, head int) unpacked {
 		}
 	}
 	if l.mem.Plan.Estimate {
-		u.takeHalves(b[x.ValueStep+2*page:], 1)
-		for c := range x.Dim {
-			u.codes = append(u.codes, int(int8(b[x.Values+page*x.Padded+c])))
+		for cold := 2 * page; cold < 2*page+2; cold++ {
+			u.takeHalves(b[x.ValueStep+2*cold:], 1)
+			for c := range x.Dim {
+				u.codes = append(u.codes, int(int8(b[x.Values+cold*x.Padded+c])))
+			}
 		}
 	}
 	return u

@@ -38,13 +38,6 @@ func newRig(t *testing.T, b graph.Backend, p *graph.Program, l graph.Limits) *ri
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, plan := range l.KV {
-		// Steps of several sequences may choose more than a hot cache holds, and
-		// a backend would write the rest to nowhere.
-		if plan.Class == offload.Paged && plan.Hot < plan.Budget*l.MaxSeqs && pool.Work(0) == nil {
-			t.Fatalf("the pool has no memory for what layer %d fetches beyond its %d hot pages", i, plan.Hot)
-		}
-	}
 	t.Cleanup(func() {
 		if err := exec.Close(); err != nil {
 			t.Errorf("close program: %v", err)

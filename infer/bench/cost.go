@@ -49,7 +49,7 @@ func (c *cost) read(p *graph.Program, w graph.WeightID) {
 
 // kv is the bytes of the cache that one more token behind n reads once they are
 // in the fast tier.
-func (c cost) kv(n int) int64 { return c.plan.Step(n, 1).Fast() }
+func (c cost) kv(n int) int64 { return c.plan.Step(n, false).Fast() }
 
 // decode is bytes per token, averaged over gen tokens from a depth on.
 func (c cost) decode(depth, gen int) int64 {

@@ -35,7 +35,7 @@ typedef struct {
 	float *acc;           // [MAX_QUERY][dim], one span
 	float *total;         // [MAX_QUERY][dim], all spans
 	float *page;          // [dim][PAGE_TOK] keys or values of one record's page
-	float *aux;           // [2][dim]
+	float *aux;           // [4][dim]
 	float m[MAX_QUERY], l[MAX_QUERY];
 } tile;
 

@@ -54,20 +54,17 @@ func describeLayer(m offload.Memory) C.cache {
 	c := C.cache{
 		class: C.int32_t(p.Class), kv_heads: C.int32_t(p.KVHeads), dim: C.int32_t(p.HeadDim), window: C.int32_t(p.Window),
 		f32: flag(m.Pages.Elem == offload.F32), page_bytes: C.int64_t(m.Pages.PageBytes), head_bytes: C.int64_t(m.Pages.HeadBytes),
-		units: bytePtr(m.Units), unit_bytes: C.int64_t(m.UnitBytes), ring: C.int32_t(p.Tail / offload.PageTok), budget: C.int32_t(p.Budget),
+		units: bytePtr(m.Units), unit_bytes: C.int64_t(m.UnitBytes), ring: C.int32_t(p.Tail / offload.PageTok), budget: C.int32_t(p.Budget), exchange: C.int32_t(p.Exchange),
 		channels: C.int32_t(p.Channels), sink: C.int32_t(p.Sink),
 	}
 	if p.Class.Stored() {
-		c.rec = C.record{bits: C.int32_t(r.Elem.Bits()), group: C.int32_t(r.Group), k: C.int32_t(r.K), k_row: C.int32_t(r.KRow),
+		c.rec = C.record{k_bits: C.int32_t(r.Elem.KBits()), v_bits: C.int32_t(r.Elem.VBits()), group: C.int32_t(r.Group), k: C.int32_t(r.K), k_row: C.int32_t(r.KRow),
 			v_scales: C.int32_t(r.VScales), v: C.int32_t(r.V), v_row: C.int32_t(r.VRow), v_groups: C.int32_t(r.VGroups()), bytes: C.int32_t(r.Bytes)}
 	}
 	if p.Class == offload.Paged {
-		h := m.Hot
-		c.ix = C.index_layout{vectors: C.int32_t(x.Vectors), padded: C.int32_t(x.Padded), refs: C.int32_t(x.Refs), steps: C.int32_t(x.Steps), means: C.int32_t(x.Means), codes: C.int32_t(x.Codes),
+		c.ix = C.index_layout{vectors: C.int32_t(x.Vectors), padded: C.int32_t(x.Padded), scaled: C.int32_t(x.Scaled), scales: C.int32_t(x.Scales), refs: C.int32_t(x.Refs), steps: C.int32_t(x.Steps), means: C.int32_t(x.Means), codes: C.int32_t(x.Codes),
 			values: C.int32_t(x.Values), value_step: C.int32_t(x.ValueStep), bytes: C.int32_t(x.Bytes)}
 		c.index = bytePtr(m.Indexes)
-		c.hot = C.hot_cache{slots: C.int32_t(h.Slots), pages: C.int32_t(len(h.Slot) / p.KVHeads), records: bytePtr(h.Records),
-			page: (*C.uint32_t)(unsafe.SliceData(h.Page)), used: (*C.uint32_t)(unsafe.SliceData(h.Used)), slot: (*C.uint16_t)(unsafe.SliceData(h.Slot))}
 	}
 	return c
 }
@@ -85,12 +82,16 @@ func (e *exec) view(q *offload.Seq, layer int) C.view {
 	if m.Plan.Class.Stored() {
 		v.stored = C.int32_t(q.Stored())
 	}
-	if m.Plan.Class.Cold() {
+	v.chosen_len = C.int32_t(m.ChosenBytes / 4)
+	switch m.Plan.Class {
+	case offload.Paged:
+		if set := q.Set(); set >= 0 { // a prompt has none
+			v.chosen = (*C.uint32_t)(unsafe.Pointer(bytePtr(m.Chosen[set*m.Plan.KVHeads*m.ChosenBytes:])))
+			v.sets = bytePtr(m.Sets[set*m.Plan.KVHeads*m.Plan.Budget*m.Record.Bytes:])
+		}
+	case offload.Gathered:
 		v.chosen = (*C.uint32_t)(unsafe.Pointer(bytePtr(m.Chosen[q.Slot()*m.Plan.KVHeads*m.ChosenBytes:])))
-		v.chosen_len = C.int32_t(m.ChosenBytes / 4)
 		v.work = bytePtr(e.pool.Work(q.Slot()))
-	}
-	if m.Plan.Class == offload.Gathered {
 		v.peaks = (*C.float)(unsafe.Pointer(bytePtr(m.Peaks[q.Slot()*m.Plan.KVHeads*m.Plan.HeadDim*4:])))
 	}
 	return v

@@ -1,30 +1,22 @@
 // Dominant pages: scores of a decode row's queries over the index of a layer,
-// the choice, the hot cache, and the estimate of what was not chosen.
+// the choice, the exchange of working sets, and the estimate of what is not in
+// them.
 //
-// A page's weight for a query head is the sum of e^score over its tokens, with
-// keys as the index has them. A KV head attends to the pages whose largest share
+// A cold page's weight for a query head is the sum of e^score over its tokens,
+// with keys as the index has them. A KV head wants the pages whose largest share
 // of any of its query heads' weights is greatest.
 
-enum { SCAN_HEADS = 4, SCAN_BLOCKS = 4 };
+enum { SCAN_HEADS = 4, SCAN_BLOCKS = 4, MAX_RANKS = RANKS * MAX_INDEX_DIM / 64 };
 
-// probe is a query against one block's index, in 8 bits.
+// probe is a query against one block's index: in 8 bits for the means, and as
+// floats for the codes, whose scales are those of single pages.
 typedef struct {
-	int32_t quad[14 * MAX_INDEX_DIM / 64]; // four codes each, in the order of the index's planes
-	int32_t mean[MAX_INDEX_DIM / 4];       // four channels each, for the pages' means
-	float unit, mean_unit;                 // score of one code
-	float base;                            // score of the references, less the codes' centres
+	int32_t mean[MAX_INDEX_DIM / 4]; // four channels each
+	float mean_unit;                 // score of one unit of mean
+	float base;                      // score of the references, less the means' offset
+	float ranked[MAX_RANKS + 16];    // by rank, times the planes' steps
+	float top;                       // the largest |ranked|
 } probe;
-
-// to_bytes rounds n floats times inv to int8 and returns their sum.
-INLINE int to_bytes(const float *x, float inv, int n, int8_t *dst) {
-	vi sum = vi_zero();
-	for (int i = 0; i < n; i += 16) {
-		vi c = vf_int(vf_mul(vf_load(x + i), vf_set(inv)));
-		store_bytes((uint8_t *)dst + i, c);
-		sum = vi_add(sum, c);
-	}
-	return vi_sum(sum);
-}
 
 INLINE float largest(const float *x, int n) {
 	vf top = vf_zero();
@@ -32,11 +24,10 @@ INLINE float largest(const float *x, int n) {
 	return vf_top(top);
 }
 
-// probe_of quantizes q times deviations, so that sums over codes are integers.
-// aux holds 4 padded heads.
+// probe_of prepares q for a block. aux holds 2 padded heads.
 static void probe_of(probe *p, const index_layout *l, const uint8_t *ix, const float *q, int dim, float scale, float *aux) {
-	const int n = l->padded, coded = 56 * l->vectors < dim ? 56 * l->vectors : dim;
-	float *dev = aux, *ref = aux + n, *ranked = aux + 2 * n;
+	const int n = l->padded;
+	float *dev = aux, *ref = aux + n;
 	halves_to(ref, ix + l->refs, n), halves_to(dev, ix + l->steps, n);
 	vf base = vf_zero();
 	for (int c = 0; c < n; c += 16) {
@@ -47,34 +38,53 @@ static void probe_of(probe *p, const index_layout *l, const uint8_t *ix, const f
 		base = vf_fma(x, vf_load(ref + c), base);
 		vf_store(dev + c, vf_mul(x, vf_load(dev + c)));
 	}
-	const float mean_top = largest(dev, n);
-	p->mean_unit = mean_top / 127;
-	const int mean_sum = to_bytes(dev, mean_top > 0 ? 127 / mean_top : 0, n, (int8_t *)p->mean);
-	memset(ranked, 0, 56 * l->vectors * sizeof *ranked);
-	for (int i = 0, first = 0; i < 3; first += planes[i++].channels * l->vectors) {
+	const float top = largest(dev, n);
+	p->mean_unit = top / 127;
+	const vf inv = vf_set(top > 0 ? 127 / top : 0);
+	vi sum = vi_zero();
+	for (int c = 0; c < n; c += 16) {
+		const vi code = vf_int(vf_mul(vf_load(dev + c), inv));
+		vi_store_bytes((uint8_t *)p->mean + c, code);
+		sum = vi_add(sum, code);
+	}
+	p->base = vf_sum(base) - p->mean_unit * (float)vi_sum(sum) * 128 / INDEX_UNITS;
+	memset(p->ranked, 0, l->scaled * sizeof *p->ranked);
+	for (int i = 0, first = 0; i < PLANES; first += planes[i++].channels * l->vectors) {
 		const int end = first + planes[i].channels * l->vectors;
-		for (int r = first; r < end && r < coded; r++) ranked[r] = dev[ix[r]] * planes[i].step;
+		for (int r = first; r < end && r < dim; r++) p->ranked[r] = dev[ix[r]] * planes[i].step;
 	}
-	// Ranks come in vectors of 8, 16 and 32: 56 l->vectors of them are whole
-	// 16s only for even numbers of vectors.
-	const int all = (56 * l->vectors + 15) / 16 * 16;
-	for (int r = 56 * l->vectors; r < all; r++) ranked[r] = 0;
-	const float top = largest(ranked, all);
-	p->unit = top / 127;
-	int8_t code[14 * 4 * MAX_INDEX_DIM / 64 + 16];
-	to_bytes(ranked, top > 0 ? 127 / top : 0, all, code);
-	memcpy(p->quad, code, 56 * l->vectors);
-	float centre = 0;
-	for (int i = 0, first = 0; i < 3; first += planes[i++].channels * l->vectors) {
-		int sum = 0;
-		for (int r = first; r < first + planes[i].channels * l->vectors; r++) sum += code[r];
-		centre += (float)sum * (float)((1 << planes[i].bits) - 1) / 2;
-	}
-	p->base = vf_sum(base) - p->unit * centre - p->mean_unit * (float)mean_sum * 128 / MEAN_UNITS;
+	p->top = largest(p->ranked, l->scaled);
+}
+
+// page_probe is a probe against one page's codes: four ranks each.
+typedef struct {
+	int32_t quad[MAX_RANKS / 4 + 4];
+	float unit, base; // score of one unit of code, and of a token with no codes
+} page_probe;
+
+// centres are twice the middle codes of all ranks.
+INLINE void centres_of(const index_layout *l, uint8_t *c) {
+	memset(c, 0, l->scaled);
+	for (int i = 0; i < PLANES; c += planes[i++].channels * l->vectors)
+		memset(c, (1 << planes[i].bits) - 1, planes[i].channels * l->vectors);
+}
+
+INLINE void probe_page(page_probe *to, const probe *p, const index_layout *l, const uint8_t *ix, int page, const uint8_t *centres) {
+	const uint8_t *scales = ix + l->scales + page * l->scaled;
+	vf most = vf_zero();
+	for (int i = 0; i < l->scaled; i += 16) most = vf_max(most, vf_u8(scales + i));
+	const float top = p->top * vf_top(most);
+	const vf inv = vf_set(top > 0 ? 127 / top : 0);
+	for (int i = 0; i < l->scaled; i += 16)
+		vi_store_bytes((uint8_t *)to->quad + i, vf_int(vf_mul(vf_mul(vf_load(p->ranked + i), vf_u8(scales + i)), inv)));
+	to->unit = top / 127 / INDEX_UNITS;
+	const int m = dot_bytes(ix + l->means + page * l->padded, (const int8_t *)p->mean, l->padded);
+	const int centre = dot_bytes(centres, (const int8_t *)to->quad, l->scaled);
+	to->base = p->base + p->mean_unit * (float)m / INDEX_UNITS - to->unit * (float)centre / 2;
 }
 
 // plane_dots adds a plane's codes times W probes.
-INLINE const uint8_t *plane_dots(const int W, const int bits, int vectors, const uint8_t *codes, const probe *p, int quad, vi *acc) {
+INLINE const uint8_t *plane_dots(const int W, const int bits, int vectors, const uint8_t *codes, const page_probe *p, int quad, vi *acc) {
 	for (int v = 0; v < vectors; v++, codes += 64) {
 		const vb x = vb_load(codes);
 #pragma GCC unroll 8
@@ -87,29 +97,26 @@ INLINE const uint8_t *plane_dots(const int W, const int bits, int vectors, const
 	return codes;
 }
 
-// page_weights computes one page's largest score and weight for W probes.
-INLINE void page_weights(const int W, const index_layout *l, const uint8_t *ix, int page, const probe *p, float *const *top, float *const *sum, int at) {
-	const uint8_t *codes = ix + l->codes + page * 2 * 3 * l->vectors * 64;
-	vf score[2 * SCAN_HEADS];
+// page_weights computes the largest scores and weights of a page's two cold
+// ones for W probes.
+INLINE void page_weights(const int W, const index_layout *l, const uint8_t *ix, int page, const probe *p, const uint8_t *centres, float *const *top, float *const *sum, int at) {
+	const uint8_t *codes = ix + l->codes + page * 2 * index_half(l);
+	page_probe x[SCAN_HEADS];
+#pragma GCC unroll 4
+	for (int r = 0; r < W; r++) probe_page(&x[r], &p[r], l, ix, page, centres);
 	for (int half = 0; half < 2; half++) {
 		vi acc[SCAN_HEADS];
 #pragma GCC unroll 4
 		for (int r = 0; r < W; r++) acc[r] = vi_zero();
-		codes = plane_dots(W, 4, l->vectors, codes, p, 0, acc);
-		codes = plane_dots(W, 2, l->vectors, codes, p, 2 * l->vectors, acc);
-		codes = plane_dots(W, 1, l->vectors, codes, p, 6 * l->vectors, acc);
+		codes = plane_dots(W, 4, l->vectors, codes, x, 0, acc);
+		codes = plane_dots(W, 2, l->vectors, codes, x, 2 * l->vectors, acc);
 #pragma GCC unroll 4
-		for (int r = 0; r < W; r++) score[half * SCAN_HEADS + r] = vi_float(acc[r]);
-	}
-	const uint8_t *mean = ix + l->means + page * l->padded;
-#pragma GCC unroll 4
-	for (int r = 0; r < W; r++) {
-		const int m = dot_bytes(mean, (const int8_t *)p[r].mean, l->padded);
-		const vf unit = vf_set(p[r].unit), base = vf_set(p[r].base + p[r].mean_unit * (float)m / MEAN_UNITS);
-		vf a = vf_fma(score[r], unit, base), b = vf_fma(score[SCAN_HEADS + r], unit, base);
-		const float t = vf_top(vf_max(a, b));
-		top[r][at] = t;
-		sum[r][at] = vf_sum(vf_add(vf_exp_rough(vf_sub(a, vf_set(t))), vf_exp_rough(vf_sub(b, vf_set(t)))));
+		for (int r = 0; r < W; r++) {
+			const vf a = vf_fma(vi_float(acc[r]), vf_set(x[r].unit), vf_set(x[r].base));
+			const float t = vf_top(a);
+			top[r][2 * at + half] = t;
+			sum[r][2 * at + half] = vf_sum(vf_exp_rough(vf_sub(a, vf_set(t))));
+		}
 	}
 }
 
@@ -125,6 +132,8 @@ static void scan_blocks(const int W, exec *e, const op *o, int seq, int head, in
 	float *top[SCAN_HEADS], *sum[SCAN_HEADS];
 	for (int r = 0; r < W; r++) top[r] = page_stat(e, e->page_max, o->heads, seq, head0 + r), sum[r] = page_stat(e, e->page_sum, o->heads, seq, head0 + r);
 	const int pages = v->stored / PAGE_TOK;
+	uint8_t centres[MAX_RANKS + 16];
+	centres_of(&c->ix, centres);
 	probe p[SCAN_HEADS];
 	for (int b = b0; b < b1; b++) {
 		const uint8_t *ix = c->index + ((int64_t)v->table[b] * c->kv_heads + head) * c->ix.bytes;
@@ -132,10 +141,10 @@ static void scan_blocks(const int W, exec *e, const op *o, int seq, int head, in
 		const int n = pages - b * BLOCK_PAGES < BLOCK_PAGES ? pages - b * BLOCK_PAGES : BLOCK_PAGES;
 		for (int i = 0; i < n; i++) {
 			switch (W) {
-			case 1: page_weights(1, &c->ix, ix, i, p, top, sum, b * BLOCK_PAGES + i); break;
-			case 2: page_weights(2, &c->ix, ix, i, p, top, sum, b * BLOCK_PAGES + i); break;
-			case 3: page_weights(3, &c->ix, ix, i, p, top, sum, b * BLOCK_PAGES + i); break;
-			default: page_weights(4, &c->ix, ix, i, p, top, sum, b * BLOCK_PAGES + i);
+			case 1: page_weights(1, &c->ix, ix, i, p, centres, top, sum, b * BLOCK_PAGES + i); break;
+			case 2: page_weights(2, &c->ix, ix, i, p, centres, top, sum, b * BLOCK_PAGES + i); break;
+			case 3: page_weights(3, &c->ix, ix, i, p, centres, top, sum, b * BLOCK_PAGES + i); break;
+			default: page_weights(4, &c->ix, ix, i, p, centres, top, sum, b * BLOCK_PAGES + i);
 			}
 		}
 	}
@@ -149,7 +158,7 @@ static void op_scan(exec *e, const op *o, int at, uint8_t *scratch) {
 	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
 	for (int s = 0; s < e->st.seqs; s++) {
 		const view *v = &e->st.views[s * e->layers + o->layer];
-		if (v->stage || v->stored / PAGE_TOK <= c->budget) continue;
+		if (v->stage || v->stored / COLD_TOK <= c->budget) continue;
 		const int blocks = (v->stored + BLOCK_TOK - 1) / BLOCK_TOK, runs = (blocks + SCAN_BLOCKS - 1) / SCAN_BLOCKS;
 		for (; mine < piece + c->kv_heads * runs; mine = claim(e, at, INT32_MAX, 1, &end)) {
 			const int head = (mine - piece) / runs, b0 = (mine - piece) % runs * SCAN_BLOCKS;
@@ -227,71 +236,98 @@ static void choose_pages(float *share, int pages, int n, uint32_t *out) {
 	}
 }
 
-// hot_slot is the slot that gives way to a fetched page: the one whose last use
-// is longest ago, but none that this step uses; -1 where there is no such slot.
-INLINE int hot_slot(const hot_cache *h, int head, uint32_t tick) {
-	int best = -1;
-	uint32_t age = 0;
-	for (int i = 0; i < h->slots; i++) {
-		const uint32_t a = tick - h->used[head * h->slots + i];
-		if (a > age) age = a, best = i;
-	}
-	return best;
+// lists are a thread's arrays for a choice, [max_chosen] each.
+typedef struct {
+	uint32_t *wanted, *in, *out, *pages, *places, *free;
+} lists;
+
+INLINE lists lists_in(const exec *e, float *scratch) {
+	uint32_t *p = (uint32_t *)(scratch + e->max_pages);
+	const int n = e->max_chosen;
+	return (lists){p, p + n, p + 2 * n, p + 3 * n, p + 4 * n, p + 5 * n};
 }
 
-// bring returns where a chosen record lies in the fast tier, after fetching it
-// if need be: into the hot cache, or into the sequence's own place i when this
-// step uses all of that.
-static const uint8_t *bring(const cache *c, const view *v, int head, uint32_t page, int i, uint32_t tick, int64_t *traffic) {
-	const hot_cache *h = &c->hot;
-	uint16_t *where = h->slot + (int64_t)head * h->pages + page;
-	const int bytes = c->rec.bytes;
-	int slot = *where;
-	if (slot != NO_HOT) {
-		traffic[T_HITS]++;
-		h->used[head * h->slots + slot] = tick;
-		return h->records + ((int64_t)head * h->slots + slot) * bytes;
+// keep_best leaves k of n ascending pages, those of the greatest share, or of
+// the least where sign is -1, and earlier ones among equals.
+static void keep_best(uint32_t *page, int n, int k, const float *share, float sign) {
+	const uint32_t taken = 1u << 31;
+	for (int i = 0; i < k; i++) {
+		int best = -1;
+		for (int j = 0; j < n; j++)
+			if (!(page[j] & taken) && (best < 0 || sign * share[page[j]] > sign * share[page[best]])) best = j;
+		page[best] |= taken;
 	}
-	traffic[T_FETCHED] += bytes;
-	const uint8_t *src = c->units + page / BLOCK_PAGES * c->unit_bytes + ((int64_t)(page % BLOCK_PAGES) * c->kv_heads + head) * bytes;
-	slot = hot_slot(h, head, tick);
-	uint8_t *dst = v->work + ((int64_t)head * c->budget + i) * bytes;
-	if (slot >= 0) {
-		const uint32_t old = h->page[head * h->slots + slot];
-		if (old != UINT32_MAX) h->slot[(int64_t)head * h->pages + old] = NO_HOT;
-		h->page[head * h->slots + slot] = page, h->used[head * h->slots + slot] = tick;
-		*where = (uint16_t)slot;
-		dst = h->records + ((int64_t)head * h->slots + slot) * bytes;
-	}
-	memcpy(dst, src, bytes);
-	return dst;
+	for (int j = 0, i = 0; j < n; j++)
+		if (page[j] & taken) page[i++] = page[j] & ~taken;
 }
 
-// pick chooses for one sequence and KV head and brings what is missing. Pages
-// that are already there are stamped first, so that none of them gives way.
+// exchange decides which of n wanted pages come into a set, to in, and which
+// leave it, to out: free places are filled, and at most so many exchanged.
+INLINE int exchange(const cache *c, const uint32_t *set, const lists *x, int n, const float *share, int *n_out) {
+	const uint32_t *held = set + 1;
+	const int m = (int)set[0];
+	int in = 0, out = 0;
+	for (int i = 0, j = 0; i < m || j < n;) {
+		if (j == n || (i < m && held[i] < x->wanted[j])) x->out[out++] = held[i++];
+		else if (i == m || x->wanted[j] < held[i]) x->in[in++] = x->wanted[j++];
+		else i++, j++;
+	}
+	const int free = in - out, most = free + c->exchange;
+	if (in > most) {
+		keep_best(x->in, in, most, share, 1);
+		keep_best(x->out, out, c->exchange, share, -1);
+		in = most, out = c->exchange;
+	}
+	*n_out = out;
+	return in;
+}
+
+// replace writes what a set becomes, and copies the records that come in.
+static void replace(const cache *c, const view *v, int head, uint32_t *set, const lists *x, int in, int out, const uint8_t **at) {
+	uint32_t *held = set + 1, *place = held + c->budget;
+	const int m = (int)set[0], n = m + in - out, bytes = c->rec.bytes;
+	uint8_t *records = v->sets + (int64_t)head * c->budget * bytes;
+	int free = 0;
+	for (int i = m; i < c->budget; i++) x->free[free++] = place[i];
+	for (int i = 0, j = 0; j < out; i++)
+		if (held[i] == x->out[j]) x->free[free++] = place[i], j++;
+	for (int i = 0, j = 0, o = 0, to = 0; to < n;) {
+		if (i < m && o < out && held[i] == x->out[o]) {
+			i++, o++;
+		} else if (j < in && (i == m || x->in[j] < held[i])) {
+			memcpy(records + (int64_t)x->free[j] * bytes, record_at(c, v->table, (int)x->in[j] * COLD_TOK, head), bytes);
+			x->pages[to] = x->in[j], x->places[to++] = x->free[j], j++;
+		} else {
+			x->pages[to] = held[i], x->places[to++] = place[i++];
+		}
+	}
+	set[0] = n;
+	memcpy(held, x->pages, n * sizeof *held), memcpy(place, x->places, n * sizeof *place);
+	memcpy(place + n, x->free + in, (c->budget - n) * sizeof *place);
+	for (int i = 0; i < n; i++) at[i] = records + (int64_t)place[i] * bytes;
+}
+
+// pick renews the working set of one sequence and KV head.
 static void pick(exec *e, const op *o, int seq, int head, int64_t *traffic, float *share) {
 	const cache *c = o->kv;
 	const view *v = &e->st.views[seq * e->layers + o->layer];
-	const int pages = v->stored / PAGE_TOK, n = pages < c->budget ? pages : c->budget;
-	uint32_t *chosen = v->chosen + head * v->chosen_len;
-	const uint8_t **at = e->picked + ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen;
-	chosen[0] = n;
+	const int pages = v->stored / COLD_TOK, n = pages < c->budget ? pages : c->budget;
+	const lists x = lists_in(e, share);
 	if (n < pages) {
 		page_shares(e, o, seq, head, pages, share);
-		choose_pages(share, pages, n, chosen + 1);
+		choose_pages(share, pages, n, x.wanted);
 	} else {
-		for (int i = 0; i < n; i++) chosen[1 + i] = i;
+		for (int i = 0; i < n; i++) x.wanted[i] = i;
 	}
-	traffic[T_PAGES] += pages, traffic[T_CHOSEN] += n, traffic[T_COLD] += (int64_t)pages * c->rec.bytes;
-	for (int i = 1; i <= n; i++) {
-		chosen[i] = v->table[chosen[i] / BLOCK_PAGES] * BLOCK_PAGES + chosen[i] % BLOCK_PAGES;
-		const uint16_t slot = c->hot.slot[(int64_t)head * c->hot.pages + chosen[i]];
-		if (slot != NO_HOT) c->hot.used[head * c->hot.slots + slot] = e->st.tick;
-	}
-	for (int i = 0; i < n; i++) at[i] = bring(c, v, head, chosen[1 + i], i, e->st.tick, traffic);
+	uint32_t *set = v->chosen + head * v->chosen_len;
+	int out;
+	const int in = exchange(c, set, &x, n, share, &out);
+	replace(c, v, head, set, &x, in, out, e->picked + ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen);
+	traffic[T_PAGES] += pages, traffic[T_CHOSEN] += n, traffic[T_HITS] += n - in;
+	traffic[T_FETCHED] += (int64_t)in * c->rec.bytes, traffic[T_COLD] += (int64_t)pages * c->rec.bytes;
 }
 
-// op_pick hands out KV heads: sequences share a head's hot cache.
+// op_pick hands out KV heads.
 static void op_pick(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
 	for (int end, head; (head = claim(e, at, o->kv->kv_heads, 1, &end)) < o->kv->kv_heads;)
 		for (int s = 0; s < e->st.seqs; s++)
@@ -299,31 +335,28 @@ static void op_pick(exec *e, const op *o, int at, int thread, uint8_t *scratch) 
 				pick(e, o, s, head, e->traffic + thread * N_TRAFFIC, (float *)scratch);
 }
 
-// estimates says whether some pages of a list were not chosen and are estimated.
+// estimates says whether some pages are not in a list and are estimated.
 INLINE int estimates(const list *l) { return l->kv->ix.values && l->chosen >= 0 && l->chosen * PAGE_TOK < l->v->stored; }
 
-// estimate stands for the pages that were not chosen: their weight as the index
+// estimate stands for the pages that are not in the working set: their weight as the index
 // has it, and their mean values. It gives a partial softmax like a span does.
 static void estimate(const exec *e, const list *l, int seq, int head, int heads, float *acc, float *m, float *sum) {
 	const cache *c = l->kv;
 	const float *weight = page_stat(e, e->page_sum, heads, seq, head);
-	const uint32_t *chosen = l->v->chosen + l->head * l->v->chosen_len + 1;
-	const int pages = l->v->stored / PAGE_TOK, dim = c->dim;
+	const uint32_t *held = l->v->chosen + l->head * l->v->chosen_len;
+	const int pages = l->v->stored / COLD_TOK, dim = c->dim, n = (int)*held++;
 	*m = page_stat(e, e->page_max, heads, seq, head)[0], *sum = 0;
 	memset(acc, 0, dim * sizeof *acc);
-	for (int b = 0, next = 0; b * BLOCK_PAGES < pages; b++) {
-		const uint32_t block = l->v->table[b];
-		const uint8_t *ix = c->index + ((int64_t)block * c->kv_heads + l->head) * c->ix.bytes;
-		uint16_t h[16] = {0};
-		float step[16];
-		memcpy(h, ix + c->ix.value_step, 2 * BLOCK_PAGES);
-		vf_store(step, vf_half(h));
-		for (int page = 0; page < BLOCK_PAGES && b * BLOCK_PAGES + page < pages; page++) {
-			if (next < l->chosen && chosen[next] == block * BLOCK_PAGES + page) {
+	for (int b = 0, next = 0; b * BLOCK_COLD < pages; b++) {
+		const uint8_t *ix = c->index + ((int64_t)l->v->table[b] * c->kv_heads + l->head) * c->ix.bytes;
+		float step[BLOCK_COLD];
+		vf_store(step, vf_half(ix + c->ix.value_step));
+		for (int page = 0; page < BLOCK_COLD && b * BLOCK_COLD + page < pages; page++) {
+			if (next < n && (int)held[next] == b * BLOCK_COLD + page) {
 				next++;
 				continue;
 			}
-			const float w = weight[b * BLOCK_PAGES + page], x = w * step[page];
+			const float w = weight[b * BLOCK_COLD + page], x = w * step[page];
 			const uint8_t *v = ix + c->ix.values + page * c->ix.padded;
 			*sum += w;
 			int ch = 0;

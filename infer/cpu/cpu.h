@@ -16,11 +16,12 @@ enum {
 	BLOCK = 32,    // inputs that share one activation scale
 	PAGE_TOK = 32, // tokens of a KV page (offload.PageTok)
 	BLOCK_TOK = 256, // tokens of a block of records (offload.BlockTok)
+	COLD_TOK = 16, // of a cold page (offload.ColdTok)
 	BLOCK_PAGES = BLOCK_TOK / PAGE_TOK,
+	BLOCK_COLD = BLOCK_TOK / COLD_TOK,
 	V_GROUP = 64, // channels of a value that share a step (offload.VGroup)
 	INDEX_SKIP = 4, // tokens that index statistics leave out (offload.IndexSkip)
-	MEAN_UNITS = 16, // of an index's step (offload.IndexMeanUnits)
-	NO_HOT = 0xffff, // offload.NoHot
+	INDEX_UNITS = 16, // of an index's deviation (offload.IndexUnits)
 	MAX_INDEX_DIM = 256, // offload.MaxIndexDim
 	SPAN = 256,    // tokens whose softmax is computed at once; spans merge in order
 	MAX_GROUP = 12, // activation rows that one pass over a weight panel serves
@@ -73,24 +74,16 @@ typedef struct {
 
 // record is the stored form of tokens of one KV head (offload.Record).
 typedef struct {
-	int32_t bits;  // of a code; 16 where values are kept as they are
-	int32_t group; // tokens
+	int32_t k_bits, v_bits; // of a code; 16 where values are kept as they are
+	int32_t group;          // tokens
 	int32_t k, k_row, v_scales, v, v_row, v_groups, bytes;
 } record;
 
 // index_layout is the index of one block of one KV head (offload.Index).
 typedef struct {
-	int32_t vectors, padded, refs, steps, means, codes, bytes;
+	int32_t vectors, padded, scaled, refs, steps, means, scales, codes, bytes;
 	int32_t values, value_step; // 0 without an estimate
 } index_layout;
-
-// hot_cache is a layer's fetched records (offload.Hot).
-typedef struct {
-	int32_t slots, pages; // per KV head
-	uint8_t *records;
-	uint32_t *page, *used;
-	uint16_t *slot;
-} hot_cache;
 
 // cache is the memory of one layer (offload.Memory).
 typedef struct {
@@ -100,12 +93,11 @@ typedef struct {
 	uint8_t *units; // pages or blocks
 	int64_t unit_bytes;
 	int32_t ring; // pages of a tail
-	int32_t budget;
+	int32_t budget, exchange;
 	int32_t channels, sink; // offload.LayerPlan
 	record rec;
 	index_layout ix;
 	uint8_t *index;
-	hot_cache hot;
 } cache;
 
 // view is one sequence in one layer.
@@ -118,7 +110,8 @@ typedef struct {
 	int32_t flush_from, flush_to; // tokens to be written as records now
 	uint32_t *chosen;      // [kv_heads] lists of chosen_len
 	int32_t chosen_len;
-	uint8_t *work;         // fetched records beyond the hot cache, [kv_heads][budget], or what gather.h says
+	uint8_t *sets;         // [kv_heads][budget] records of working sets (offload/set.go)
+	uint8_t *work;         // what gather.h says
 	float *peaks;          // [kv_heads, dim] largest |K| so far
 } view;
 
@@ -173,7 +166,6 @@ typedef struct {
 	const int32_t *out;      // [outs]
 	const int32_t *seq_row;  // [seqs+1] first row of each sequence
 	view *views;             // [seqs][layers]
-	uint32_t tick;           // stamp of this step's use of hot pages
 } step;
 
 typedef struct pool pool;
@@ -190,7 +182,7 @@ typedef struct {
 	int32_t max_spans;        // per row in partial
 	float *partial;           // [SPLIT_ROWS, heads, max_spans+1, dim+2]
 	int32_t max_pages;        // per row in page_max
-	float *page_max;          // [max_seqs, heads, max_pages] largest score of a page's tokens
+	float *page_max;          // [max_seqs, heads, max_pages] largest score of a cold page's tokens
 	float *page_sum;          // [max_seqs, heads, max_pages] sum of e^(score - page_max)
 	int32_t max_chosen;       // per KV head in picked
 	const uint8_t **picked;   // [max_seqs, kv_heads, max_chosen] where chosen records lie
@@ -210,7 +202,7 @@ typedef void (*run_fn)(exec *e, int32_t thread);
 run_fn edged_run_for(int32_t isa);
 int32_t edged_best_isa(void);
 const char *edged_isa_name(int32_t isa);
-int64_t edged_scratch_bytes(int32_t max_k, int32_t dim, int32_t pages);
+int64_t edged_scratch_bytes(int32_t max_k, int32_t dim, int32_t pages, int32_t chosen);
 
 pool *edged_pool_new(int32_t threads);
 void edged_pool_free(pool *p);

@@ -233,7 +233,7 @@ func (e *exec) visitScratch() error {
 	}
 	for i := range e.lim.Threads {
 		var mem []C.uint8_t
-		if err := visit(&e.actMem, &mem, int(C.edged_scratch_bytes(C.int32_t(e.maxK), C.int32_t(dim), C.int32_t(stats.each)))); err != nil {
+		if err := visit(&e.actMem, &mem, int(C.edged_scratch_bytes(C.int32_t(e.maxK), C.int32_t(dim), C.int32_t(stats.each), C.int32_t(choices.each)))); err != nil {
 			return err
 		}
 		if e.actMem.arena != nil {
@@ -263,7 +263,7 @@ func (e *exec) choosing() (stats, choices extent) {
 		}
 		switch p := e.lim.KV[o.Layer]; p.Class {
 		case offload.Paged:
-			stats = extent{max(stats.heads, o.Heads), rounded(e.lim.Context, offload.PageTok*16) / offload.PageTok}
+			stats = extent{max(stats.heads, o.Heads), rounded(e.lim.Context, offload.ColdTok*16) / offload.ColdTok}
 			choices = extent{max(choices.heads, p.KVHeads), max(choices.each, p.Budget)}
 		case offload.Gathered:
 			choices.heads = max(choices.heads, p.KVHeads)

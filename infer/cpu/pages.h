@@ -1,9 +1,11 @@
 // Where cached tokens lie, and how records become floats.
 
-// page_ref is one page of one KV head: exact values, or the codes of a record.
+// page_ref is PAGE_TOK tokens of one KV head: exact values, or the codes of a
+// record's page or of two cold pages' records.
 typedef struct {
 	const uint8_t *k, *v;
 	const uint8_t *rec;   // the record; null for exact pages
+	const uint8_t *rec2;  // the second cold page's
 	int32_t part;         // page in the record
 } page_ref;
 
@@ -22,6 +24,10 @@ INLINE page_ref record_ref(const cache *c, const uint8_t *rec, int part) {
 	return (page_ref){.k = rec + r->k + part * c->dim * r->k_row, .v = rec + r->v + part * PAGE_TOK * r->v_row, .rec = rec, .part = part};
 }
 
+INLINE page_ref cold_ref(const cache *c, const uint8_t *rec, const uint8_t *rec2) {
+	return (page_ref){.k = rec + c->rec.k, .v = rec2 + c->rec.k, .rec = rec, .rec2 = rec2};
+}
+
 // exact_page is where a page that is not a record lies.
 INLINE uint8_t *exact_page(const cache *c, const view *v, int page) {
 	if (c->class == EXACT) return c->units + v->table[page] * c->unit_bytes;
@@ -32,7 +38,9 @@ INLINE uint8_t *exact_page(const cache *c, const view *v, int page) {
 INLINE page_ref page_at(const cache *c, const view *v, int page, int head) {
 	const int pos = page * PAGE_TOK;
 	if (pos >= v->stored) return exact_ref(c, exact_page(c, v, page), head);
-	return record_ref(c, record_at(c, v->table, pos, head), pos % c->rec.group / PAGE_TOK);
+	const uint8_t *rec = record_at(c, v->table, pos, head);
+	if (c->rec.group == COLD_TOK) return cold_ref(c, rec, record_at(c, v->table, pos + COLD_TOK, head));
+	return record_ref(c, rec, pos % c->rec.group / PAGE_TOK);
 }
 
 // list is what a query row attends to, in the order of positions: all pages,
@@ -42,8 +50,8 @@ typedef struct {
 	const cache *kv;
 	const view *v;
 	int head;
-	int chosen;               // records or gathered pages; -1 where all pages are listed
-	const uint8_t *const *at; // [chosen] records; null where rows were gathered
+	int chosen;               // pairs of records or gathered pages; -1 where all pages are listed
+	const uint8_t *const *at; // [2 chosen] records; null where rows were gathered
 	int empty;                // places at the begin that hold no token
 } list;
 
@@ -59,6 +67,7 @@ INLINE list list_of(const exec *e, const op *o, int seq, int head) {
 		l.chosen = (l.chosen + l.empty) / PAGE_TOK;
 		return l;
 	}
+	l.chosen /= 2;
 	l.at = e->picked + ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen;
 	return l;
 }
@@ -66,7 +75,7 @@ INLINE list list_of(const exec *e, const op *o, int seq, int head) {
 INLINE page_ref list_page(const list *l, int i) {
 	if (l->chosen < 0) return page_at(l->kv, l->v, i, l->head);
 	if (i < l->chosen && !l->at) return exact_ref(l->kv, l->v->work + i * l->kv->page_bytes, l->head);
-	if (i < l->chosen) return record_ref(l->kv, l->at[i], 0);
+	if (i < l->chosen) return cold_ref(l->kv, l->at[2 * i], l->at[2 * i + 1]);
 	return exact_ref(l->kv, exact_page(l->kv, l->v, l->v->stored / PAGE_TOK + i - l->chosen), l->head);
 }
 
@@ -120,42 +129,58 @@ INLINE void halves(uint16_t *dst, const float *x, int n) {
 	memcpy(dst + i, h, (n - i) * sizeof *h);
 }
 
-// key_floats writes a page's keys [dim, PAGE_TOK]; aux holds 2 dim floats.
+// key_floats writes a page's keys [dim, PAGE_TOK]; aux holds 4 dim floats.
 INLINE void key_floats_in(const int bits, const record *r, page_ref p, int dim, float *dst, float *aux) {
-	if (bits == 16) {
+	if (bits == 16 && !p.rec2) {
 		for (int i = 0; i < dim * PAGE_TOK; i += 16) vf_store(dst + i, vf_half(p.k + 2 * i));
 		return;
 	}
+	if (bits == 16) {
+		for (int c = 0; c < dim; c++, dst += PAGE_TOK)
+			vf_store(dst, vf_half(p.rec + c * r->k_row)), vf_store(dst + 16, vf_half(p.rec2 + c * r->k_row));
+		return;
+	}
 	halves_to(aux, p.rec, 2 * dim);
-	for (int c = 0; c < dim; c++, dst += PAGE_TOK) {
-		const vf zero = vf_set(aux[c]), step = vf_set(aux[dim + c]);
-		vf_store(dst, vf_fma(run_codes(bits, p.k + c * r->k_row, 0), step, zero));
-		vf_store(dst + 16, vf_fma(run_codes(bits, p.k + c * r->k_row, 1), step, zero));
+	if (!p.rec2) {
+		for (int c = 0; c < dim; c++, dst += PAGE_TOK) {
+			const vf zero = vf_set(aux[c]), step = vf_set(aux[dim + c]);
+			vf_store(dst, vf_fma(run_codes(bits, p.k + c * r->k_row, 0), step, zero));
+			vf_store(dst + 16, vf_fma(run_codes(bits, p.k + c * r->k_row, 1), step, zero));
+		}
+		return;
+	}
+	float *aux2 = aux + 2 * dim;
+	const uint8_t *k = p.rec + r->k, *k2 = p.rec2 + r->k;
+	halves_to(aux2, p.rec2, 2 * dim);
+	for (int c = 0; c < dim; c++, dst += PAGE_TOK) { // a run holds two channels
+		vf_store(dst, vf_fma(run_codes(bits, k + c / 2 * r->k_row, c % 2), vf_set(aux[dim + c]), vf_set(aux[c])));
+		vf_store(dst + 16, vf_fma(run_codes(bits, k2 + c / 2 * r->k_row, c % 2), vf_set(aux2[dim + c]), vf_set(aux2[c])));
 	}
 }
 
-// value_floats writes a page's values [PAGE_TOK, dim].
-INLINE void value_floats_in(const int bits, const record *r, page_ref p, int dim, float *dst) {
+// value_rows writes the values [n, dim] of a record's tokens from first on; n is
+// 16 or 32.
+INLINE void value_rows(const int bits, const record *r, const uint8_t *rec, int first, int n, int dim, float *dst) {
+	const uint8_t *row = rec + r->v + first * r->v_row;
 	if (bits == 16) {
 		int i = 0;
-		for (; i + 16 <= dim * PAGE_TOK; i += 16) vf_store(dst + i, vf_half(p.v + 2 * i));
+		for (; i + 16 <= dim * n; i += 16) vf_store(dst + i, vf_half(row + 2 * i));
 		return;
 	}
-	const int groups = r->v_groups, first = p.part * PAGE_TOK * groups;
-	const uint8_t *zeros = p.rec + r->v_scales + 2 * first, *steps = zeros + 2 * r->group * groups;
+	const int groups = r->v_groups;
+	const uint8_t *zeros = rec + r->v_scales + 2 * first * groups, *steps = zeros + 2 * r->group * groups;
 	for (int g = 0; g < groups; g++) {
 		const int end = (g + 1) * V_GROUP < dim ? (g + 1) * V_GROUP : dim;
 		float z[PAGE_TOK], s[PAGE_TOK];
 		if (groups == 1) {
-			halves_to(z, zeros, PAGE_TOK), halves_to(s, steps, PAGE_TOK);
+			halves_to(z, zeros, n), halves_to(s, steps, n);
 		} else {
-			for (int t = 0; t < PAGE_TOK; t++) z[t] = half1(zeros + 2 * (t * groups + g)), s[t] = half1(steps + 2 * (t * groups + g));
+			for (int t = 0; t < n; t++) z[t] = half1(zeros + 2 * (t * groups + g)), s[t] = half1(steps + 2 * (t * groups + g));
 		}
-		for (int t = 0; t < PAGE_TOK; t++) {
-			const uint8_t *row = p.v + t * r->v_row;
+		for (int t = 0; t < n; t++) {
 			const vf zero = vf_set(z[t]), step = vf_set(s[t]);
 			for (int c = g * V_GROUP; c < end; c += 16) {
-				vf x = vf_fma(run_codes(bits, row + c / 32 * 4 * bits, c / 16 % 2), step, zero);
+				vf x = vf_fma(run_codes(bits, row + t * r->v_row + c / 32 * 4 * bits, c / 16 % 2), step, zero);
 				if (c + 16 <= dim) {
 					vf_store(dst + t * dim + c, x);
 				} else {
@@ -168,8 +193,17 @@ INLINE void value_floats_in(const int bits, const record *r, page_ref p, int dim
 	}
 }
 
+INLINE void value_floats_in(const int bits, const record *r, page_ref p, int dim, float *dst) {
+	if (!p.rec2) {
+		value_rows(bits, r, p.rec, p.part * PAGE_TOK, PAGE_TOK, dim, dst);
+		return;
+	}
+	value_rows(bits, r, p.rec, 0, COLD_TOK, dim, dst);
+	value_rows(bits, r, p.rec2, 0, COLD_TOK, dim, dst + COLD_TOK * dim);
+}
+
 static void key_floats(const record *r, page_ref p, int dim, float *dst, float *aux) {
-	switch (r->bits) {
+	switch (r->k_bits) {
 	case 16: key_floats_in(16, r, p, dim, dst, aux); break;
 	case 8: key_floats_in(8, r, p, dim, dst, aux); break;
 	case 4: key_floats_in(4, r, p, dim, dst, aux); break;
@@ -178,8 +212,9 @@ static void key_floats(const record *r, page_ref p, int dim, float *dst, float *
 	}
 }
 
+// value_floats writes a page's values [PAGE_TOK, dim].
 static void value_floats(const record *r, page_ref p, int dim, float *dst) {
-	switch (r->bits) {
+	switch (r->v_bits) {
 	case 16: value_floats_in(16, r, p, dim, dst); break;
 	case 8: value_floats_in(8, r, p, dim, dst); break;
 	case 4: value_floats_in(4, r, p, dim, dst); break;

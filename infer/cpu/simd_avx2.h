@@ -140,6 +140,12 @@ INLINE vf vf_u4_high(const uint8_t *p) {
 	vi b = bytes_u(p);
 	return vi_float((vi){_mm256_srli_epi32(b.a, 4), _mm256_srli_epi32(b.b, 4)});
 }
+// vi_store_bytes keeps the low byte of every lane.
+INLINE void vi_store_bytes(uint8_t *p, vi x) {
+	const __m256i m = _mm256_set1_epi32(255);
+	const __m256i w = _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)), 0xd8);
+	_mm_storeu_si128((__m128i *)p, _mm_packus_epi16(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1)));
+}
 INLINE void vi_store_words(int16_t *p, vi x) {
 	__m256i w = _mm256_permute4x64_epi64(_mm256_packs_epi32(x.a, x.b), 0xd8);
 	_mm256_storeu_si256((__m256i *)p, w);

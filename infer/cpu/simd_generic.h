@@ -200,4 +200,6 @@ INLINE vf vf_u8(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[
 INLINE vf vf_i8(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = (int8_t)p[i]; return v; }
 INLINE vf vf_u4_low(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[i] & 15; return v; }
 INLINE vf vf_u4_high(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[i] >> 4; return v; }
+// vi_store_bytes keeps the low byte of every lane.
+INLINE void vi_store_bytes(uint8_t *p, vi a) { for (int i = 0; i < 16; i++) p[i] = (uint8_t)a[i]; }
 INLINE void vi_store_words(int16_t *p, vi a) { for (int i = 0; i < 16; i++) p[i] = (int16_t)a[i]; }

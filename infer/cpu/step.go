@@ -33,6 +33,9 @@ func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	if err := e.embedRows(rows); err != nil {
 		return graph.Logits{}, fmt.Errorf("step on cpu: %w", err)
 	}
+	if err := e.pool.ClaimSets(kv); err != nil {
+		return graph.Logits{}, fmt.Errorf("step on cpu: %w", err)
+	}
 	e.describe(rows, kv)
 	e.viewStep(kv)
 	e.c.st.decode = 1
@@ -90,7 +93,7 @@ func (e *exec) describe(rows *graph.Rows, kv []*offload.Seq) {
 	clear(e.traffic)
 	e.c.st = C.step{rows: C.int32_t(len(rows.Tok)), outs: C.int32_t(len(rows.Out)), seqs: C.int32_t(len(kv)),
 		pos: unsafe.SliceData(e.pos), seq: unsafe.SliceData(e.seq), out: unsafe.SliceData(e.out),
-		seq_row: unsafe.SliceData(e.seqRow), views: unsafe.SliceData(e.views), tick: C.uint32_t(e.pool.Tick())}
+		seq_row: unsafe.SliceData(e.seqRow), views: unsafe.SliceData(e.views)}
 	e.c.cancel, e.c.stopped, e.c.flushing = 0, 0, 0
 }
 

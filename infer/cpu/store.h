@@ -19,17 +19,11 @@ INLINE coder coder_for(float lo, float hi, float bad, int bits, uint8_t *zero, u
 	return c;
 }
 
-INLINE void store_bytes(uint8_t *dst, vi x) {
-	int32_t i[16];
-	memcpy(i, &x, sizeof i);
-	for (int l = 0; l < 16; l++) dst[l] = (uint8_t)i[l];
-}
-
 // encode writes 16 codes. NaN becomes the second operand of vf_max: a code like
 // any other, under a zero or step that is not finite.
 INLINE void encode(coder c, vf x, uint8_t *code) {
 	vf v = vf_mul(vf_sub(x, vf_set(c.zero)), vf_set(c.inv));
-	store_bytes(code, vf_int(vf_min(vf_max(v, vf_zero()), vf_set(c.top))));
+	vi_store_bytes(code, vf_int(vf_min(vf_max(v, vf_zero()), vf_set(c.top))));
 }
 
 // pack_run writes 32 codes as offload.Record says.
@@ -53,12 +47,26 @@ static void keys_to_record(const record *r, int dim, const uint8_t *const *pages
 			lo = vf_min(x, lo), hi = vf_max(x, hi);
 			bad = vf_add(bad, vf_mul(x, vf_zero()));
 		}
-		coder q = coder_for(-vf_top(vf_sub(vf_zero(), lo)), vf_top(hi), vf_sum(bad), r->bits, rec + 2 * c, rec + 2 * (dim + c));
+		coder q = coder_for(-vf_top(vf_sub(vf_zero(), lo)), vf_top(hi), vf_sum(bad), r->k_bits, rec + 2 * c, rec + 2 * (dim + c));
 		for (int i = 0; i < n; i++) {
 			uint8_t code[PAGE_TOK];
 			for (int h = 0; h < 2; h++) encode(q, vf_half(pages[i] + 2 * (c * PAGE_TOK + 16 * h)), code + 16 * h);
-			pack_run(r->bits, code, rec + r->k + (i * dim + c) * r->k_row);
+			pack_run(r->k_bits, code, rec + r->k + (i * dim + c) * r->k_row);
 		}
+	}
+}
+
+// keys_to_cold encodes the keys of a cold page, at k [dim, PAGE_TOK], two
+// channels to a run.
+static void keys_to_cold(const record *r, int dim, const uint8_t *k, uint8_t *rec) {
+	for (int c = 0; c < dim; c += 2) {
+		uint8_t code[2 * COLD_TOK] = {0};
+		for (int i = c; i < c + 2 && i < dim; i++) {
+			const vf x = vf_half(k + 2 * i * PAGE_TOK);
+			coder q = coder_for(-vf_top(vf_sub(vf_zero(), x)), vf_top(x), vf_sum(vf_mul(x, vf_zero())), r->k_bits, rec + 2 * i, rec + 2 * (dim + i));
+			encode(q, x, code + (i - c) * COLD_TOK);
+		}
+		pack_run(r->k_bits, code, rec + r->k + c / 2 * r->k_row);
 	}
 }
 
@@ -73,30 +81,49 @@ static void value_to_record(const record *r, int dim, int t, const uint8_t *row,
 		float lo = x[0], hi = x[0], bad = x[0] * 0;
 		for (int i = 1; i < n; i++) lo = x[i] < lo ? x[i] : lo, hi = x[i] > hi ? x[i] : hi, bad += x[i] * 0;
 		for (int i = n; i < V_GROUP; i++) x[i] = lo;
-		coder q = coder_for(lo, hi, bad, r->bits, zeros + 2 * g, steps + 2 * g);
+		coder q = coder_for(lo, hi, bad, r->v_bits, zeros + 2 * g, steps + 2 * g);
 		for (int i = 0; i < n; i += 32) {
 			uint8_t code[32];
 			encode(q, vf_load(x + i), code), encode(q, vf_load(x + i + 16), code + 16);
-			pack_run(r->bits, code, dst + (g * V_GROUP + i) / 32 * 4 * r->bits);
+			pack_run(r->v_bits, code, dst + (g * V_GROUP + i) / 32 * 4 * r->v_bits);
 		}
 	}
+}
+
+// store_cold writes the record of a cold page.
+static void store_cold(const cache *c, const view *v, int pos, int head, uint8_t *rec) {
+	const record *r = &c->rec;
+	const page_ref p = exact_ref(c, exact_page(c, v, pos / PAGE_TOK), head);
+	const int t0 = pos % PAGE_TOK;
+	const uint8_t *k = p.k + 2 * t0, *row = p.v + 2 * t0 * c->dim;
+	if (r->k_bits == 16) {
+		for (int ch = 0; ch < c->dim; ch++) memcpy(rec + r->k + ch * r->k_row, k + 2 * ch * PAGE_TOK, r->k_row);
+		memcpy(rec + r->v, row, COLD_TOK * r->v_row);
+		return;
+	}
+	keys_to_cold(r, c->dim, k, rec);
+	for (int t = 0; t < COLD_TOK; t++) value_to_record(r, c->dim, t, row + 2 * t * c->dim, rec);
 }
 
 // store_group writes one record of one head from the exact pages of its tokens.
 static void store_group(const cache *c, const view *v, int pos, int head, uint8_t *rec) {
 	const record *r = &c->rec;
+	if (r->group == COLD_TOK) {
+		store_cold(c, v, pos, head, rec);
+		return;
+	}
 	const uint8_t *pages[BLOCK_PAGES];
 	for (int i = 0; i < r->group / PAGE_TOK; i++) {
 		page_ref p = exact_ref(c, exact_page(c, v, pos / PAGE_TOK + i), head);
 		pages[i] = p.k;
-		if (r->bits == 16) {
+		if (r->k_bits == 16) {
 			memcpy(rec + r->k + i * c->dim * r->k_row, p.k, c->dim * r->k_row);
 			memcpy(rec + r->v + i * PAGE_TOK * r->v_row, p.v, PAGE_TOK * r->v_row);
 			continue;
 		}
 		for (int t = 0; t < PAGE_TOK; t++) value_to_record(r, c->dim, i * PAGE_TOK + t, p.v + 2 * t * c->dim, rec);
 	}
-	if (r->bits != 16) keys_to_record(r, c->dim, pages, rec);
+	if (r->k_bits != 16) keys_to_record(r, c->dim, pages, rec);
 }
 
 // index_stats sets a block's references, deviations and order of channels from
@@ -128,38 +155,46 @@ typedef struct {
 	int bits, channels;
 	float step;
 } plane;
-static const plane planes[3] = {{4, 8, 0.3352f}, {2, 16, 0.9957f}, {1, 32, 1.596f}};
+enum { PLANES = 2, RANKS = 24 }; // planes, and coded channels of each 64
+static const plane planes[PLANES] = {{4, 8, 0.3352f}, {2, 16, 0.9957f}};
 
-// index_keys writes the codes of one page of a block.
+// INDEX_HALF is the bytes of the codes of 16 tokens.
+INLINE int index_half(const index_layout *l) { return PLANES * l->vectors * 64; }
+
+// index_keys writes the means, scales and codes of one page of a block.
 static void index_keys(const cache *c, const uint8_t *k, int page, uint8_t *ix) {
 	const index_layout *l = &c->ix;
-	uint8_t *codes = ix + l->codes + page * 2 * 3 * l->vectors * 64;
-	memset(codes, 0, 2 * 3 * l->vectors * 64);
+	uint8_t *codes = ix + l->codes + page * 2 * index_half(l), *scales = ix + l->scales + page * l->scaled;
+	memset(codes, 0, 2 * index_half(l));
+	memset(scales, 0, l->scaled);
 	int p = 0, first = 0; // plane and its first rank
 	for (int rank = 0; rank < c->dim; rank++) {
-		while (p < 3 && rank >= first + planes[p].channels * l->vectors) first += planes[p++].channels * l->vectors;
+		while (p < PLANES && rank >= first + planes[p].channels * l->vectors) first += planes[p++].channels * l->vectors;
 		const int ch = ix[rank];
 		const float ref = half1(ix + l->refs + 2 * ch), dev = half1(ix + l->steps + 2 * ch), inv = dev > 0 ? 1 / dev : 0;
-		float x[PAGE_TOK], sum = 0;
+		float x[PAGE_TOK], sum = 0, square = 0;
 		halves_to(x, k + 2 * ch * PAGE_TOK, PAGE_TOK);
 		for (int t = 0; t < PAGE_TOK; t++) sum += x[t] = (x[t] - ref) * inv;
-		const float mean = rintf(clamp(sum / PAGE_TOK * MEAN_UNITS, -128, 127));
+		const float mean = rintf(clamp(sum / PAGE_TOK * INDEX_UNITS, -128, 127));
 		ix[l->means + page * l->padded + ch] = (uint8_t)((int)mean + 128);
-		if (p == 3) continue;
+		if (p == PLANES) continue;
+		for (int t = 0; t < PAGE_TOK; t++) x[t] -= mean / INDEX_UNITS, square += x[t] * x[t];
+		const float scale = rintf(clamp(sqrtf(square / PAGE_TOK) * INDEX_UNITS, 1, 255));
+		scales[rank] = (uint8_t)scale;
 		const int bits = planes[p].bits, at = rank - first, v = p * l->vectors + at / planes[p].channels, byte = at % 4;
 		const int shift = at % planes[p].channels / 4 * bits;
-		const float top = (float)((1 << bits) - 1), step = 1 / planes[p].step;
+		const float top = (float)((1 << bits) - 1), unit = INDEX_UNITS / (scale * planes[p].step);
 		for (int t = 0; t < PAGE_TOK; t++) {
-			const int code = (int)rintf(clamp((x[t] - mean / MEAN_UNITS) * step + top / 2, 0, top));
-			codes[((t / 16 * 3 * l->vectors + v) * 16 + t % 16) * 4 + byte] |= code << shift;
+			const int code = (int)rintf(clamp(x[t] * unit + top / 2, 0, top));
+			codes[t / 16 * index_half(l) + (v * 16 + t % 16) * 4 + byte] |= code << shift;
 		}
 	}
 }
 
-// index_values writes the mean value of one page of a block.
-static void index_values(const cache *c, const uint8_t *v, int page, uint8_t *ix, float *mean) {
+// index_values writes the mean value of one cold page of a block.
+static void index_values(const cache *c, const uint8_t *v, int cold, uint8_t *ix, float *mean) {
 	for (int ch = 0; ch < c->dim; ch++) mean[ch] = 0;
-	for (int t = 0; t < PAGE_TOK; t++)
+	for (int t = 0; t < COLD_TOK; t++)
 		for (int ch = 0; ch < c->dim; ch += 16) {
 			float x[16];
 			const int n = c->dim - ch < 16 ? c->dim - ch : 16;
@@ -168,24 +203,16 @@ static void index_values(const cache *c, const uint8_t *v, int page, uint8_t *ix
 		}
 	float top = 0;
 	for (int ch = 0; ch < c->dim; ch++) {
-		mean[ch] /= PAGE_TOK;
+		mean[ch] /= COLD_TOK;
 		top = fabsf(mean[ch]) > top ? fabsf(mean[ch]) : top;
 	}
 	uint16_t h;
 	const float step = top / 127;
 	halves(&h, &step, 1);
-	memcpy(ix + c->ix.value_step + 2 * page, &h, 2);
+	memcpy(ix + c->ix.value_step + 2 * cold, &h, 2);
 	const float kept = half1(&h), inv = kept > 0 ? 1 / kept : 0;
-	int8_t *dst = (int8_t *)ix + c->ix.values + page * c->ix.padded;
+	int8_t *dst = (int8_t *)ix + c->ix.values + cold * c->ix.padded;
 	for (int ch = 0; ch < c->dim; ch++) dst[ch] = (int8_t)rintf(clamp(mean[ch] * inv, -127, 127));
-}
-
-// forget_hot drops a page that is about to change from the hot cache.
-INLINE void forget_hot(const hot_cache *h, int head, int page) {
-	uint16_t *slot = h->slot + (int64_t)head * h->pages + page;
-	if (*slot == NO_HOT) return;
-	h->page[head * h->slots + *slot] = UINT32_MAX;
-	*slot = NO_HOT;
 }
 
 // spoil makes a block's scores NaN when a page's keys or values are not finite:
@@ -199,22 +226,25 @@ static void spoil(const cache *c, page_ref p, uint8_t *ix) {
 	memcpy(ix + c->ix.refs, &nan, 2);
 }
 
+// index_page writes what the index of a block says of one page.
+static void index_page(const cache *c, const view *v, int pos, int head, float *aux) {
+	const int page = pos % BLOCK_TOK / PAGE_TOK;
+	uint8_t *ix = c->index + ((int64_t)v->table[pos / BLOCK_TOK] * c->kv_heads + head) * c->ix.bytes;
+	const page_ref p = exact_ref(c, exact_page(c, v, pos / PAGE_TOK), head);
+	if (page == 0) index_stats(c, p.k, pos == 0 ? INDEX_SKIP : 0, ix);
+	index_keys(c, p.k, page, ix);
+	for (int i = 0; c->ix.values && i < PAGE_TOK / COLD_TOK; i++)
+		index_values(c, p.v + 2 * i * COLD_TOK * c->dim, page * (PAGE_TOK / COLD_TOK) + i, ix, aux);
+	spoil(c, p, ix);
+}
+
 // store_block writes the records of one head of the part of a block that is due.
 static void store_block(const cache *c, const view *v, int from, int to, int head, float *aux) {
-	const int id = (int)v->table[from / BLOCK_TOK];
 	for (int pos = from; pos < to; pos += c->rec.group) {
 		store_group(c, v, pos, head, record_at(c, v->table, pos, head));
 		for (int i = 0; c->class == GATHERED && i < c->rec.group / PAGE_TOK; i++)
 			peaks_of_page(c, v, exact_ref(c, exact_page(c, v, pos / PAGE_TOK + i), head), head);
-		if (c->class != PAGED) continue;
-		const int page = pos % BLOCK_TOK / PAGE_TOK;
-		uint8_t *ix = c->index + ((int64_t)id * c->kv_heads + head) * c->ix.bytes;
-		page_ref p = exact_ref(c, exact_page(c, v, pos / PAGE_TOK), head);
-		if (page == 0) index_stats(c, p.k, pos == 0 ? INDEX_SKIP : 0, ix);
-		index_keys(c, p.k, page, ix);
-		if (c->ix.values) index_values(c, p.v, page, ix, aux);
-		spoil(c, p, ix);
-		forget_hot(&c->hot, head, id * BLOCK_PAGES + page);
+		if (c->class == PAGED && pos % PAGE_TOK == 0) index_page(c, v, pos, head, aux);
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // CacheUse is what a cache took and moved while it was measured.
 type CacheUse struct {
 	Kept       string          `json:"kept"`        // "exact f16", "paged q8"
-	FastBytes  int64           `json:"fast_bytes"`  // index, tails, hot pages, tables, dense layers
+	FastBytes  int64           `json:"fast_bytes"`  // index, tails, working sets, tables, dense layers
 	ExactBytes int64           `json:"exact_bytes"` // of an f16 cache of the same context
 	Traffic    offload.Traffic `json:"traffic"`
 }
@@ -42,7 +42,7 @@ func (u *CacheUse) MovedShare() float64 {
 func (u *CacheUse) String() string {
 	s := fmt.Sprintf("cache %s, fast tier %.2f MB, %.2f %% of exact", u.Kept, float64(u.FastBytes)/1e6, 100*u.FastShare())
 	if t := u.Traffic; t.ColdBytes > 0 {
-		s += fmt.Sprintf("; a step chose %.1f %% of the pages, %.1f %% of them hot, and moved %.2f %% of the cold bytes",
+		s += fmt.Sprintf("; a step attended to %.1f %% of the pages, held %.1f %% of them already, and moved %.2f %% of the cold bytes",
 			100*float64(t.Chosen)/float64(t.Pages), 100*float64(t.Hits)/float64(max(t.Chosen, 1)), 100*u.MovedShare())
 	}
 	return s

@@ -148,11 +148,11 @@ func (v view) gather(head, lo, hi int) (k, val matrix64) {
 
 // prepend puts the tokens of records before k and val.
 func (v view) prepend(records [][]byte, k, val matrix64) (matrix64, matrix64) {
-	n := len(records) * offload.PageTok
+	n := len(records) * offload.ColdTok
 	ks, vs := newMatrix64(n+k.rows, k.width), newMatrix64(n+k.rows, k.width)
 	for i := range n {
-		r := record{at: v.mem.Record, b: records[i/offload.PageTok]}
-		r.token(i%offload.PageTok, ks.row(i), vs.row(i))
+		r := record{at: v.mem.Record, b: records[i/offload.ColdTok]}
+		r.token(i%offload.ColdTok, ks.row(i), vs.row(i))
 	}
 	copy(ks.data[n*k.width:], k.data)
 	copy(vs.data[n*k.width:], val.data)

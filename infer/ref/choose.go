@@ -1,7 +1,6 @@
 package ref
 
 import (
-	"encoding/binary"
 	"math"
 	"slices"
 
@@ -11,9 +10,12 @@ import (
 
 // choice is what a decode row of one KV head attends to of its records.
 type choice struct {
-	pages   []int    // chosen, ascending; single tokens where a layer gathers
-	records [][]byte // their records in the fast tier, once they are fetched
-	rest    []rest   // [group] for each query head, what stands for the other pages; empty without an estimate
+	wanted  []int       // dominant cold pages, ascending
+	share   []float64   // [cold pages] by which they are; nil where all are wanted
+	weights [][]float64 // [group][cold pages]
+	pages   []int       // attended to, ascending; single tokens where a layer gathers
+	records [][]byte    // their records in the fast tier
+	rest    []rest      // [group] for each query head, what stands for the other pages; empty without an estimate
 }
 
 // rest stands for tokens that are not read: a weight for every page, as the
@@ -50,32 +52,24 @@ func (s step) kvSelect(o graph.KVSelect) {
 		s.choices[seq] = make([]choice, spec.KVHeads)
 		for head := range spec.KVHeads {
 			q := s.buf(o.Q).row(row)[head*group*spec.HeadDim : (head+1)*group*spec.HeadDim]
-			c := v.choose(head, q, o.Scale)
-			s.choices[seq][head] = c
-			v.writeChoice(head, c.pages)
+			s.choices[seq][head] = v.choose(head, q, o.Scale)
 		}
 	}
 }
 
-// choose weighs a KV head's pages with the queries [group*headDim] of its
+// choose weighs a KV head's cold pages with the queries [group*headDim] of its
 // query heads. A page's share is the largest that any query head gives it.
 func (v view) choose(head int, q []float32, scale float32) choice {
-	pages, dim := v.stored/offload.PageTok, v.mem.Plan.HeadDim
-	group := len(q) / dim
-	all := make([]int, pages)
-	for i := range all {
-		all[i] = i
-	}
+	pages := v.stored / offload.ColdTok
+	c := choice{rest: make([]rest, len(q)/v.mem.Plan.HeadDim)}
 	if pages <= v.mem.Plan.Budget {
-		return choice{pages: all, rest: make([]rest, group)}
-	}
-	share, weights := v.shares(head, q, scale)
-	c := choice{pages: topPages(share, v.mem.Plan.Budget), rest: make([]rest, group)}
-	for g := range c.rest {
-		if v.mem.Plan.Estimate {
-			c.rest[g] = v.restOf(head, c.pages, weights[g])
+		for i := range pages {
+			c.wanted = append(c.wanted, i)
 		}
+		return c
 	}
+	c.share, c.weights = v.shares(head, q, scale)
+	c.wanted = wanted(c.share, v.mem.Plan.Budget)
 	return c
 }
 
@@ -83,7 +77,7 @@ func (v view) choose(head int, q []float32, scale float32) choice {
 // every query head the pages' weights.
 func (v view) shares(head int, q []float32, scale float32) (share []float64, weights [][]float64) {
 	dim := v.mem.Plan.HeadDim
-	share = make([]float64, v.stored/offload.PageTok)
+	share = make([]float64, v.stored/offload.ColdTok)
 	for ; len(q) > 0; q = q[dim:] {
 		w := v.pageWeights(head, q[:dim], scale)
 		total := logSum(w)
@@ -103,28 +97,6 @@ func Shares(q *offload.Seq, layer, head int, query []float32, scale float32) []f
 	return share
 }
 
-// topPages are the n pages of the largest shares, ascending. The first page,
-// the attention sink, and the last one always belong to them.
-func topPages(share []float64, n int) []int {
-	share[0], share[len(share)-1] = math.Inf(1), math.Inf(1)
-	order := make([]int, len(share))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case share[a] > share[b]:
-			return -1
-		case share[a] < share[b]:
-			return 1
-		}
-		return 0
-	})
-	chosen := order[:n]
-	slices.Sort(chosen)
-	return chosen
-}
-
 // restOf lists the pages that were not chosen.
 func (v view) restOf(head int, chosen []int, weight []float64) rest {
 	dim := v.mem.Plan.HeadDim
@@ -134,8 +106,8 @@ func (v view) restOf(head int, chosen []int, weight []float64) rest {
 			continue
 		}
 		mean := make([]float64, dim)
-		pos := i * offload.PageTok
-		v.index(pos, head).meanValue(pos%offload.BlockTok/offload.PageTok, mean)
+		pos := i * offload.ColdTok
+		v.index(pos, head).meanValue(pos%offload.BlockTok/offload.ColdTok, mean)
 		r.weight = append(r.weight, w)
 		r.value.data = append(r.value.data, mean...)
 	}
@@ -151,7 +123,7 @@ func (v view) pageWeights(head int, q []float32, scale float32) []float64 {
 		x := v.index(pos, head)
 		p := newProbe(x, q, scale)
 		for page := range (min(v.stored-pos, offload.BlockTok)) / offload.PageTok {
-			w = append(w, x.weight(p, page))
+			w = append(w, x.weights(p, page)...)
 		}
 	}
 	return w
@@ -165,20 +137,4 @@ func logSum(x []float64) float64 {
 		sum += math.Exp(v - top)
 	}
 	return top + math.Log(sum)
-}
-
-// writeChoice leaves a KV head's chosen pages where whoever looks finds them.
-func (v view) writeChoice(head int, pages []int) {
-	list := v.choice(head)
-	binary.NativeEndian.PutUint32(list, uint32(len(pages)))
-	for i, page := range pages {
-		pos := page * offload.PageTok
-		id := v.block(pos)*(offload.BlockTok/offload.PageTok) + pos%offload.BlockTok/offload.PageTok
-		binary.NativeEndian.PutUint32(list[4+4*i:], uint32(id))
-	}
-}
-
-// choice is a KV head's list of chosen pages, led by its length.
-func (v view) choice(head int) []byte {
-	return nth(v.mem.Chosen, v.q.Slot()*v.mem.Plan.KVHeads+head, v.mem.ChosenBytes)
 }

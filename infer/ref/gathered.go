@@ -121,7 +121,7 @@ func TokenScores(q *offload.Seq, layer, head int, query []float32) []float64 {
 
 // writeTokens leaves a KV head's choice where whoever looks finds it.
 func (v view) writeTokens(head int, tokens []int) {
-	list := v.choice(head)
+	list := v.list(head)
 	binary.NativeEndian.PutUint32(list, uint32(len(tokens)))
 	for i, pos := range tokens {
 		binary.NativeEndian.PutUint32(list[4+4*i:], uint32(pos))

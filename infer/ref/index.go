@@ -16,13 +16,17 @@ type index struct {
 func (x index) order() []byte             { return x.b[x.at.Order : x.at.Order+x.at.Dim] }
 func (x index) ref(channel int) []byte    { return x.b[x.at.Refs+2*channel:] }
 func (x index) step(channel int) []byte   { return x.b[x.at.Steps+2*channel:] }
-func (x index) valueStep(page int) []byte { return x.b[x.at.ValueStep+2*page:] }
+func (x index) valueStep(cold int) []byte { return x.b[x.at.ValueStep+2*cold:] }
 
 // mean is a page's mean key above the reference, in deviations/16, plus 128.
 func (x index) mean(page, channel int) *byte { return &x.b[x.at.Means+page*x.at.Padded+channel] }
 
-// value is a page's mean value, in its step.
-func (x index) value(page, channel int) *byte { return &x.b[x.at.Values+page*x.at.Padded+channel] }
+// scale is the deviation of a page's keys from their mean, of the channel of a
+// rank, in deviations/16.
+func (x index) scale(page, rank int) *byte { return &x.b[x.at.Scales+page*x.at.Scaled+rank] }
+
+// value is a cold page's mean value, in its step.
+func (x index) value(cold, channel int) *byte { return &x.b[x.at.Values+cold*x.at.Padded+channel] }
 
 // place is where the channel of a rank has its codes.
 type place struct {
@@ -70,15 +74,17 @@ func (v view) writeIndex(pos, head int) {
 	for rank, c := range x.order() {
 		bad += x.setKeys(page, rank, int(c), v.keys(pos, head, int(c), offload.PageTok))
 	}
-	mean := make([]float32, x.at.Dim)
-	for t := range offload.PageTok {
-		for c, val := range v.value(pos+t, head) {
-			mean[c] += val
-			bad += val * 0
+	for at := pos; at < pos+offload.PageTok; at += offload.ColdTok {
+		mean := make([]float32, x.at.Dim)
+		for t := range offload.ColdTok {
+			for c, val := range v.value(at+t, head) {
+				mean[c] += val
+				bad += val * 0
+			}
 		}
-	}
-	if v.mem.Plan.Estimate {
-		x.setValues(page, mean)
+		if v.mem.Plan.Estimate {
+			x.setValues(at%offload.BlockTok/offload.ColdTok, mean)
+		}
 	}
 	if bad != 0 { // whoever scores the block must see it
 		putHalf(x.ref(0), bad)
@@ -116,7 +122,7 @@ func (x index) setOrder() {
 	})
 }
 
-// setKeys writes one channel's mean and codes of a page. It returns 0, or NaN
+// setKeys writes one channel's mean, scale and codes of a page. It returns 0, or NaN
 // where keys are not finite.
 func (x index) setKeys(page, rank, channel int, k []float32) float32 {
 	ref, step, inv := half(x.ref(channel)), half(x.step(channel)), float32(0)
@@ -128,12 +134,20 @@ func (x index) setKeys(page, rank, channel int, k []float32) float32 {
 		k[t] = (k[t] - ref) * inv
 		sum += k[t]
 	}
-	mean := rounded(sum/offload.PageTok*offload.IndexMeanUnits, -128, 127)
+	mean := rounded(sum/offload.PageTok*offload.IndexUnits, -128, 127)
 	*x.mean(page, channel) = byte(mean + 128)
 	if p, ok := x.placeOf(rank); ok {
+		var square float32
+		for t := range k {
+			k[t] -= float32(mean) / offload.IndexUnits
+			square += float32(k[t] * k[t])
+		}
+		scale := rounded(float32(math.Sqrt(float64(square/offload.PageTok)))*offload.IndexUnits, 1, 255)
+		*x.scale(page, rank) = byte(scale)
+		unit := offload.IndexUnits / (float32(scale) * p.Step)
 		for t := range k {
 			b := x.code(page, t, p)
-			above := float32((k[t] - float32(mean)/offload.IndexMeanUnits) * (1 / p.Step))
+			above := float32(k[t] * unit)
 			c := rounded(above+float32(p.top())/2, 0, p.top())
 			*b = *b&^byte(p.top()<<p.shift) | byte(c<<p.shift)
 		}
@@ -141,20 +155,20 @@ func (x index) setKeys(page, rank, channel int, k []float32) float32 {
 	return sum * 0
 }
 
-// setValues writes a page's mean value, given its sum.
-func (x index) setValues(page int, sum []float32) {
+// setValues writes a cold page's mean value, given its sum.
+func (x index) setValues(cold int, sum []float32) {
 	var top float32
 	for c := range sum {
-		sum[c] /= offload.PageTok
+		sum[c] /= offload.ColdTok
 		top = max(top, float32(math.Abs(float64(sum[c]))))
 	}
-	putHalf(x.valueStep(page), top/127)
-	step, inv := half(x.valueStep(page)), float32(0)
+	putHalf(x.valueStep(cold), top/127)
+	step, inv := half(x.valueStep(cold)), float32(0)
 	if step > 0 {
 		inv = 1 / step
 	}
 	for c, m := range sum {
-		*x.value(page, c) = byte(int8(rounded(m*inv, -127, 127)))
+		*x.value(cold, c) = byte(int8(rounded(m*inv, -127, 127)))
 	}
 }
 
@@ -169,10 +183,10 @@ func rounded(x float32, lo, hi int) int {
 	return lo
 }
 
-// meanValue is a page's mean value as the index has it.
-func (x index) meanValue(page int, dst []float64) {
-	step := float64(half(x.valueStep(page)))
+// meanValue is a cold page's mean value as the index has it.
+func (x index) meanValue(cold int, dst []float64) {
+	step := float64(half(x.valueStep(cold)))
 	for c := range dst {
-		dst[c] = step * float64(int8(*x.value(page, c)))
+		dst[c] = step * float64(int8(*x.value(cold, c)))
 	}
 }

@@ -18,12 +18,12 @@ type slot struct {
 
 // kAt is the byte offset of one channel of the slot's key.
 func (s slot) kAt(head, channel int) int {
-	return s.layout.KOffset(head) + (channel*offload.PageTok+s.at)*s.layout.Elem.Bits()/8
+	return s.layout.KOffset(head) + (channel*offload.PageTok+s.at)*s.layout.Elem.KBits()/8
 }
 
 // vAt is the byte offset of one channel of the slot's value.
 func (s slot) vAt(head, channel int) int {
-	return s.layout.VOffset(head) + (s.at*s.layout.Spec.HeadDim+channel)*s.layout.Elem.Bits()/8
+	return s.layout.VOffset(head) + (s.at*s.layout.Spec.HeadDim+channel)*s.layout.Elem.VBits()/8
 }
 
 func (s slot) get(at int) float64 {

@@ -31,7 +31,7 @@ func (e *exec) part(ctx context.Context, part int, rows *graph.Rows, q *offload.
 	if err := rows.CheckPart(e.prog, part, e.lim, q); err != nil {
 		return graph.Logits{}, err
 	}
-	s := step{exec: e, rows: rows, kv: kv, prompt: true, tick: q.Pool().Tick()}
+	s := step{exec: e, rows: rows, kv: kv, prompt: true}
 	if part < len(e.prog.Parts)-1 {
 		return graph.Logits{}, s.layer(ctx, part)
 	}

@@ -40,6 +40,7 @@ func (v view) store(from, to int) {
 	for pos := from; pos < to; pos += v.mem.Plan.Group {
 		for head := range v.mem.Plan.KVHeads {
 			r := record{at: v.mem.Record, b: v.record(pos, head)}
+			clear(r.b)
 			for c := range r.at.Dim {
 				keys := v.keys(pos, head, c, r.at.Group)
 				r.setKeys(c, keys)
@@ -50,9 +51,8 @@ func (v view) store(from, to int) {
 			for t := range r.at.Group {
 				r.setValue(t, v.value(pos+t, head))
 			}
-			if v.mem.Plan.Class == offload.Paged {
+			if v.mem.Plan.Class == offload.Paged && pos%offload.PageTok == 0 {
 				v.writeIndex(pos, head)
-				v.forget(pos, head)
 			}
 		}
 	}
@@ -78,9 +78,6 @@ func (v view) value(pos, head int) []float32 {
 	return x
 }
 
-// keyCodes is the byte offset of the codes of one channel of one page.
-func (r record) keyCodes(page, channel int) int { return r.at.K + (page*r.at.Dim+channel)*r.at.KRow }
-
 // valueScale is the byte offset of the zero of one token's g-th channels.
 func (r record) valueScale(t, g int) int { return r.at.VScales + 2*(t*r.at.VGroups()+g) }
 
@@ -88,52 +85,60 @@ func (r record) valueScale(t, g int) int { return r.at.VScales + 2*(t*r.at.VGrou
 func (r record) setKeys(channel int, x []float32) {
 	var c coder
 	if !r.at.Elem.Exact() {
-		c = newCoder(x, r.at.Elem.Bits())
+		c = newCoder(x, r.at.Elem.KBits())
 		putHalf(r.b[r.at.KScales+2*channel:], c.zero)
 		putHalf(r.b[r.at.KScales+2*(r.at.Dim+channel):], c.step)
 	}
-	for page := range r.at.Pages() {
-		r.setRow(r.keyCodes(page, channel), x[page*offload.PageTok:(page+1)*offload.PageTok], c)
+	for t, v := range x {
+		at, i := r.keyAt(t, channel)
+		r.set(at, i, r.at.Elem.KBits(), v, c)
 	}
+}
+
+// keyAt is where one channel of one token of K is kept: the byte offset of its
+// neighbours and its place among them.
+func (r record) keyAt(t, channel int) (at, i int) {
+	if r.at.Elem.Exact() {
+		n := min(r.at.Group, offload.PageTok)
+		return r.at.K + (t/n*r.at.Dim+channel)*r.at.KRow, t % n
+	}
+	run, i := r.at.KCode(t, channel)
+	return r.at.K + run*r.at.KRow, i
 }
 
 // setValue writes one token.
 func (r record) setValue(t int, x []float32) {
 	row := r.at.V + t*r.at.VRow
 	if r.at.Elem.Exact() {
-		r.setRow(row, x, coder{})
+		for i, v := range x {
+			r.set(row, i, r.at.Elem.VBits(), v, coder{})
+		}
 		return
 	}
 	for g := range r.at.VGroups() {
 		part := x[g*offload.VGroup : min((g+1)*offload.VGroup, len(x))]
-		c := newCoder(part, r.at.Elem.Bits())
+		c := newCoder(part, r.at.Elem.VBits())
 		putHalf(r.b[r.valueScale(t, g):], c.zero)
 		putHalf(r.b[r.valueScale(t+r.at.Group, g):], c.step)
-		r.setRow(row+g*offload.VGroup*r.at.Elem.Bits()/8, part, c)
+		for i, v := range part {
+			r.set(row, g*offload.VGroup+i, r.at.Elem.VBits(), v, c)
+		}
 	}
 }
 
-// setRow writes neighbouring values from a byte offset on.
-func (r record) setRow(at int, x []float32, c coder) {
-	bits := r.at.Elem.Bits()
+// set writes the i-th of neighbouring values from a byte offset on, where there
+// was 0.
+func (r record) set(at, i, bits int, x float32, c coder) {
 	if r.at.Elem.Exact() {
-		for i, v := range x {
-			putHalf(r.b[at+2*i:], v)
-		}
+		putHalf(r.b[at+2*i:], x)
 		return
 	}
-	for i := 0; i < len(x); i += runCodes {
-		run := r.b[at+i*bits/8:][:runCodes*bits/8]
-		clear(run)
-		for j, v := range x[i:min(i+runCodes, len(x))] {
-			run[j%len(run)] |= byte(c.code(v) << (bits * (j / len(run))))
-		}
-	}
+	run, j := r.b[at+i/runCodes*runCodes*bits/8:][:runCodes*bits/8], i%runCodes
+	run[j%len(run)] |= byte(c.code(x) << (bits * (j / len(run))))
 }
 
 // get reads the i-th of neighbouring values from a byte offset on.
-func (r record) get(at, i int, zero, step float64) float64 {
-	bits := r.at.Elem.Bits()
+func (r record) get(at, i, bits int, zero, step float64) float64 {
 	if r.at.Elem.Exact() {
 		return float64(half(r.b[at+2*i:]))
 	}
@@ -145,18 +150,18 @@ func (r record) get(at, i int, zero, step float64) float64 {
 // token reads the t-th token.
 func (r record) token(t int, k, v []float64) {
 	var zero, step float64
-	page, at := t/offload.PageTok, t%offload.PageTok
 	for c := range k {
 		if !r.at.Elem.Exact() {
 			zero, step = float64(half(r.b[r.at.KScales+2*c:])), float64(half(r.b[r.at.KScales+2*(r.at.Dim+c):]))
 		}
-		k[c] = r.get(r.keyCodes(page, c), at, zero, step)
+		at, i := r.keyAt(t, c)
+		k[c] = r.get(at, i, r.at.Elem.KBits(), zero, step)
 	}
 	for c := range v {
 		if g := c / offload.VGroup; !r.at.Elem.Exact() {
 			zero, step = float64(half(r.b[r.valueScale(t, g):])), float64(half(r.b[r.valueScale(t+r.at.Group, g):]))
 		}
-		v[c] = r.get(r.at.V+t*r.at.VRow, c, zero, step)
+		v[c] = r.get(r.at.V+t*r.at.VRow, c, r.at.Elem.VBits(), zero, step)
 	}
 }
 

@@ -33,7 +33,6 @@ type step struct {
 	rows    *graph.Rows
 	kv      []*offload.Seq
 	prompt  bool       // a part: prompts are read exactly, and store their records at their end
-	tick    uint32     // stamps hot pages
 	choices [][]choice // [sequences][kvHeads] of the layer at work
 }
 
@@ -50,7 +49,10 @@ func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	if err := rows.Check(e.prog.Vocab, e.lim, kv); err != nil {
 		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}
-	s := step{exec: e, rows: rows, kv: kv, tick: kv[0].Pool().Tick(), choices: make([][]choice, len(kv))}
+	if err := kv[0].Pool().ClaimSets(kv); err != nil {
+		return graph.Logits{}, fmt.Errorf("run step: %w", err)
+	}
+	s := step{exec: e, rows: rows, kv: kv, choices: make([][]choice, len(kv))}
 	if err := s.runAll(ctx, e.prog.Ops); err != nil {
 		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}

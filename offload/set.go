@@ -1,0 +1,142 @@
+package offload
+
+import (
+	"fmt"
+
+	"edged/pinnedmem"
+)
+
+// A working set is what a KV head of a Paged layer attends to beside the exact
+// tail: up to Budget cold pages, whose records lie in the fast tier. Every step
+// weighs all pages by the index and exchanges those of the set that matter
+// least for those outside that matter most, at most Exchange of them, so that a
+// token never waits for more; free places are filled at once.
+//
+// Sequences that decode hold one set for every layer and KV head. A prompt
+// gives them back, and the first step after it fills new ones, so that what a
+// step attends to depends on the sequence's tokens and on where its last prompt
+// ended, not on what else the pool holds.
+//
+// The list of a set is uint32 [1 + Budget + Budget]: how many pages it holds,
+// their numbers in ascending order, and the place of each, counted in records;
+// behind them come the places that are free.
+
+// sets says which sequences hold the sets of a pool.
+type sets struct {
+	holder []*Seq   // [Decoding]
+	used   []uint64 // [Decoding] clock of the last claim
+	clock  uint64
+}
+
+func newSets(n int) sets { return sets{holder: make([]*Seq, n), used: make([]uint64, n)} }
+
+// ClaimSets gives every sequence of a step a working set: its own, a free one,
+// or that of the sequence whose last step is longest ago, which then begins
+// anew. A backend calls it before the step.
+func (p *Pool) ClaimSets(step []*Seq) error {
+	g := &p.sets
+	if len(step) > len(g.holder) {
+		return fmt.Errorf("claim working sets: %d sequences in a step, the pool has sets for %d", len(step), len(g.holder))
+	}
+	g.clock++
+	for _, s := range step {
+		if s.set >= 0 {
+			g.used[s.set] = g.clock
+		}
+	}
+	for _, s := range step {
+		if s.set < 0 {
+			p.claim(s, g.oldest())
+		}
+	}
+	return nil
+}
+
+// oldest is a free set, or the one that was claimed longest ago.
+func (g *sets) oldest() int {
+	best := 0
+	for i, s := range g.holder {
+		if s == nil {
+			return i
+		}
+		if g.used[i] < g.used[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+func (p *Pool) claim(s *Seq, set int) {
+	if old := p.sets.holder[set]; old != nil {
+		old.leaveSet()
+	}
+	p.sets.holder[set], p.sets.used[set], s.set = s, p.sets.clock, set
+	s.trimSet(0)
+}
+
+// Set is the number of the working sets that a sequence holds; -1 for none.
+func (s *Seq) Set() int { return s.set }
+
+func (s *Seq) leaveSet() {
+	if s.set >= 0 {
+		s.pool.sets.holder[s.set], s.set = nil, -1
+	}
+}
+
+// trimSet drops what a sequence's sets hold beyond its records.
+func (s *Seq) trimSet(stored int) {
+	if s.set < 0 {
+		return
+	}
+	for i := range s.pool.layers {
+		if l := &s.pool.layers[i]; l.Class == Paged {
+			for head := range l.KVHeads {
+				list := l.setList(s.set, head)
+				for list[0] > 0 && int(list[list[0]])*ColdTok >= stored {
+					list[0]--
+				}
+			}
+		}
+	}
+}
+
+// copySet gives a fork what its parent has brought, where a set is free.
+func (s *Seq) copySet(parent *Seq) {
+	p := s.pool
+	set := p.sets.oldest()
+	if parent.set < 0 || p.sets.holder[set] != nil {
+		return
+	}
+	p.claim(s, set)
+	for i := range p.layers {
+		if l := &p.layers[i]; l.Class == Paged {
+			copy(l.setLists(s.set), l.setLists(parent.set))
+			copy(l.setRecords(s.set), l.setRecords(parent.set))
+		}
+	}
+	s.trimSet(s.stored)
+}
+
+// setLists are the lists of one set, [kvHeads].
+func (l *layer) setLists(set int) []byte { return part(l.chosen, set, l.KVHeads*l.chosenBytes()) }
+
+func (l *layer) setList(set, head int) []uint32 {
+	return pinnedmem.View[uint32](part(l.setLists(set), head, l.chosenBytes()))
+}
+
+// setRecords are the records of one set, [kvHeads][Budget].
+func (l *layer) setRecords(set int) []byte {
+	return part(l.sets, set, l.KVHeads*l.Budget*l.record.Bytes)
+}
+
+// fillSets names every place of every set.
+func (l *layer) fillSets(n int) {
+	for set := range n {
+		for head := range l.KVHeads {
+			list := l.setList(set, head)
+			for i := range l.Budget {
+				list[1+l.Budget+i] = uint32(i)
+			}
+		}
+	}
+}
