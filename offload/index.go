@@ -1,8 +1,9 @@
 package offload
 
 // IndexPlanes are the widths of the key codes that dominant pages are chosen
-// by: a block's channels of greatest deviation get four bits, the next ones
-// two, and the others none but their page's mean. Attention scores hang on few
+// by: the channels of a block that move attention scores most, by the
+// deviation of their keys times the size of their queries, get four bits, the
+// next ones two, and the others none but their page's mean. Scores hang on few
 // channels (arXiv:2505.19586, section 4.2).
 var IndexPlanes = [...]IndexPlane{{4, 8, 0.3352}, {2, 16, 0.9957}}
 
@@ -31,7 +32,7 @@ const MaxIndexDim = 256
 // low-bit copy of the keys, for choosing pages, and, with an estimate, the
 // cold pages' mean values, which stand for what was not chosen.
 //
-//	order [headDim] uint8: the channels, greatest deviation first
+//	order [headDim] uint8: the channels, greatest share of scores first
 //	refs [headDim] f16: per channel, the mean over the block's first page
 //	steps [headDim] f16: and its standard deviation
 //	means [8 pages][padded] uint8: the pages' means above the reference, in

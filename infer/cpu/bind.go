@@ -34,6 +34,7 @@ func (e *exec) bind(kv []*offload.Seq) error {
 			return fmt.Errorf("%w: layer %d is kept as %+v, not %+v", errPool, i, got, want)
 		}
 		e.caches[i] = describeLayer(pool.Memory(i))
+		e.caches[i].query_scale = unsafe.SliceData(e.queryScales[i])
 	}
 	e.pool = pool
 	return nil

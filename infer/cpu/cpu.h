@@ -97,6 +97,7 @@ typedef struct {
 	int32_t channels, sink; // offload.LayerPlan
 	record rec;
 	index_layout ix;
+	const float *query_scale; // [kv_heads, dim], by which the index orders channels (graph.QueryScales)
 	uint8_t *index;
 } cache;
 

@@ -39,16 +39,17 @@ type exec struct {
 	hiddenMem block
 	hidden    []float32 // [context, width] between the parts of a prompt
 
-	embeds []graph.Embed
-	pos    []C.int32_t
-	seq    []C.int32_t
-	out    []C.int32_t
-	seqRow []C.int32_t
-	views  []C.view // [MaxSeqs, layers]
-	next   []C.int32_t
-	parts  []opRange   // [parts] of the program
-	flush  []C.int32_t // [layers] the op that writes records; -1 for none
-	angles int         // ops that begin every step
+	embeds      []graph.Embed
+	pos         []C.int32_t
+	seq         []C.int32_t
+	out         []C.int32_t
+	seqRow      []C.int32_t
+	views       []C.view    // [MaxSeqs, layers]
+	queryScales [][]C.float // [layers][kvHeads*headDim] of Paged ones
+	next        []C.int32_t
+	parts       []opRange   // [parts] of the program
+	flush       []C.int32_t // [layers] the op that writes records; -1 for none
+	angles      int         // ops that begin every step
 
 	traffic []C.int64_t // [threads, N_TRAFFIC]
 	oneSeq  [1]*offload.Seq
@@ -68,6 +69,9 @@ func (e *exec) build() error {
 	}
 	e.embeds, e.parts, e.flush, e.angles = l.embeds, l.parts, l.flush, len(e.prog.Ropes)
 	if err := e.allocate(l); err != nil {
+		return err
+	}
+	if err := e.scaleQueries(); err != nil {
 		return err
 	}
 	e.link(l)
@@ -166,10 +170,45 @@ func (e *exec) visitAll(l *lowered) error {
 	if err != nil {
 		return err
 	}
+	if err := e.visitQueryScales(); err != nil {
+		return err
+	}
 	if len(execs) == 1 {
 		e.c = &execs[0]
 	}
 	return errors.Join(e.visitBuffers(l), e.visitRopes(), e.visitScratch())
+}
+
+func (e *exec) visitQueryScales() error {
+	if e.queryScales == nil {
+		e.queryScales = make([][]C.float, len(e.lim.KV))
+	}
+	for i, p := range e.lim.KV {
+		if p.Class != offload.Paged {
+			continue
+		}
+		if err := visit(&e.actMem, &e.queryScales[i], p.KVHeads*p.HeadDim); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scaleQueries asks the program how large queries are in each channel.
+func (e *exec) scaleQueries() error {
+	for i, dst := range e.queryScales {
+		if len(dst) == 0 {
+			continue
+		}
+		scales, err := e.prog.QueryScales(i)
+		if err != nil {
+			return err
+		}
+		for c, v := range scales {
+			dst[c] = C.float(v)
+		}
+	}
+	return nil
 }
 
 func (e *exec) visitBuffers(l *lowered) error {

@@ -128,8 +128,9 @@ static void store_group(const cache *c, const view *v, int pos, int head, uint8_
 
 // index_stats sets a block's references, deviations and order of channels from
 // its first page.
-static void index_stats(const cache *c, const uint8_t *k, int skip, uint8_t *ix) {
-	float dev[MAX_INDEX_DIM];
+static void index_stats(const cache *c, const uint8_t *k, int head, int skip, uint8_t *ix) {
+	float share[MAX_INDEX_DIM]; // of scores
+	const float *query = c->query_scale + head * c->dim;
 	uint8_t *order = ix;
 	for (int ch = 0; ch < c->dim; ch++) {
 		float x[PAGE_TOK], sum = 0, square = 0;
@@ -141,9 +142,9 @@ static void index_stats(const cache *c, const uint8_t *k, int skip, uint8_t *ix)
 		uint16_t h[2];
 		halves(h, stats, 2);
 		memcpy(ix + c->ix.refs + 2 * ch, h, 2), memcpy(ix + c->ix.steps + 2 * ch, h + 1, 2);
-		dev[ch] = half1(h + 1);
+		share[ch] = half1(h + 1) * query[ch];
 		int i = ch;
-		for (; i > 0 && dev[order[i - 1]] < dev[ch]; i--) order[i] = order[i - 1];
+		for (; i > 0 && share[order[i - 1]] < share[ch]; i--) order[i] = order[i - 1];
 		order[i] = (uint8_t)ch;
 	}
 }
@@ -231,7 +232,7 @@ static void index_page(const cache *c, const view *v, int pos, int head, float *
 	const int page = pos % BLOCK_TOK / PAGE_TOK;
 	uint8_t *ix = c->index + ((int64_t)v->table[pos / BLOCK_TOK] * c->kv_heads + head) * c->ix.bytes;
 	const page_ref p = exact_ref(c, exact_page(c, v, pos / PAGE_TOK), head);
-	if (page == 0) index_stats(c, p.k, pos == 0 ? INDEX_SKIP : 0, ix);
+	if (page == 0) index_stats(c, p.k, head, pos == 0 ? INDEX_SKIP : 0, ix);
 	index_keys(c, p.k, page, ix);
 	for (int i = 0; c->ix.values && i < PAGE_TOK / COLD_TOK; i++)
 		index_values(c, p.v + 2 * i * COLD_TOK * c->dim, page * (PAGE_TOK / COLD_TOK) + i, ix, aux);

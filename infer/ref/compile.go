@@ -29,10 +29,25 @@ func (backend) Compile(p *graph.Program, l graph.Limits) (graph.Exec, error) {
 		return nil, fmt.Errorf("compile for ref: %w", err)
 	}
 	e := &exec{prog: prog, lim: l}
-	if err := errors.Join(e.loadWeights(), e.allocBuffers(), e.allocHidden()); err != nil {
+	if err := errors.Join(e.loadWeights(), e.allocBuffers(), e.allocHidden(), e.scaleQueries()); err != nil {
 		return nil, errors.Join(fmt.Errorf("compile for ref: %w", err), e.Close())
 	}
 	return e, nil
+}
+
+// scaleQueries asks the program how large queries are in each channel.
+func (e *exec) scaleQueries() error {
+	e.scales = make([][]float32, len(e.lim.KV))
+	for i, p := range e.lim.KV {
+		if p.Class != offload.Paged {
+			continue
+		}
+		var err error
+		if e.scales[i], err = e.prog.QueryScales(i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // loadWeights decodes every weight to float32.

@@ -68,7 +68,7 @@ func (v view) writeIndex(pos, head int) {
 		for c := range x.at.Dim {
 			x.setScale(c, v.keys(pos, head, c, offload.PageTok)[skip:])
 		}
-		x.setOrder()
+		x.setOrder(v.scales[head*x.at.Dim:])
 	}
 	var bad float32 // 0 or NaN
 	for rank, c := range x.order() {
@@ -105,14 +105,15 @@ func (x index) setScale(channel int, k []float32) {
 	putHalf(x.step(channel), float32(math.Sqrt(float64(square/float32(len(k))))))
 }
 
-// setOrder ranks the channels, the greatest deviation first.
-func (x index) setOrder() {
+// setOrder ranks the channels by their share of scores, given the queries'.
+func (x index) setOrder(query []float32) {
 	order := x.order()
+	share := func(c byte) float32 { return half(x.step(int(c))) * query[c] }
 	for c := range order {
 		order[c] = byte(c)
 	}
 	slices.SortStableFunc(order, func(a, b byte) int {
-		switch u, v := half(x.step(int(a))), half(x.step(int(b))); {
+		switch u, v := share(a), share(b); {
 		case u > v:
 			return -1
 		case u < v:

@@ -16,6 +16,7 @@ type exec struct {
 	arenas  []*pinnedmem.Arena
 	weights [][]float32 // [weight][N*K]
 	buffers [][]float32 // [buffer][max rows * width]
+	scales  [][]float32 // [layers][kvHeads*headDim] of queries in Paged ones, by which the index orders channels
 	hidden  []float32   // [context, width] between the parts of a prompt; nil where no layer needs them
 }
 

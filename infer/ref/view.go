@@ -7,13 +7,14 @@ type view struct {
 	q      *offload.Seq
 	layer  int
 	mem    offload.Memory
-	staged bool // exact tokens lie in the stage of the prompt that is being read
-	stored int  // tokens that are read from records
+	staged bool      // exact tokens lie in the stage of the prompt that is being read
+	stored int       // tokens that are read from records
+	scales []float32 // of queries [kvHeads*headDim]; Paged
 }
 
 func (s step) view(seq, layer int) view {
 	q := s.kv[seq]
-	v := view{q: q, layer: layer, mem: q.Pool().Memory(layer)}
+	v := view{q: q, layer: layer, mem: q.Pool().Memory(layer), scales: s.scales[layer]}
 	v.staged = s.prompt && v.mem.Plan.Class != offload.Exact
 	if v.mem.Plan.Class.Stored() {
 		v.stored = q.Stored()
