@@ -21,13 +21,8 @@ type KVSelect struct {
 	Predicted bool
 }
 
-// KVFetch brings what was chosen to the fast tier. A hint brings what the
-// previous step chose and is no longer there, ahead of the choice: it may save
-// time and changes no result.
-type KVFetch struct {
-	Layer int
-	Hint  bool
-}
+// KVFetch brings what was chosen to the fast tier.
+type KVFetch struct{ Layer int }
 
 // KVWait ends when everything that was to be brought for a layer is there.
 type KVWait struct{ Layer int }
@@ -42,12 +37,7 @@ func (o KVSelect) format(p *Program) string {
 	return s
 }
 
-func (o KVFetch) format(*Program) string {
-	if o.Hint {
-		return fmt.Sprintf("kv_fetch layer %d, hint from the previous step", o.Layer)
-	}
-	return fmt.Sprintf("kv_fetch layer %d", o.Layer)
-}
+func (o KVFetch) format(*Program) string { return fmt.Sprintf("kv_fetch layer %d", o.Layer) }
 
 func (o KVWait) format(*Program) string { return fmt.Sprintf("kv_wait layer %d", o.Layer) }
 

@@ -10,8 +10,8 @@ import (
 // WithCache is the program for a cache that is kept as planned: the ops that
 // store, choose and fetch stand where they may begin.
 //
-// Under Paged, the choice uses the layer's true query; before layer l's MLP,
-// a hint brings what layer l+1 used last. Under Gathered, layer l+1's query is
+// Under Paged, the choice uses the layer's true query: what the step before
+// attended to is in the fast tier already. Under Gathered, layer l+1's query is
 // predicted from layer l's input (arXiv:2505.19586, section 4.2), and its
 // choice and fetch stand before layer l's MLP, so that they overlap it.
 func WithCache(p *Program, plans []offload.LayerPlan) (*Program, error) {
@@ -89,31 +89,29 @@ func (c *cachePass) after(o Attend) {
 	if next >= len(c.plans) {
 		return
 	}
-	switch {
-	case c.plans[next].Class == offload.Paged:
-		c.emit(KVFetch{Layer: next, Hint: true})
-	case c.predicts(next):
-		q := c.query(next)
-		if c.predicted < 0 {
-			c.predicted = Buf(len(c.new.Buffers))
-			c.new.Buffers = append(c.new.Buffers, Buffer{Name: "q_next", Width: c.new.Buffers[q.attend.Q].Width, Rows: AllRows})
-		}
-		part := q.part
-		part.Dst = c.predicted
-		c.emit(Linear{Src: c.query(o.Layer).src, Parts: []Part{part}})
-		if q.norm != nil {
-			n := *q.norm
-			n.X = c.predicted
-			c.emit(n)
-		}
-		if q.rope != nil {
-			r := *q.rope
-			r.X = c.predicted
-			c.emit(r)
-		}
-		// What the step pushes out of the tail can be chosen only as records.
-		c.emit(KVStore{Layer: next}, KVSelect{Layer: next, Q: c.predicted, Heads: q.attend.Heads, Scale: q.attend.Scale, Predicted: true}, KVFetch{Layer: next})
+	if !c.predicts(next) {
+		return
 	}
+	q := c.query(next)
+	if c.predicted < 0 {
+		c.predicted = Buf(len(c.new.Buffers))
+		c.new.Buffers = append(c.new.Buffers, Buffer{Name: "q_next", Width: c.new.Buffers[q.attend.Q].Width, Rows: AllRows})
+	}
+	part := q.part
+	part.Dst = c.predicted
+	c.emit(Linear{Src: c.query(o.Layer).src, Parts: []Part{part}})
+	if q.norm != nil {
+		n := *q.norm
+		n.X = c.predicted
+		c.emit(n)
+	}
+	if q.rope != nil {
+		r := *q.rope
+		r.X = c.predicted
+		c.emit(r)
+	}
+	// What the step pushes out of the tail can be chosen only as records.
+	c.emit(KVStore{Layer: next}, KVSelect{Layer: next, Q: c.predicted, Heads: q.attend.Heads, Scale: q.attend.Scale, Predicted: true}, KVFetch{Layer: next})
 }
 
 // predicts says whether a layer's query is predicted in the layer before: both

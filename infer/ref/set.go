@@ -123,13 +123,12 @@ func (v view) count(chosen, fetched int) {
 		Fetched: int64(fetched) * bytes, ColdBytes: pages * bytes})
 }
 
-// kvFetch brings what was chosen to the fast tier. Hints change no result, and
-// here they would save no time.
+// kvFetch brings what was chosen to the fast tier.
 func (s step) kvFetch(o graph.KVFetch) {
 	if s.gathers(o.Layer) {
 		s.fetchTokens(o.Layer)
 	}
-	if o.Hint || !s.chooses(o.Layer) {
+	if !s.chooses(o.Layer) {
 		return
 	}
 	for seq := range s.kv {

@@ -34,10 +34,19 @@ func needleProgram(t *testing.T) *graph.Program {
 
 func start(t *testing.T, prog *graph.Program, ask offload.Ask) *solo.Runner {
 	t.Helper()
+	return startAs(t, prog, ask, func(*offload.LayerPlan) {})
+}
+
+// startAs changes how each layer is kept.
+func startAs(t *testing.T, prog *graph.Program, ask offload.Ask, change func(*offload.LayerPlan)) *solo.Runner {
+	t.Helper()
 	ask.Layers = prog.KV
 	plan, err := offload.MakePlan(ask)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for i := range plan.Config.Layers {
+		change(&plan.Config.Layers[i])
 	}
 	r, err := solo.New(prog, solo.Config{Backend: cpu.New(), Layers: plan.Config.Layers, Context: plan.Config.Context, ChunkTok: 256, Threads: 2, FastBytes: ask.Fast})
 	if err != nil {
@@ -60,13 +69,13 @@ func tokens(n int) []int32 {
 }
 
 // A budget of everything has the bits of the exact cache when records are
-// floats, and of the resident cache in the same format when they are codes.
+// floats, and of a resident cache of the same records when they are codes.
 func TestWholeBudgetHasTheSameBits(t *testing.T) {
 	prog := needleProgram(t)
 	tok := tokens(700)
-	run := func(ask offload.Ask) [][]float32 {
+	as := func(ask offload.Ask, change func(*offload.LayerPlan)) [][]float32 {
 		ask.Context = 1024
-		r := start(t, prog, ask)
+		r := startAs(t, prog, ask, change)
 		if err := r.Prefill(t.Context(), tok[:500]); err != nil {
 			t.Fatal(err)
 		}
@@ -80,6 +89,7 @@ func TestWholeBudgetHasTheSameBits(t *testing.T) {
 		}
 		return rows
 	}
+	run := func(ask offload.Ask) [][]float32 { return as(ask, func(*offload.LayerPlan) {}) }
 	same := func(name string, a, b [][]float32) {
 		for i := range a {
 			for c := range a[i] {
@@ -93,7 +103,8 @@ func TestWholeBudgetHasTheSameBits(t *testing.T) {
 	all := offload.Options{Sparse: true, Budget: 1024, Elem: "f16"}
 	same("auto in f16", run(offload.Ask{Policy: "auto", Options: all}), full)
 	all.Elem = "q8"
-	same("auto in q8", run(offload.Ask{Policy: "auto", Options: all}), run(offload.Ask{Policy: "q8"}))
+	same("auto in q8", run(offload.Ask{Policy: "auto", Options: all}),
+		as(offload.Ask{Policy: "q8"}, func(l *offload.LayerPlan) { l.Group = offload.ColdTok }))
 }
 
 // A decode step of a paged cache makes no heap allocation, a step that writes
