@@ -159,7 +159,7 @@ typedef struct {
 enum { PLANES = 2, RANKS = 24 }; // planes, and coded channels of each 64
 static const plane planes[PLANES] = {{4, 8, 0.3352f}, {2, 16, 0.9957f}};
 
-// INDEX_HALF is the bytes of the codes of 16 tokens.
+// index_half is the bytes of the codes of 16 tokens.
 INLINE int index_half(const index_layout *l) { return PLANES * l->vectors * 64; }
 
 // index_keys writes the means, scales and codes of one page of a block.
