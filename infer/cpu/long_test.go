@@ -10,9 +10,7 @@ import (
 	"github.com/x448/float16"
 
 	"edged/infer/cpu"
-	"edged/infer/gguf"
 	"edged/infer/graph"
-	"edged/infer/model"
 	"edged/offload"
 	"edged/pinnedmem"
 )
@@ -26,14 +24,7 @@ func TestLongSessionTakesWhatItsPlanSays(t *testing.T) {
 		t.Skip("takes a gigabyte")
 	}
 	const context, steps = 131072, 100
-	f, err := gguf.Open(needle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := model.Build(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := needleProgram(t)
 	plan, err := offload.MakePlan(offload.Ask{Layers: p.KV, Policy: "auto", Options: offload.Options{Sparse: true},
 		Context: context, Fast: offload.ExactBytes(p.KV, context) / 8})
 	if err != nil {
@@ -69,7 +60,7 @@ func TestLongSessionTakesWhatItsPlanSays(t *testing.T) {
 	if left, want := got.Hits-before.Hits, got.Chosen-before.Chosen; left > want || 2*left < want {
 		t.Errorf("of %d pages that were attended to, %d were held already", want, left)
 	}
-	if err := errors.Join(exec.Close(), pool.Close(), f.Close(), work.Close(), fast.Close(), host.Close()); err != nil {
+	if err := errors.Join(exec.Close(), pool.Close(), work.Close(), fast.Close(), host.Close()); err != nil {
 		t.Error(err)
 	}
 }

@@ -22,16 +22,28 @@ type loaded struct {
 	rows graph.Rows
 }
 
-func load(t testing.TB, threads int) *loaded {
+// needleProgram is the shipped model, whose file is open until the test ends.
+func needleProgram(t testing.TB) *graph.Program {
 	t.Helper()
 	f, err := gguf.Open(needle)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	p, err := model.Build(f)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p
+}
+
+func load(t testing.TB, threads int) *loaded {
+	t.Helper()
+	p := needleProgram(t)
 	host := pinnedmem.NewHost(0)
 	e, err := cpu.New().Compile(p, graph.Limits{MaxRows: 256, MaxOut: 1, MaxSeqs: 1, Context: 2048, KV: offload.ExactLayers(p.KV, offload.F16), Threads: threads, Host: host})
 	if err != nil {
@@ -46,7 +58,7 @@ func load(t testing.TB, threads int) *loaded {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(e.Close(), pool.Close(), host.Close(), f.Close()); err != nil {
+		if err := errors.Join(e.Close(), pool.Close(), host.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -92,14 +92,14 @@ func (c *cachePass) after(o Attend) {
 	if !c.predicts(next) {
 		return
 	}
-	q := c.query(next)
+	q := c.old.query(next)
 	if c.predicted < 0 {
 		c.predicted = Buf(len(c.new.Buffers))
 		c.new.Buffers = append(c.new.Buffers, Buffer{Name: "q_next", Width: c.new.Buffers[q.attend.Q].Width, Rows: AllRows})
 	}
 	part := q.part
 	part.Dst = c.predicted
-	c.emit(Linear{Src: c.query(o.Layer).src, Parts: []Part{part}})
+	c.emit(Linear{Src: c.old.query(o.Layer).src, Parts: []Part{part}})
 	if q.norm != nil {
 		n := *q.norm
 		n.X = c.predicted
@@ -120,45 +120,5 @@ func (c *cachePass) predicts(layer int) bool {
 	if layer == 0 || c.plans[layer].Class != offload.Gathered {
 		return false
 	}
-	return c.query(layer).found && c.query(layer-1).found
-}
-
-// query is how a layer's query is made.
-type query struct {
-	found  bool
-	src    Buf // the layer's normed input
-	part   Part
-	norm   *HeadNorm
-	rope   *Rope
-	attend Attend
-}
-
-// query finds the ops between a layer's input and its attention.
-func (c *cachePass) query(layer int) query {
-	var q query
-	end := slices.IndexFunc(c.old.Ops, func(op Op) bool { a, ok := op.(Attend); return ok && a.Layer == layer })
-	if end < 0 {
-		return q
-	}
-	q.attend = c.old.Ops[end].(Attend)
-	for i := end - 1; i >= 0; i-- {
-		switch o := c.old.Ops[i].(type) {
-		case Rope:
-			if o.X == q.attend.Q && q.rope == nil {
-				q.rope = &o
-			}
-		case HeadNorm:
-			if o.X == q.attend.Q && q.norm == nil {
-				q.norm = &o
-			}
-		case Linear:
-			for _, part := range o.Parts {
-				if part.Dst == q.attend.Q {
-					q.found, q.src, q.part = !part.Add, o.Src, part
-					return q
-				}
-			}
-		}
-	}
-	return q
+	return c.old.query(layer).found && c.old.query(layer-1).found
 }

@@ -12,21 +12,23 @@ import (
 // orders channels by their share of attention scores takes them for the
 // queries' part. They are 1 where no product makes the queries.
 func (p *Program) QueryScales(layer int) ([]float32, error) {
-	q, err := p.queryOf(layer)
+	spec, q := p.KV[layer], p.query(layer)
+	square, err := p.querySquares(q, layer)
 	if err != nil {
 		return nil, fmt.Errorf("scale queries of layer %d: %w", layer, err)
 	}
-	spec := p.KV[layer]
 	scales := make([]float32, spec.KVHeads*spec.HeadDim)
-	group := len(q.square) / len(scales)
+	group := len(square) / len(scales)
 	for head := range spec.KVHeads {
 		mean := make([]float64, spec.HeadDim)
 		for g := range group {
 			for c := range mean {
-				mean[c] += q.square[(head*group+g)*spec.HeadDim+c] / float64(group)
+				mean[c] += square[(head*group+g)*spec.HeadDim+c] / float64(group)
 			}
 		}
-		q.mix(mean)
+		if q.rope != nil {
+			p.Ropes[q.rope.Table].mix(mean)
+		}
 		for c, v := range mean {
 			scales[head*spec.HeadDim+c] = float32(math.Sqrt(v))
 		}
@@ -34,64 +36,36 @@ func (p *Program) QueryScales(layer int) ([]float32, error) {
 	return scales, nil
 }
 
-// queries are what is known of a layer's queries.
-type queries struct {
-	square []float64 // [heads*headDim] mean squares
-	rope   *RopeTable
+// querySquares are the mean squares of a layer's queries [heads*headDim] before
+// their rotation.
+func (p *Program) querySquares(q query, layer int) ([]float64, error) {
+	spec := p.KV[layer]
+	square := make([]float64, max(q.attend.Heads, spec.KVHeads)*spec.HeadDim)
+	for i := range square {
+		square[i] = 1
+	}
+	if !q.found {
+		return square, nil
+	}
+	if err := p.products(square, q); err != nil || q.norm == nil {
+		return square, err
+	}
+	weight, err := p.vector(q.norm.W)
+	if err == nil {
+		normalize(square, weight)
+	}
+	return square, err
 }
 
-// queryOf reads the ops that make a layer's queries.
-func (p *Program) queryOf(layer int) (queries, error) {
-	var q queries
-	at := -1
-	var a Attend
-	for i, op := range p.Ops {
-		if o, ok := op.(Attend); ok && o.Layer == layer {
-			at, a = i, o
-		}
-	}
-	dim := p.KV[layer].HeadDim
-	q.square = make([]float64, max(a.Heads, p.KV[layer].KVHeads)*dim)
-	for i := range q.square {
-		q.square[i] = 1
-	}
-	var headNorm []float32
-	for i := at - 1; i >= 0; i-- {
-		switch o := p.Ops[i].(type) {
-		case Rope:
-			if o.X == a.Q && q.rope == nil {
-				q.rope = &p.Ropes[o.Table]
-			}
-		case HeadNorm:
-			if o.X == a.Q && headNorm == nil {
-				var err error
-				if headNorm, err = p.vector(o.W); err != nil {
-					return q, err
-				}
-			}
-		case Linear:
-			for _, part := range o.Parts {
-				if part.Dst == a.Q {
-					err := p.products(q.square, part, i)
-					q.normalize(headNorm, dim)
-					return q, err
-				}
-			}
-		}
-	}
-	return q, nil
-}
-
-// products are the mean squares of a product's outputs.
-func (p *Program) products(dst []float64, part Part, op int) error {
-	w := &p.Weights[part.W]
+// products are the mean squares of the outputs of a query's product.
+func (p *Program) products(dst []float64, q query) error {
+	w := &p.Weights[q.part.W]
 	norm := make([]float32, w.K)
 	for i := range norm {
 		norm[i] = 1
 	}
-	src := p.Ops[op].(Linear).Src
-	for i := op - 1; i >= 0; i-- {
-		if o, ok := p.Ops[i].(RMSNorm); ok && o.Dst == src {
+	for i := q.at - 1; i >= 0; i-- {
+		if o, ok := p.Ops[i].(RMSNorm); ok && o.Dst == q.src {
 			v, err := p.vector(o.W)
 			if err != nil {
 				return err
@@ -101,8 +75,8 @@ func (p *Program) products(dst []float64, part Part, op int) error {
 		}
 	}
 	bias := make([]float32, w.N)
-	if part.Bias != NoWeight {
-		v, err := p.vector(part.Bias)
+	if q.part.Bias != NoWeight {
+		v, err := p.vector(q.part.Bias)
 		if err != nil {
 			return err
 		}
@@ -123,27 +97,24 @@ func (p *Program) products(dst []float64, part Part, op int) error {
 }
 
 // normalize applies a norm over each head's channels.
-func (q queries) normalize(weight []float32, dim int) {
-	for head := 0; weight != nil && head < len(q.square); head += dim {
+func normalize(square []float64, weight []float32) {
+	for ; len(square) > 0; square = square[len(weight):] {
 		var mean float64
-		for _, v := range q.square[head : head+dim] {
-			mean += v / float64(dim)
+		for _, v := range square[:len(weight)] {
+			mean += v / float64(len(weight))
 		}
 		for c, w := range weight {
-			q.square[head+c] *= float64(w) * float64(w) / max(mean, math.SmallestNonzeroFloat64)
+			square[c] *= float64(w) * float64(w) / max(mean, math.SmallestNonzeroFloat64)
 		}
 	}
 }
 
 // mix gives channels that are rotated into each other the same mean square.
-func (q queries) mix(square []float64) {
-	if q.rope == nil {
-		return
-	}
-	n := len(q.rope.InvFreq)
+func (r *RopeTable) mix(square []float64) {
+	n := len(r.InvFreq)
 	for i := range n {
 		a, b := i, i+n
-		if q.rope.Interleaved {
+		if r.Interleaved {
 			a, b = 2*i, 2*i+1
 		}
 		square[a] = (square[a] + square[b]) / 2
