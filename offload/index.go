@@ -35,10 +35,10 @@ const MaxIndexDim = 256
 //	order [headDim] uint8: the channels, greatest share of scores first
 //	refs [headDim] f16: per channel, the mean over the block's first page
 //	steps [headDim] f16: and its standard deviation
-//	means [8 pages][padded] uint8: the pages' means above the reference, in
+//	means [padded/4][8 pages][4] uint8: the pages' means above the reference, in
 //	  deviations/16, plus 128
-//	scales [8 pages][scaled] uint8: by rank, the deviation of the page's keys
-//	  from their mean, in the block's deviations/16
+//	scales [ranks/4][8 pages][4] uint8: by rank, the deviation of the page's
+//	  keys from their mean, in the block's deviations/16
 //	codes [8 pages][2 halves of 16 tokens][2 planes][vectors] { [16 tokens, 4] bytes }
 //	values [16 cold pages][padded] int8: mean values
 //	valueSteps [16 cold pages] f16
@@ -53,7 +53,6 @@ type Index struct {
 	Dim       int // headDim
 	Vectors   int // in each plane
 	Padded    int // channels
-	Scaled    int // scales of one page: the coded ranks, padded to a multiple of 16
 	Order     int // byte offset
 	Refs      int
 	Steps     int
@@ -68,12 +67,11 @@ type Index struct {
 // NewIndex lays out the index of heads of dim channels.
 func NewIndex(dim int, estimate bool) Index {
 	x := Index{Dim: dim, Vectors: unitsFor(dim, 64), Padded: unitsFor(dim, 16) * 16}
-	x.Scaled = unitsFor(x.ranks(), 16) * 16
 	x.Refs = x.Padded
 	x.Steps = x.Refs + 2*x.Padded
 	x.Means = x.Steps + 2*x.Padded
 	x.Scales = x.Means + blockPages*x.Padded
-	x.Codes = x.Scales + blockPages*x.Scaled
+	x.Codes = x.Scales + blockPages*x.Ranks()
 	end := x.Codes + blockCold*x.PageVectors()*64
 	if estimate {
 		x.Values = end
@@ -87,8 +85,8 @@ func NewIndex(dim int, estimate bool) Index {
 // PageVectors is the number of 64-byte vectors of codes for 16 tokens.
 func (x Index) PageVectors() int { return len(IndexPlanes) * x.Vectors }
 
-// ranks is the number of places for codes of one token.
-func (x Index) ranks() int {
+// Ranks is the number of places for codes of one token.
+func (x Index) Ranks() int {
 	n := 0
 	for _, p := range IndexPlanes {
 		n += p.Channels
@@ -97,4 +95,8 @@ func (x Index) ranks() int {
 }
 
 // Coded is the number of channels that have codes.
-func (x Index) Coded() int { return min(x.ranks(), x.Dim) }
+func (x Index) Coded() int { return min(x.Ranks(), x.Dim) }
+
+// Beside is where the i-th mean or scale of a page lies among those of its
+// block: pages lie side by side, four channels each, as a query meets them.
+func (x Index) Beside(page, i int) int { return (i/4*blockPages+page)*4 + i%4 }

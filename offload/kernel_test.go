@@ -126,7 +126,7 @@ func (k kernel) record(s *Seq, l, pos, head int) []byte {
 // indexMark is two bytes of the index that belong to one page.
 func (k kernel) indexMark(s *Seq, l, pos, head int) []byte {
 	m := k.pool.Memory(l)
-	at := (int(s.Table(l)[pos/BlockTok])*m.Plan.KVHeads+head)*m.Index.Bytes + m.Index.Means + pos%BlockTok/PageTok*m.Index.Padded
+	at := (int(s.Table(l)[pos/BlockTok])*m.Plan.KVHeads+head)*m.Index.Bytes + m.Index.Means + m.Index.Beside(pos%BlockTok/PageTok, 0)
 	return m.Indexes[at : at+2]
 }
 

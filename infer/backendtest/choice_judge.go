@@ -11,8 +11,8 @@ import (
 	"edged/pinnedmem"
 )
 
-// shareSlack is by how much, relative to each other, two pages' shares may
-// differ and still be taken for equal: scores are sums of float32.
+// shareSlack is by how much the logarithms of two pages' shares may differ and
+// the shares still be taken for equal: scores are sums of float32.
 const shareSlack = 1e-3
 
 // choiceJudge looks at the working sets before and after every decode step.
@@ -136,8 +136,8 @@ func (x exchanged) check(most int) error {
 func (x exchanged) beats(winners, losers []int) error {
 	for _, w := range winners {
 		for _, l := range losers {
-			if x.share[l] > x.share[w]*(1+shareSlack) {
-				return fmt.Errorf("page %d with a share of %g is held rather than page %d with %g", w, x.share[w], l, x.share[l])
+			if x.share[l] > x.share[w]+shareSlack {
+				return fmt.Errorf("page %d with a share of e^%g is held rather than page %d with e^%g", w, x.share[w], l, x.share[l])
 			}
 		}
 	}

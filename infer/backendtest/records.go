@@ -101,10 +101,10 @@ func (l layerSeq) index(pos, head int) unpacked {
 	u.takeHalves(b[x.Refs:], x.Dim)
 	u.takeHalves(b[x.Steps:], x.Dim)
 	for c := range x.Dim {
-		u.codes = append(u.codes, int(b[x.Means+page*x.Padded+c]))
+		u.codes = append(u.codes, int(b[x.Means+x.Beside(page, c)]))
 	}
 	for rank := range x.Coded() {
-		u.codes = append(u.codes, int(b[x.Scales+page*x.Scaled+rank]))
+		u.codes = append(u.codes, int(b[x.Scales+x.Beside(page, rank)]))
 	}
 	vector := x.Codes + page*2*x.PageVectors()*64
 	for half := range 2 {

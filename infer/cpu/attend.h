@@ -56,8 +56,6 @@ INLINE float load_kv1(const uint8_t *p, int64_t i, const int f32) {
 // is shorter than the memory's latency.
 enum { AHEAD = 2, SPAN_PAGES = SPAN / PAGE_TOK };
 
-INLINE void ahead(const uint8_t *p) { __builtin_prefetch(p, 0, 3); }
-
 // span_pages are a span's pages, in reading order.
 typedef struct {
 	int n;

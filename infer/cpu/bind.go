@@ -63,7 +63,7 @@ func describeLayer(m offload.Memory) C.cache {
 			v_scales: C.int32_t(r.VScales), v: C.int32_t(r.V), v_row: C.int32_t(r.VRow), v_groups: C.int32_t(r.VGroups()), bytes: C.int32_t(r.Bytes)}
 	}
 	if p.Class == offload.Paged {
-		c.ix = C.index_layout{vectors: C.int32_t(x.Vectors), padded: C.int32_t(x.Padded), scaled: C.int32_t(x.Scaled), scales: C.int32_t(x.Scales), refs: C.int32_t(x.Refs), steps: C.int32_t(x.Steps), means: C.int32_t(x.Means), codes: C.int32_t(x.Codes),
+		c.ix = C.index_layout{vectors: C.int32_t(x.Vectors), padded: C.int32_t(x.Padded), ranks: C.int32_t(x.Ranks()), scales: C.int32_t(x.Scales), refs: C.int32_t(x.Refs), steps: C.int32_t(x.Steps), means: C.int32_t(x.Means), codes: C.int32_t(x.Codes),
 			values: C.int32_t(x.Values), value_step: C.int32_t(x.ValueStep), bytes: C.int32_t(x.Bytes)}
 		c.index = bytePtr(m.Indexes)
 	}

@@ -23,6 +23,7 @@ enum {
 	INDEX_SKIP = 4, // tokens that index statistics leave out (offload.IndexSkip)
 	INDEX_UNITS = 16, // of an index's deviation (offload.IndexUnits)
 	MAX_INDEX_DIM = 256, // offload.MaxIndexDim
+	MAX_QUADS = 6 * MAX_INDEX_DIM / 64, // fours of channels with codes
 	SPAN = 256,    // tokens whose softmax is computed at once; spans merge in order
 	MAX_GROUP = 12, // activation rows that one pass over a weight panel serves
 	MAX_QUERY = 12, // query vectors that one pass over a KV span serves
@@ -81,7 +82,7 @@ typedef struct {
 
 // index_layout is the index of one block of one KV head (offload.Index).
 typedef struct {
-	int32_t vectors, padded, scaled, refs, steps, means, scales, codes, bytes;
+	int32_t vectors, padded, ranks, refs, steps, means, scales, codes, bytes;
 	int32_t values, value_step; // 0 without an estimate
 } index_layout;
 
@@ -184,7 +185,7 @@ typedef struct {
 	float *partial;           // [SPLIT_ROWS, heads, max_spans+1, dim+2]
 	int32_t max_pages;        // per row in page_max
 	float *page_max;          // [max_seqs, heads, max_pages] largest score of a cold page's tokens
-	float *page_sum;          // [max_seqs, heads, max_pages] sum of e^(score - page_max)
+	float *page_mean;         // [max_seqs, heads, max_pages] score of the mean key around it; with an estimate
 	int32_t max_chosen;       // per KV head in picked
 	const uint8_t **picked;   // [max_seqs, kv_heads, max_chosen] where chosen records lie
 	int32_t max_tokens;       // per KV head in token_score

@@ -260,12 +260,12 @@ func (e *exec) visitScratch() error {
 	width, dim := e.partialWidth()
 	spans := rounded(e.lim.Context, C.SPAN) / C.SPAN
 	split := min(C.SPLIT_ROWS, e.lim.MaxRows)
-	var partial, top, sum, scores []C.float
+	var partial, top, mean, scores []C.float
 	var scratch, picked []*C.uint8_t
 	stats, choices := e.choosing()
 	tokens := e.scoredTokens()
 	if err := errors.Join(visit(&e.actMem, &partial, split*width*(spans+1)), visit(&e.actMem, &scratch, e.lim.Threads),
-		visit(&e.actMem, &top, e.lim.MaxSeqs*stats.heads*stats.each), visit(&e.actMem, &sum, e.lim.MaxSeqs*stats.heads*stats.each),
+		visit(&e.actMem, &top, e.lim.MaxSeqs*stats.heads*stats.each), visit(&e.actMem, &mean, e.lim.MaxSeqs*stats.heads*stats.each),
 		visit(&e.actMem, &picked, e.lim.MaxSeqs*choices.heads*choices.each),
 		visit(&e.actMem, &scores, e.lim.MaxSeqs*choices.heads*tokens)); err != nil {
 		return err
@@ -281,7 +281,7 @@ func (e *exec) visitScratch() error {
 	}
 	if e.actMem.arena != nil {
 		e.c.partial, e.c.max_spans, e.c.scratch = unsafe.SliceData(partial), C.int32_t(spans), unsafe.SliceData(scratch)
-		e.c.page_max, e.c.page_sum, e.c.max_pages = unsafe.SliceData(top), unsafe.SliceData(sum), C.int32_t(stats.each)
+		e.c.page_max, e.c.page_mean, e.c.max_pages = unsafe.SliceData(top), unsafe.SliceData(mean), C.int32_t(stats.each)
 		e.c.picked, e.c.max_chosen, e.c.max_kv_heads = unsafe.SliceData(picked), C.int32_t(choices.each), C.int32_t(choices.heads)
 		e.c.token_score, e.c.max_tokens = unsafe.SliceData(scores), C.int32_t(tokens)
 		e.c.traffic = unsafe.SliceData(e.traffic)

@@ -109,44 +109,65 @@ static void op_stream(exec *e, const op *o, int at, int thread, uint8_t *scratch
 
 // order_of orders scores as integers; those that are not finite come above all
 // others, so that whoever looks at the result sees them.
-INLINE uint32_t order_of(float score) {
-	uint32_t bits;
+INLINE int32_t order_of(float score) {
+	int32_t bits;
 	score += 0.0f; // -0 is 0
-	if (!(fabsf(score) < INFINITY)) return UINT32_MAX;
+	if (!(fabsf(score) < INFINITY)) return INT32_MAX;
 	memcpy(&bits, &score, sizeof bits);
-	return bits >> 31 ? ~bits : bits | 1u << 31;
+	return bits ^ (bits >> 31 & INT32_MAX);
 }
 
-// nth_order is the place of the n-th largest score, found digit by digit from
-// the top: it takes a time that does not depend on the scores. It leaves in n
-// how many of the scores of just that place are among the n.
-static uint32_t nth_order(const float *score, int tokens, int *n) {
-	static const struct { uint32_t low, mask; } digits[] = {{21, 0x7ff}, {10, 0x7ff}, {0, 0x3ff}};
-	uint32_t found = 0, known = 0;
-	for (int i = 0; i < 3; i++) {
-		const uint32_t low = digits[i].low, mask = digits[i].mask;
-		int count[0x800] = {0};
-		for (int t = 0; t < tokens; t++) {
-			const uint32_t r = order_of(score[t]);
-			if ((r & known) == found) count[r >> low & mask]++;
-		}
-		uint32_t digit = mask;
-		for (; digit > 0 && count[digit] < *n; digit--) *n -= count[digit];
-		found |= digit << low, known |= mask << low;
+// orders_of turns n scores into their orders, in place, padded to whole 16s with
+// what comes below all.
+static int32_t *orders_of(float *score, int n) {
+	for (int i = 0; i < n; i++) {
+		const int32_t r = order_of(score[i]);
+		memcpy(score + i, &r, sizeof r);
 	}
-	return found;
+	int32_t *order = (int32_t *)score;
+	for (int i = n; i % 16; i++) order[i] = INT32_MIN;
+	return order;
+}
+
+// nth_order is the k-th largest of n padded orders. It leaves in k how many of
+// those that equal it are among the k. Halving what it may be takes a time that
+// does not depend on the orders.
+static int32_t nth_order(const int32_t *order, int n, int *k) {
+	int64_t lo = INT32_MIN, hi = (int64_t)INT32_MAX + 1; // k or more are from lo on, fewer from hi on
+	int above = 0;
+	while (hi - lo > 1) {
+		const int64_t mid = (lo + hi) >> 1;
+		vi count = vi_zero();
+		for (int i = 0; i < n; i += 16) count = vi_count_from(count, order + i, (int32_t)mid);
+		const int m = vi_sum(count);
+		if (m >= *k) lo = mid;
+		else hi = mid, above = m;
+	}
+	*k -= above;
+	return (int32_t)lo;
+}
+
+// choose_best writes the places of the k largest of n padded orders, ascending.
+// Of equal ones the earlier is chosen.
+static void choose_best(const int32_t *order, int n, int k, uint32_t *out) {
+	int equal = k;
+	const int32_t least = nth_order(order, n, &equal);
+	for (int i = 0, at = 0; at < k; i++) {
+		out[at] = i;
+		if (order[i] == least) at += equal-- > 0;
+		else at += order[i] > least;
+	}
 }
 
 // choose_tokens writes n of so many positions, ascending: the first sink ones,
-// and those of the largest scores. Of equal scores the earlier is chosen.
-static void choose_tokens(const float *score, int tokens, int sink, int n, uint32_t *out) {
-	int equal = n - sink;
-	const uint32_t least = equal > 0 ? nth_order(score + sink, tokens - sink, &equal) : 0;
-	for (int t = 0; t < sink; t++) *out++ = t;
-	for (int t = sink; t < tokens && n > sink; t++) {
-		const uint32_t r = order_of(score[t]);
-		if (r > least || (r == least && equal-- > 0)) *out++ = t;
+// and those of the largest scores, whose memory it takes.
+static void choose_tokens(float *score, int tokens, int sink, int n, uint32_t *out) {
+	if (n == tokens) {
+		for (int t = 0; t < n; t++) out[t] = t;
+		return;
 	}
+	for (int t = 0; t < sink; t++) score[t] = INFINITY;
+	choose_best(orders_of(score, tokens), tokens, n, out);
 }
 
 // copy_rows copies m tokens of one page, at places at[i] % PAGE_TOK, to places
@@ -187,9 +208,9 @@ static void op_gather(exec *e, const op *o, int at, int thread) {
 		const view *v = &e->st.views[seq * e->layers + o->layer];
 		if (e->st.seq_row[seq] == e->st.seq_row[seq + 1]) continue;
 		uint32_t *chosen = v->chosen + head * v->chosen_len;
-		const int n = v->stored < c->budget ? v->stored : c->budget, all = n == v->stored;
+		const int n = v->stored < c->budget ? v->stored : c->budget;
 		chosen[0] = n;
-		choose_tokens(all ? 0 : token_scores(e, seq, head), v->stored, all ? n : c->sink, n, chosen + 1);
+		choose_tokens(token_scores(e, seq, head), v->stored, c->sink, n, chosen + 1);
 		fetch_rows(c, v, head, chosen + 1, n);
 		traffic[T_PAGES] += v->stored / PAGE_TOK, traffic[T_CHOSEN] += (n + PAGE_TOK - 1) / PAGE_TOK;
 		traffic[T_FETCHED] += (int64_t)n * 2 * c->dim * 2, traffic[T_COLD] += (int64_t)(v->stored / c->rec.group) * c->rec.bytes;

@@ -9,6 +9,7 @@
 #include "unit.h"
 
 #include "simd_avx2.h"
+#include "quads_x86.h"
 
 #define RUN edged_run_avx2
 #include "step.h"

@@ -9,6 +9,7 @@
 #include "unit.h"
 
 #include "simd_avx512.h"
+#include "quads_x86.h"
 
 #define RUN edged_run_avx512
 #include "step.h"

@@ -6,6 +6,7 @@
 #include "unit.h"
 
 #include "simd_generic.h"
+#include "quads_generic.h"
 
 #define RUN edged_run_generic
 #include "step.h"

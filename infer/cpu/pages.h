@@ -9,6 +9,8 @@ typedef struct {
 	int32_t part;         // page in the record
 } page_ref;
 
+INLINE void ahead(const uint8_t *p) { __builtin_prefetch(p, 0, 3); }
+
 INLINE uint8_t *record_at(const cache *c, const uint32_t *table, int pos, int head) {
 	const int64_t i = (int64_t)(pos % BLOCK_TOK / c->rec.group) * c->kv_heads + head;
 	return c->units + table[pos / BLOCK_TOK] * c->unit_bytes + i * c->rec.bytes;

@@ -46,23 +46,36 @@ INLINE vb vb_bits(vb x, int at, int mask) {
 	const __m256i m = _mm256_set1_epi8((char)mask);
 	return (vb){_mm256_and_si256(_mm256_srli_epi16(x.a, at), m), _mm256_and_si256(_mm256_srli_epi16(x.b, at), m)};
 }
-// vi_dot8 adds a lane's four bytes, codes of up to four bits, times the four signed
-// ones of q: pairs of them fit 16 bits.
-INLINE vi vi_dot8(vi acc, vb x, const int32_t *q) {
-	const __m256i y = _mm256_set1_epi32(*q), one = _mm256_set1_epi16(1);
-	return (vi){_mm256_add_epi32(acc.a, _mm256_madd_epi16(_mm256_maddubs_epi16(x.a, y), one)),
-		_mm256_add_epi32(acc.b, _mm256_madd_epi16(_mm256_maddubs_epi16(x.b, y), one))};
+// vc sums codes of up to four bits, four to a lane, times signed bytes: pairs of
+// them in 16 bits, so that it holds some 16 products of four-bit codes.
+typedef struct { __m256i a, b; } vc;
+INLINE vc vc_zero(void) { return (vc){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+INLINE vc vc_dot(vc acc, vb x, const int32_t *q) {
+	const __m256i y = _mm256_set1_epi32(*q);
+	return (vc){_mm256_add_epi16(acc.a, _mm256_maddubs_epi16(x.a, y)), _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(x.b, y))};
 }
-// dot_bytes is the sum of n unsigned bytes times signed ones; n is whole 16s.
-INLINE int dot_bytes(const uint8_t *a, const int8_t *b, int n) {
-	__m256i acc = _mm256_setzero_si256();
-	for (int i = 0; i < n; i += 16) {
-		__m256i x = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(a + i))), y = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(b + i)));
-		acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x, y));
-	}
-	__m128i s = _mm_add_epi32(_mm256_castsi256_si128(acc), _mm256_extracti128_si256(acc, 1));
-	s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-	return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
+INLINE vi vc_wide(vc x) {
+	const __m256i one = _mm256_set1_epi16(1);
+	return (vi){_mm256_madd_epi16(x.a, one), _mm256_madd_epi16(x.b, one)};
+}
+INLINE int vi_sum(vi x) {
+	__m256i s = _mm256_add_epi32(x.a, x.b);
+	__m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+	q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+	return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+}
+INLINE int vi_top(vi x) {
+	__m256i s = _mm256_max_epi32(x.a, x.b);
+	__m128i q = _mm_max_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
+	q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
+	return _mm_cvtsi128_si32(_mm_max_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
+}
+
+// vi_count_from adds 1 to a lane where x is at least y.
+INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
+	const __m256i *p = (const __m256i *)x, below = _mm256_set1_epi32(y), one = _mm256_set1_epi32(1);
+	return (vi){_mm256_add_epi32(n.a, _mm256_add_epi32(one, _mm256_cmpgt_epi32(below, _mm256_loadu_si256(p)))),
+		_mm256_add_epi32(n.b, _mm256_add_epi32(one, _mm256_cmpgt_epi32(below, _mm256_loadu_si256(p + 1))))};
 }
 
 INLINE vf vf_zero(void) { return (vf){_mm256_setzero_ps(), _mm256_setzero_ps()}; }
@@ -104,13 +117,6 @@ INLINE float vf_top(vf x) {
 	q = _mm_max_ps(q, _mm_movehl_ps(q, q));
 	return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
-INLINE int vi_sum(vi x) {
-	__m256i s = _mm256_add_epi32(x.a, x.b);
-	__m128i q = _mm_add_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-	q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
-	return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
-}
-
 INLINE vf vf_half(const void *p) {
 	const __m128i *h = p;
 	return (vf){_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};

@@ -41,19 +41,20 @@ typedef __m512i vb;
 INLINE vb vb_load(const void *p) { return _mm512_loadu_si512(p); }
 // vb_bits picks the bits of a mask from every byte, from bit at on.
 INLINE vb vb_bits(vb a, int at, int mask) { return _mm512_and_si512(_mm512_srli_epi16(a, at), _mm512_set1_epi8((char)mask)); }
-// vi_dot8 adds a lane's four bytes, unsigned, times the four signed ones of q.
-INLINE vi vi_dot8(vi acc, vb a, const int32_t *q) {
+// vc sums codes, four to a lane, times signed bytes.
+typedef vi vc;
+INLINE vc vc_zero(void) { return vi_zero(); }
+INLINE vc vc_dot(vc acc, vb a, const int32_t *q) {
 	__asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(a), "m"(*q));
 	return acc;
 }
-// dot_bytes is the sum of n unsigned bytes times signed ones.
-INLINE int dot_bytes(const uint8_t *a, const int8_t *b, int n) {
-	vi acc = vi_zero();
-	for (int i = 0; i < n; i += 64) {
-		const __mmask64 m = n - i >= 64 ? ~0ull : (1ull << (n - i)) - 1;
-		acc = _mm512_dpbusd_epi32(acc, _mm512_maskz_loadu_epi8(m, a + i), _mm512_maskz_loadu_epi8(m, b + i));
-	}
-	return _mm512_reduce_add_epi32(acc);
+INLINE vi vc_wide(vc a) { return a; }
+INLINE int vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
+INLINE int vi_top(vi a) { return _mm512_reduce_max_epi32(a); }
+
+// vi_count_from adds 1 to a lane where x is at least y.
+INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
+	return _mm512_mask_add_epi32(n, _mm512_cmpge_epi32_mask(_mm512_loadu_si512(x), _mm512_set1_epi32(y)), n, _mm512_set1_epi32(1));
 }
 
 INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
@@ -74,7 +75,6 @@ INLINE vi vf_int(vf a) { return _mm512_cvtps_epi32(a); }
 INLINE vf vf_pow2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
 INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
 INLINE float vf_top(vf a) { return _mm512_reduce_max_ps(a); }
-INLINE int vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
 
 INLINE vf vf_half(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 INLINE void vf_store_half(void *p, vf a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }

@@ -71,19 +71,32 @@ typedef uint8_t vb __attribute__((vector_size(64)));
 INLINE vb vb_load(const void *p) { vb v; memcpy(&v, p, sizeof v); return v; }
 // vb_bits picks the bits of a mask from every byte, from bit at on.
 INLINE vb vb_bits(vb a, int at, int mask) { return (a >> at) & (uint8_t)mask; }
-// vi_dot8 adds a lane's four bytes, unsigned, times the four signed ones of q.
-INLINE vi vi_dot8(vi acc, vb a, const int32_t *q) {
+// vc sums codes, four to a lane, times signed bytes.
+typedef vi vc;
+INLINE vc vc_zero(void) { return vi_zero(); }
+INLINE vc vc_dot(vc acc, vb a, const int32_t *q) {
 	int8_t y[4];
 	memcpy(y, q, sizeof y);
 	for (int l = 0; l < 16; l++)
 		for (int j = 0; j < 4; j++) acc[l] += (int)a[4 * l + j] * y[j];
 	return acc;
 }
-// dot_bytes is the sum of n unsigned bytes times signed ones.
-INLINE int dot_bytes(const uint8_t *a, const int8_t *b, int n) {
+INLINE vi vc_wide(vc a) { return a; }
+INLINE int vi_sum(vi a) {
 	int s = 0;
-	for (int i = 0; i < n; i++) s += (int)a[i] * b[i];
+	for (int i = 0; i < 16; i++) s += a[i];
 	return s;
+}
+INLINE int vi_top(vi a) {
+	int m = a[0];
+	for (int i = 1; i < 16; i++) m = a[i] > m ? a[i] : m;
+	return m;
+}
+
+// vi_count_from adds 1 to a lane where x is at least y.
+INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
+	for (int i = 0; i < 16; i++) n[i] += x[i] >= y;
+	return n;
 }
 
 INLINE vf vf_zero(void) { return (vf){0}; }
@@ -129,12 +142,6 @@ INLINE float vf_top(vf a) {
 	for (int i = 1; i < 16; i++) m = a[i] > m ? a[i] : m;
 	return m;
 }
-INLINE int vi_sum(vi a) {
-	int s = 0;
-	for (int i = 0; i < 16; i++) s += a[i];
-	return s;
-}
-
 INLINE float half_float(uint16_t h) {
 #if defined(__ARM_NEON)
 	__fp16 x;

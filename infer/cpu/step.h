@@ -6,6 +6,7 @@
 #include "pages.h"
 #include "gather.h"
 #include "store.h"
+#include "scan.h"
 #include "choose.h"
 #include "attend.h"
 #include "rows.h"

@@ -162,12 +162,14 @@ static const plane planes[PLANES] = {{4, 8, 0.3352f}, {2, 16, 0.9957f}};
 // index_half is the bytes of the codes of 16 tokens.
 INLINE int index_half(const index_layout *l) { return PLANES * l->vectors * 64; }
 
+// beside is where one of a page's bytes lies among those of its block's pages.
+INLINE int beside(int page, int i) { return (i / 4 * BLOCK_PAGES + page) * 4 + i % 4; }
+
 // index_keys writes the means, scales and codes of one page of a block.
 static void index_keys(const cache *c, const uint8_t *k, int page, uint8_t *ix) {
 	const index_layout *l = &c->ix;
-	uint8_t *codes = ix + l->codes + page * 2 * index_half(l), *scales = ix + l->scales + page * l->scaled;
+	uint8_t *codes = ix + l->codes + page * 2 * index_half(l);
 	memset(codes, 0, 2 * index_half(l));
-	memset(scales, 0, l->scaled);
 	int p = 0, first = 0; // plane and its first rank
 	for (int rank = 0; rank < c->dim; rank++) {
 		while (p < PLANES && rank >= first + planes[p].channels * l->vectors) first += planes[p++].channels * l->vectors;
@@ -177,11 +179,11 @@ static void index_keys(const cache *c, const uint8_t *k, int page, uint8_t *ix) 
 		halves_to(x, k + 2 * ch * PAGE_TOK, PAGE_TOK);
 		for (int t = 0; t < PAGE_TOK; t++) sum += x[t] = (x[t] - ref) * inv;
 		const float mean = rintf(clamp(sum / PAGE_TOK * INDEX_UNITS, -128, 127));
-		ix[l->means + page * l->padded + ch] = (uint8_t)((int)mean + 128);
+		ix[l->means + beside(page, ch)] = (uint8_t)((int)mean + 128);
 		if (p == PLANES) continue;
 		for (int t = 0; t < PAGE_TOK; t++) x[t] -= mean / INDEX_UNITS, square += x[t] * x[t];
 		const float scale = rintf(clamp(sqrtf(square / PAGE_TOK) * INDEX_UNITS, 1, 255));
-		scales[rank] = (uint8_t)scale;
+		ix[l->scales + beside(page, rank)] = (uint8_t)scale;
 		const int bits = planes[p].bits, at = rank - first, v = p * l->vectors + at / planes[p].channels, byte = at % 4;
 		const int shift = at % planes[p].channels / 4 * bits;
 		const float top = (float)((1 << bits) - 1), unit = INDEX_UNITS / (scale * planes[p].step);

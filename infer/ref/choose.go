@@ -11,8 +11,8 @@ import (
 // choice is what a decode row of one KV head attends to of its records.
 type choice struct {
 	wanted  []int       // dominant cold pages, ascending
-	share   []float64   // [cold pages] by which they are; nil where all are wanted
-	weights [][]float64 // [group][cold pages]
+	share   []float64   // [cold pages] by which they are, logarithms; nil where all are wanted
+	means   [][]float64 // [group][cold pages] scores of the mean keys around them
 	pages   []int       // attended to, ascending; single tokens where a layer gathers
 	records [][]byte    // their records in the fast tier
 	rest    []rest      // [group] for each query head, what stands for the other pages; empty without an estimate
@@ -58,7 +58,7 @@ func (s step) kvSelect(o graph.KVSelect) {
 }
 
 // choose weighs a KV head's cold pages with the queries [group*headDim] of its
-// query heads. A page's share is the largest that any query head gives it.
+// query heads.
 func (v view) choose(head int, q []float32, scale float32) choice {
 	pages := v.stored / offload.ColdTok
 	c := choice{rest: make([]rest, len(q)/v.mem.Plan.HeadDim)}
@@ -68,65 +68,72 @@ func (v view) choose(head int, q []float32, scale float32) choice {
 		}
 		return c
 	}
-	c.share, c.weights = v.shares(head, q, scale)
+	c.share, c.means = v.shares(head, q, scale)
 	c.wanted = wanted(c.share, v.mem.Plan.Budget)
 	return c
 }
 
-// shares gives every page's largest share of a query head's weights, and for
-// every query head the pages' weights.
-func (v view) shares(head int, q []float32, scale float32) (share []float64, weights [][]float64) {
+// shares gives the logarithm of every page's largest share of a query head, and
+// for every query head the scores of the mean keys around the pages. A share is
+// e^score of the page's best token over the sum of that over all pages.
+func (v view) shares(head int, q []float32, scale float32) (share []float64, means [][]float64) {
 	dim := v.mem.Plan.HeadDim
-	share = make([]float64, v.stored/offload.ColdTok)
 	for ; len(q) > 0; q = q[dim:] {
-		w := v.pageWeights(head, q[:dim], scale)
-		total := logSum(w)
-		for i, x := range w {
-			share[i] = math.Max(share[i], math.Exp(x-total))
+		top, mean := v.pageScores(head, q[:dim], scale)
+		total := logSum(top)
+		for i, x := range top {
+			if len(means) == 0 {
+				share = append(share, x-total)
+			}
+			share[i] = math.Max(share[i], x-total)
 		}
-		weights = append(weights, w)
+		means = append(means, mean)
 	}
-	return share, weights
+	return share, means
 }
 
-// Shares are what a KV head of a Paged layer chooses pages by, given the
-// queries [group*headDim] of its query heads: for tests that judge a choice.
+// Shares are what a KV head of a Paged layer chooses pages by, as logarithms,
+// given the queries [group*headDim] of its query heads: for tests that judge a
+// choice.
 func Shares(q *offload.Seq, layer, head int, query []float32, scale float32) []float64 {
 	v := view{q: q, layer: layer, mem: q.Pool().Memory(layer), stored: q.Stored()}
 	share, _ := v.shares(head, query, scale)
 	return share
 }
 
-// restOf lists the pages that were not chosen.
-func (v view) restOf(head int, chosen []int, weight []float64) rest {
+// restOf lists the pages that are not held. Each weighs what its tokens would if
+// all had the mean key.
+func (v view) restOf(head int, held []int, mean []float64) rest {
 	dim := v.mem.Plan.HeadDim
 	var r rest
-	for i, w := range weight {
-		if _, found := slices.BinarySearch(chosen, i); found {
+	for i, m := range mean {
+		if _, found := slices.BinarySearch(held, i); found {
 			continue
 		}
-		mean := make([]float64, dim)
+		value := make([]float64, dim)
 		pos := i * offload.ColdTok
-		v.index(pos, head).meanValue(pos%offload.BlockTok/offload.ColdTok, mean)
-		r.weight = append(r.weight, w)
-		r.value.data = append(r.value.data, mean...)
+		v.index(pos, head).meanValue(pos%offload.BlockTok/offload.ColdTok, value)
+		r.weight = append(r.weight, m+math.Log(offload.ColdTok))
+		r.value.data = append(r.value.data, value...)
 	}
 	r.value.rows, r.value.width = len(r.weight), dim
 	return r
 }
 
-// pageWeights are the logarithms of every page's summed e^score, with keys as
-// the index has them.
-func (v view) pageWeights(head int, q []float32, scale float32) []float64 {
-	var w []float64
+// pageScores are the largest scores of cold pages' tokens, with keys as the
+// index has them, and those of the mean keys around the pages.
+func (v view) pageScores(head int, q []float32, scale float32) (top, mean []float64) {
 	for pos := 0; pos < v.stored; pos += offload.BlockTok {
 		x := v.index(pos, head)
 		p := newProbe(x, q, scale)
 		for page := range (min(v.stored-pos, offload.BlockTok)) / offload.PageTok {
-			w = append(w, x.weights(p, page)...)
+			tops, m := x.scores(p, page)
+			for _, t := range tops {
+				top, mean = append(top, t), append(mean, m)
+			}
 		}
 	}
-	return w
+	return top, mean
 }
 
 // logSum is log(sum(e^x)).

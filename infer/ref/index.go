@@ -19,11 +19,11 @@ func (x index) step(channel int) []byte   { return x.b[x.at.Steps+2*channel:] }
 func (x index) valueStep(cold int) []byte { return x.b[x.at.ValueStep+2*cold:] }
 
 // mean is a page's mean key above the reference, in deviations/16, plus 128.
-func (x index) mean(page, channel int) *byte { return &x.b[x.at.Means+page*x.at.Padded+channel] }
+func (x index) mean(page, channel int) *byte { return &x.b[x.at.Means+x.at.Beside(page, channel)] }
 
 // scale is the deviation of a page's keys from their mean, of the channel of a
 // rank, in deviations/16.
-func (x index) scale(page, rank int) *byte { return &x.b[x.at.Scales+page*x.at.Scaled+rank] }
+func (x index) scale(page, rank int) *byte { return &x.b[x.at.Scales+x.at.Beside(page, rank)] }
 
 // value is a cold page's mean value, in its step.
 func (x index) value(cold, channel int) *byte { return &x.b[x.at.Values+cold*x.at.Padded+channel] }

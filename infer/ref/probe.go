@@ -6,40 +6,40 @@ import (
 	"edged/offload"
 )
 
-// probe is a query times a block's deviations: by channel, rounded to 8 bits in
-// float32 as every backend does it, so that all choose alike, for the pages'
+// probe is a query times a block's deviations, rounded to 8 bits in float32 as
+// every backend does it, so that all choose alike: by channel, for the pages'
 // means; and by rank, times the planes' steps, for the codes.
 type probe struct {
-	mean     []int
-	meanUnit float64 // score of one unit of mean
-	base     float64 // score of the references
-	ranked   []float32
-	top      float32 // the largest |ranked|
+	mean, ranked         []int
+	meanUnit, rankedUnit float64 // score of one unit, times one of mean or scale
+	base                 float64 // score of the references
 }
 
 func newProbe(x index, q []float32, scale float32) probe {
 	var p probe
 	y := make([]float32, len(q))
-	var top float32
 	for c := range q {
 		s := q[c] * scale
 		p.base += float64(s) * float64(half(x.ref(c)))
 		y[c] = s * half(x.step(c))
-		top = max(top, float32(math.Abs(float64(y[c]))))
 	}
-	p.mean, p.meanUnit = toBytes(y, top)
+	var ranked []float32
 	for rank, c := range x.order() {
 		if at, ok := x.placeOf(rank); ok {
-			p.ranked = append(p.ranked, y[c]*at.Step)
-			p.top = max(p.top, float32(math.Abs(float64(p.ranked[rank]))))
+			ranked = append(ranked, y[c]*at.Step)
 		}
 	}
+	p.mean, p.meanUnit = toBytes(y)
+	p.ranked, p.rankedUnit = toBytes(ranked)
 	return p
 }
 
-// toBytes rounds values of at most top to [-127, 127] units.
-func toBytes(y []float32, top float32) (codes []int, unit float64) {
-	var inv float32
+// toBytes rounds values to [-127, 127] units, times offload.IndexUnits.
+func toBytes(y []float32) (codes []int, unit float64) {
+	var top, inv float32
+	for _, v := range y {
+		top = max(top, float32(math.Abs(float64(v))))
+	}
 	if top > 0 {
 		inv = 127 / top
 	}
@@ -47,31 +47,40 @@ func toBytes(y []float32, top float32) (codes []int, unit float64) {
 	for i, v := range y {
 		codes[i] = rounded(v*inv, -127, 127)
 	}
-	return codes, float64(top / 127)
+	return codes, float64(top/127) / offload.IndexUnits
 }
+
+// quadOne is 1 as a factor of products of 16 bits.
+const quadOne = 1 << 15
 
 // coded is the probe against one page's codes, whose scales are its own: 8 bits
-// again, of the largest product that there could be.
-func (x index) coded(p probe, page int) (codes []int, unit float64) {
-	var most float32
-	y := make([]float32, len(p.ranked))
+// again, of the largest product with them, and how many units one of these is.
+func (x index) coded(p probe, page int) (codes []int, units float64) {
+	codes = make([]int, len(p.ranked))
+	most := 0
 	for rank, v := range p.ranked {
-		s := float32(*x.scale(page, rank))
-		most = max(most, s)
-		y[rank] = v * s
+		codes[rank] = v * int(*x.scale(page, rank))
+		most = max(most, codes[rank], -codes[rank])
 	}
-	codes, unit = toBytes(y, p.top*most)
-	return codes, unit / offload.IndexUnits
+	factor := quadOne - 1
+	if most > 0 {
+		factor = min(factor, rounded(float32(quadOne*127)/float32(most), 1, quadOne))
+	}
+	for rank, v := range codes {
+		codes[rank] = (v*factor + quadOne/2) >> 15
+	}
+	return codes, quadOne / float64(factor)
 }
 
-// weights are the logarithms of the summed e^score of a page's two cold ones.
-func (x index) weights(p probe, page int) []float64 {
-	var mean float64
+// scores are the largest score of each of a page's two cold ones' tokens, and
+// that of the page's mean key.
+func (x index) scores(p probe, page int) (top [offload.PageTok / offload.ColdTok]float64, mean float64) {
+	mean = p.base
 	for c, code := range p.mean {
-		mean += float64(code) * (float64(*x.mean(page, c)) - 128) / offload.IndexUnits
+		mean += p.meanUnit * float64(code) * (float64(*x.mean(page, c)) - 128)
 	}
 	score := make([]float64, offload.PageTok)
-	codes, unit := x.coded(p, page)
+	codes, units := x.coded(p, page)
 	for rank, code := range codes {
 		at, _ := x.placeOf(rank)
 		for t := range score {
@@ -79,8 +88,11 @@ func (x index) weights(p probe, page int) []float64 {
 			score[t] += float64(code) * (float64(c) - float64(at.top())/2)
 		}
 	}
-	for t := range score {
-		score[t] = p.base + p.meanUnit*mean + unit*score[t]
+	for i := range top {
+		top[i] = math.Inf(-1)
+		for _, s := range score[i*offload.ColdTok : (i+1)*offload.ColdTok] {
+			top[i] = math.Max(top[i], mean+p.rankedUnit*units*s)
+		}
 	}
-	return []float64{logSum(score[:offload.ColdTok]), logSum(score[offload.ColdTok:])}
+	return top, mean
 }

@@ -137,9 +137,9 @@ func (s step) kvFetch(o graph.KVFetch) {
 			v := s.view(seq, o.Layer)
 			c.records = v.renew(head, c.wanted, c.share)
 			c.pages, _ = v.set(head).held()
-			for g := range c.weights {
+			for g := range c.means {
 				if v.mem.Plan.Estimate && len(c.pages) < v.stored/offload.ColdTok {
-					c.rest[g] = v.restOf(head, c.pages, c.weights[g])
+					c.rest[g] = v.restOf(head, c.pages, c.means[g])
 				}
 			}
 		}
