@@ -1,0 +1,286 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"edged/store/chunk"
+)
+
+// Turn is what a session grows by.
+type Turn struct {
+	// After is the messages that the session has; with another number the turn
+	// is refused with [ErrConflict].
+	After    int
+	Messages []Message // appended
+	// Blocks follow those that the session has, each for the next BlockTok tokens.
+	Blocks []Block
+	// Tail replaces the one before: what is needed beside whole blocks to go on.
+	// nil: the session has none, and goes on from its last whole block.
+	Tail Payload
+}
+
+func (t Turn) check() error {
+	for i, m := range t.Messages {
+		if err := m.check(); err != nil {
+			return fmt.Errorf("message %d: %w", t.After+i, err)
+		}
+	}
+	if len(t.Blocks) > maxTurnBlock {
+		return fmt.Errorf("%w: %d blocks in a turn, at most %d are allowed", ErrInvalid, len(t.Blocks), maxTurnBlock)
+	}
+	for i, b := range t.Blocks {
+		if err := b.check(); err != nil {
+			return fmt.Errorf("block %d of the turn: %w", i, err)
+		}
+	}
+	if t.Tail == nil {
+		return nil
+	}
+	if err := t.Tail.check(); err != nil {
+		return fmt.Errorf("tail: %w", err)
+	}
+	return nil
+}
+
+// Commit appends a turn. When it returns nil, the turn survives a power loss;
+// otherwise, and after a crash at any point, the session is as it was.
+//
+// Payload is written while other calls go on; the database is locked only for
+// the rows at the end.
+func (u User) Commit(ctx context.Context, id string, turn Turn) (Session, error) {
+	r, err := u.commit(ctx, id, turn)
+	if err != nil {
+		return Session{}, fmt.Errorf("commit turn to session %s: %w", id, err)
+	}
+	return r.Session, nil
+}
+
+func (u User) commit(ctx context.Context, id string, turn Turn) (row, error) {
+	if err := turn.check(); err != nil {
+		return row{}, err
+	}
+	c := &commit{u: u, s: u.s, turn: turn}
+	if err := c.begin(id); err != nil {
+		return row{}, err
+	}
+	return c.run(ctx)
+}
+
+// commit is a turn on its way.
+type commit struct {
+	u    User
+	s    *Store
+	turn Turn
+	// own says that blocks are taken from no other session, and given to none.
+	own bool
+
+	before row           // the session when the turn began
+	blocks []commitBlock // of the turn
+	tail   []commitPart  // written
+	chunks []chunk.Ref   // that hold what was written
+	tails  []chunk.Ref
+	packs  []*packer
+
+	reserved int64 // bytes of the disk budget
+}
+
+type commitBlock struct {
+	Block
+	chain  link
+	shared bool         // may be another session's, and become one's
+	found  bool         // another session's was there when looked for
+	parts  []commitPart // written
+}
+
+type commitPart struct {
+	id      int
+	extents []placed
+}
+
+// errVanished says that a shared block went away between being found and
+// being referred to.
+var errVanished = errors.New("shared block has vanished")
+
+// begin reads what the turn starts from.
+func (c *commit) begin(id string) error {
+	var links []link
+	err := c.s.db.view(func(t txn) error {
+		var err error
+		if c.before, err = c.u.find(t, id); err != nil {
+			return err
+		}
+		if c.before.Messages != c.turn.After {
+			return fmt.Errorf("%w: it has %d messages, the turn follows %d", ErrConflict, c.before.Messages, c.turn.After)
+		}
+		links, err = c.links(t)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if len(c.turn.Blocks) > len(links) {
+		return fmt.Errorf("%w: %d new blocks, but after block %d there are tokens for %d", ErrInvalid, len(c.turn.Blocks), c.before.Blocks, len(links))
+	}
+	pure := c.before.pure && !c.own
+	for i, b := range c.turn.Blocks {
+		pure = pure && b.Provenance == ExactPrefill
+		c.blocks = append(c.blocks, commitBlock{Block: b, chain: links[i], shared: pure})
+	}
+	return nil
+}
+
+// links are the chain's links of the blocks that the turn can have.
+func (c *commit) links(t txn) ([]link, error) {
+	tokens, err := c.s.tokens(t, c.before, c.before.Blocks*BlockTok)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range c.turn.Messages {
+		tokens = append(tokens, m.Tokens...)
+	}
+	last := seed(c.s.seal.chainSecret(), c.before.Key.Fingerprint)
+	if c.before.Blocks > 0 {
+		var b []byte
+		err := queryRow(t, []any{&b}, "SELECT chain FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = ? AND idx = ?", c.before.id, c.before.Blocks-1)
+		if err != nil || copy(last[:], b) != len(last) {
+			return nil, fmt.Errorf("%w: block %d: %w", ErrCorrupt, c.before.Blocks-1, err)
+		}
+	}
+	return last.chain(tokens), nil
+}
+
+// run writes payload, then rows. It starts over when a shared block was
+// deleted meanwhile, and then writes only what is missing.
+func (c *commit) run(ctx context.Context) (done row, err error) {
+	outcome := abandoned
+	defer func() {
+		for _, p := range c.packs {
+			err = errors.Join(err, p.settle(outcome))
+		}
+		c.s.space.giveBack(c.reserved)
+	}()
+	for {
+		if err := c.lookUp(); err != nil {
+			return row{}, err
+		}
+		if err := c.write(ctx); err != nil {
+			return row{}, err
+		}
+		var gone []chunk.Ref
+		err := c.s.db.update(func(t txn) error {
+			var err error
+			if done, err = c.rows(t); err != nil {
+				return err
+			}
+			gone, err = c.s.sweep(t)
+			return err
+		})
+		if errors.Is(err, errVanished) {
+			continue
+		}
+		if errors.Is(err, errUnsure) {
+			outcome = unsure
+		}
+		if err != nil {
+			return row{}, err
+		}
+		outcome = stored
+		// The turn is durable: files that stay by an error are orphans, for GC.
+		_ = c.s.files.remove(gone)
+		return done, nil
+	}
+}
+
+// lookUp finds shared blocks that need not be written.
+func (c *commit) lookUp() error {
+	return c.s.db.view(func(t txn) error {
+		for i := range c.blocks {
+			b := &c.blocks[i]
+			if !b.shared || b.parts != nil {
+				continue
+			}
+			_, err := c.sharedBlock(t, b)
+			if b.found = err == nil; err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sharedBlock finds a block that another session of the user has stored, or
+// fails with sql.ErrNoRows.
+func (c *commit) sharedBlock(t txn, b *commitBlock) (id int64, err error) {
+	var bytes int64
+	err = queryRow(t, []any{&id, &bytes}, "SELECT id, bytes FROM blocks WHERE shared = 1 AND owner = ? AND chain = ? AND policy = ? AND calibration = ?",
+		c.u.uid, b.chain[:], c.before.Key.Policy, c.before.Key.Calibration)
+	if err == nil && bytes != b.Parts.size() {
+		return 0, fmt.Errorf("%w: block of %d bytes, under the same key one of %d is stored", ErrInvalid, b.Parts.size(), bytes)
+	}
+	return id, err
+}
+
+// write writes the payload that nobody has. Blocks and tails go to different
+// chunks: tails die with the next turn, and their files with them.
+func (c *commit) write(ctx context.Context) error {
+	var need int64
+	for _, b := range c.blocks {
+		if !b.found && b.parts == nil {
+			need += b.Parts.size()
+		}
+	}
+	if c.tail == nil {
+		need += c.turn.Tail.size()
+	}
+	if err := c.s.reserve(need, c.before); err != nil {
+		return err
+	}
+	c.reserved += need
+	p := c.packer(ctx)
+	for i := range c.blocks {
+		b := &c.blocks[i]
+		if b.found || b.parts != nil {
+			continue
+		}
+		parts, err := writeParts(p, b.Parts)
+		if err != nil {
+			return fmt.Errorf("block %d: %w", c.before.Blocks+i, err)
+		}
+		b.parts = parts
+	}
+	refs, err := p.finish()
+	if err != nil {
+		return err
+	}
+	c.chunks = append(c.chunks, refs...)
+	if c.tail != nil || c.turn.Tail == nil {
+		return nil
+	}
+	p = c.packer(ctx)
+	if c.tail, err = writeParts(p, c.turn.Tail); err != nil {
+		return fmt.Errorf("tail: %w", err)
+	}
+	c.tails, err = p.finish()
+	return err
+}
+
+func (c *commit) packer(ctx context.Context) *packer {
+	p := c.s.newPacker(ctx)
+	c.packs = append(c.packs, p)
+	return p
+}
+
+func writeParts(p *packer, payload Payload) ([]commitPart, error) {
+	var parts []commitPart
+	for _, part := range payload {
+		extents, err := p.part(part)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, commitPart{part.ID, extents})
+	}
+	return parts, nil
+}

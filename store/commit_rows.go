@@ -1,0 +1,147 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"edged/store/chunk"
+)
+
+// rows adds the turn to the database.
+func (c *commit) rows(t txn) (row, error) {
+	r, err := c.u.find(t, c.before.ID)
+	if err != nil {
+		return row{}, err
+	}
+	if r.Messages != c.before.Messages || r.Blocks != c.before.Blocks || !r.Key.Equal(c.before.Key) {
+		return row{}, fmt.Errorf("%w: another turn or edit came first", ErrConflict)
+	}
+	if err := c.s.appendMessages(t, &r, c.turn.Messages); err != nil {
+		return row{}, err
+	}
+	for _, ref := range c.chunks {
+		if err := insertChunk(t, ref, false); err != nil {
+			return row{}, err
+		}
+	}
+	for _, ref := range c.tails {
+		if err := insertChunk(t, ref, true); err != nil {
+			return row{}, err
+		}
+	}
+	for i := range c.blocks {
+		if err := c.blockRow(t, &r, &c.blocks[i]); err != nil {
+			return row{}, err
+		}
+	}
+	if err := c.tailRow(t, &r); err != nil {
+		return row{}, err
+	}
+	r.Updated = time.Now().Round(0)
+	r.Used = r.Updated
+	return r, c.s.save(t, r)
+}
+
+// blockRow adds the session's next block: another's, or the one that was written.
+func (c *commit) blockRow(t txn, r *row, b *commitBlock) error {
+	if b.shared {
+		id, err := c.sharedBlock(t, b)
+		if err == nil {
+			return c.refer(t, r, r.Blocks, id, b.Parts.size())
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+	}
+	if b.parts == nil {
+		b.found = false
+		return errVanished
+	}
+	id, err := c.insertBlock(t, b.chain[:], b.Provenance, b.shared, b.Parts.size(), b.parts)
+	if err != nil {
+		return err
+	}
+	r.pure = r.pure && b.shared
+	return c.refer(t, r, r.Blocks, id, b.Parts.size())
+}
+
+// tailIdx is where a session refers to its tail.
+const tailIdx = -1
+
+// tailRow replaces the session's tail.
+func (c *commit) tailRow(t txn, r *row) error {
+	if err := dropTail(t, r); err != nil {
+		return err
+	}
+	if c.tail == nil {
+		return nil
+	}
+	id, err := c.insertBlock(t, []byte{}, Decoded, false, c.turn.Tail.size(), c.tail)
+	if err != nil {
+		return err
+	}
+	return c.refer(t, r, tailIdx, id, c.turn.Tail.size())
+}
+
+// dropTail ends a session's claim on its tail.
+func dropTail(t txn, r *row) error {
+	if !r.Tail {
+		return nil
+	}
+	var bytes int64
+	err := queryRow(t, []any{&bytes}, "SELECT bytes FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = ? AND idx = ?", r.id, tailIdx)
+	if err != nil {
+		return fmt.Errorf("read tail: %w", err)
+	}
+	if _, err := exec(t, "DELETE FROM refs WHERE session = ? AND idx = ?", r.id, tailIdx); err != nil {
+		return fmt.Errorf("drop tail: %w", err)
+	}
+	r.Tail = false
+	r.Bytes -= bytes
+	return nil
+}
+
+// refer makes a block the session's.
+func (c *commit) refer(t txn, r *row, idx int, block, bytes int64) error {
+	if _, err := exec(t, "INSERT INTO refs (session, idx, block) VALUES (?, ?, ?)", r.id, idx, block); err != nil {
+		return fmt.Errorf("refer to block: %w", err)
+	}
+	if idx == tailIdx {
+		r.Tail = true
+	} else {
+		r.Blocks++
+	}
+	r.Bytes += bytes
+	return nil
+}
+
+func insertChunk(t txn, ref chunk.Ref, tail bool) error {
+	_, err := exec(t, "INSERT INTO chunks (id, sum, bytes, tail) VALUES (?, ?, ?, ?)", int64(ref.Number), int64(ref.Sum), ref.Bytes, tail)
+	if err != nil {
+		return fmt.Errorf("insert chunk: %w", err)
+	}
+	return nil
+}
+
+func (c *commit) insertBlock(t txn, chain []byte, p Provenance, shared bool, bytes int64, parts []commitPart) (id int64, err error) {
+	res, err := exec(t, "INSERT INTO blocks (owner, chain, policy, calibration, provenance, shared, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		c.u.uid, chain, c.before.Key.Policy, c.before.Key.Calibration, p, shared, bytes)
+	if err != nil {
+		return 0, fmt.Errorf("insert block: %w", err)
+	}
+	if id, err = res.LastInsertId(); err != nil {
+		return 0, err
+	}
+	for _, part := range parts {
+		for seq, e := range part.extents {
+			_, err := exec(t, "INSERT INTO extents (block, part, seq, chunk, off, len, disk, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+				id, part.id, seq, int64(e.chunk), e.Off, e.Len, e.Disk, int64(e.Sum))
+			if err != nil {
+				return 0, fmt.Errorf("insert extent: %w", err)
+			}
+		}
+	}
+	return id, nil
+}

@@ -1,0 +1,92 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"edged/store/chunk"
+)
+
+// Collected says what GC has done.
+type Collected struct {
+	Orphans     int   // files without a row that were removed
+	OrphanBytes int64 // their bytes
+}
+
+// GC removes files that no row names. Other calls may go on meanwhile.
+func (s *Store) GC() (Collected, error) {
+	var c Collected
+	err := s.change(func(txn) error { return nil }) // sweeps
+	if err == nil {
+		err = s.removeOrphans(&c)
+	}
+	if err != nil {
+		return c, fmt.Errorf("collect garbage: %w", err)
+	}
+	return c, nil
+}
+
+// orphan is a file that no row names.
+type orphan struct {
+	name  string
+	bytes int64
+}
+
+// orphans lists them. The order matters: a file that is being written is
+// spared until its row can be seen.
+func (s *Store) orphans() ([]orphan, error) {
+	entries, err := s.fs.List(chunk.Dir)
+	if err != nil {
+		return nil, err
+	}
+	var suspects []fs.DirEntry
+	for _, e := range entries {
+		number, _, ok := chunk.ParseName(e.Name())
+		if !ok {
+			number, ok = chunk.ParseTmpName(e.Name())
+		}
+		if !ok || !s.files.spared(number) {
+			suspects = append(suspects, e)
+		}
+	}
+	known := map[string]bool{}
+	err = queryAll(reads{s.db}, func(from scanner) error {
+		ref, err := scanChunk(from)
+		known[ref.Name()] = true
+		return err
+	}, "SELECT id, sum, bytes FROM chunks")
+	if err != nil {
+		return nil, err
+	}
+	var list []orphan
+	for _, e := range suspects {
+		name := chunk.Dir + "/" + e.Name()
+		if known[name] {
+			continue
+		}
+		o := orphan{name: name}
+		if info, err := e.Info(); err == nil {
+			o.bytes = info.Size()
+		} else if errors.Is(err, fs.ErrNotExist) { // removed since it was listed
+			continue
+		}
+		list = append(list, o)
+	}
+	return list, nil
+}
+
+func (s *Store) removeOrphans(c *Collected) error {
+	list, err := s.orphans()
+	if err != nil {
+		return err
+	}
+	for _, o := range list {
+		if err := s.fs.Remove(o.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove orphan: %w", err)
+		}
+		c.Orphans++
+		c.OrphanBytes += o.bytes
+	}
+	return nil
+}
