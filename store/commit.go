@@ -22,6 +22,15 @@ type Turn struct {
 	Tail Payload
 }
 
+// size is the payload's bytes.
+func (t Turn) size() int64 {
+	n := t.Tail.size()
+	for _, b := range t.Blocks {
+		n += b.Parts.size()
+	}
+	return n
+}
+
 func (t Turn) check() error {
 	for i, m := range t.Messages {
 		if err := m.check(); err != nil {
@@ -74,14 +83,16 @@ type commit struct {
 	u    User
 	s    *Store
 	turn Turn
-	// own says that blocks are taken from no other session, and given to none.
-	own bool
+	// own says that the session is new, and that its blocks are taken from no other
+	// session and given to none.
+	own    bool
+	verify func() error // called when all payload has been read; or nil
 
-	before row           // the session when the turn began
-	blocks []commitBlock // of the turn
-	tail   []commitPart  // written
-	chunks []chunk.Ref   // that hold what was written
-	tails  []chunk.Ref
+	before row              // the session when the turn began
+	blocks []commitBlock    // of the turn
+	tail   []commitPart     // written
+	chunks []chunk.Finished // that hold what was written
+	tails  []chunk.Finished
 	packs  []*packer
 
 	reserved int64 // bytes of the disk budget
@@ -121,10 +132,24 @@ func (c *commit) begin(id string) error {
 	if err != nil {
 		return err
 	}
+	return c.place(links)
+}
+
+// beginNew starts from a session that does not exist yet.
+func (c *commit) beginNew() error {
+	var tokens []int32
+	for _, m := range c.turn.Messages {
+		tokens = append(tokens, m.Tokens...)
+	}
+	return c.place(seed(c.s.seal.chainSecret(), c.before.Key.Fingerprint).chain(tokens))
+}
+
+// place gives each block of the turn its link.
+func (c *commit) place(links []link) error {
 	if len(c.turn.Blocks) > len(links) {
 		return fmt.Errorf("%w: %d new blocks, but after block %d there are tokens for %d", ErrInvalid, len(c.turn.Blocks), c.before.Blocks, len(links))
 	}
-	pure := c.before.pure && !c.own
+	pure := c.before.pure
 	for i, b := range c.turn.Blocks {
 		pure = pure && b.Provenance == ExactPrefill
 		c.blocks = append(c.blocks, commitBlock{Block: b, chain: links[i], shared: pure})
@@ -168,6 +193,11 @@ func (c *commit) run(ctx context.Context) (done row, err error) {
 		}
 		if err := c.write(ctx); err != nil {
 			return row{}, err
+		}
+		if c.verify != nil {
+			if err := c.verify(); err != nil {
+				return row{}, err
+			}
 		}
 		var gone []chunk.Ref
 		err := c.s.db.update(func(t txn) error {

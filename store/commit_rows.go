@@ -11,12 +11,9 @@ import (
 
 // rows adds the turn to the database.
 func (c *commit) rows(t txn) (row, error) {
-	r, err := c.u.find(t, c.before.ID)
+	r, err := c.row(t)
 	if err != nil {
 		return row{}, err
-	}
-	if r.Messages != c.before.Messages || r.Blocks != c.before.Blocks || !r.Key.Equal(c.before.Key) {
-		return row{}, fmt.Errorf("%w: another turn or edit came first", ErrConflict)
 	}
 	if err := c.s.appendMessages(t, &r, c.turn.Messages); err != nil {
 		return row{}, err
@@ -42,6 +39,23 @@ func (c *commit) rows(t txn) (row, error) {
 	r.Updated = time.Now().Round(0)
 	r.Used = r.Updated
 	return r, c.s.save(t, r)
+}
+
+// row is the session's, which must be as it was when the turn began.
+func (c *commit) row(t txn) (row, error) {
+	if c.own {
+		r := c.before
+		err := c.u.insert(t, &r)
+		return r, err
+	}
+	r, err := c.u.find(t, c.before.ID)
+	if err != nil {
+		return row{}, err
+	}
+	if r.Messages != c.before.Messages || r.Blocks != c.before.Blocks || !r.Key.Equal(c.before.Key) {
+		return row{}, fmt.Errorf("%w: another turn or edit came first", ErrConflict)
+	}
+	return r, nil
 }
 
 // blockRow adds the session's next block: another's, or the one that was written.
@@ -117,8 +131,8 @@ func (c *commit) refer(t txn, r *row, idx int, block, bytes int64) error {
 	return nil
 }
 
-func insertChunk(t txn, ref chunk.Ref, tail bool) error {
-	_, err := exec(t, "INSERT INTO chunks (id, sum, bytes, tail) VALUES (?, ?, ?, ?)", int64(ref.Number), int64(ref.Sum), ref.Bytes, tail)
+func insertChunk(t txn, f chunk.Finished, tail bool) error {
+	_, err := exec(t, "INSERT INTO chunks (id, sum, bytes, tail, used) VALUES (?, ?, ?, ?, ?)", int64(f.Number), int64(f.Sum), f.Bytes, tail, f.Used)
 	if err != nil {
 		return fmt.Errorf("insert chunk: %w", err)
 	}

@@ -53,8 +53,15 @@ func (f *files) settled(numbers []uint64) {
 	}
 }
 
-// pin keeps the files of chunks until unpin. The caller holds layout.
-func (f *files) pin(refs map[uint64]chunk.Ref) {
+// pinned reads rows and keeps the files of the chunks that load names in refs,
+// until unpin. When load fails, refs is empty.
+func (f *files) pinned(refs map[uint64]chunk.Ref, load func(txn) error) error {
+	f.layout.RLock()
+	defer f.layout.RUnlock()
+	if err := f.store.db.view(load); err != nil {
+		clear(refs)
+		return err
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.pins == nil {
@@ -63,6 +70,7 @@ func (f *files) pin(refs map[uint64]chunk.Ref) {
 	for n := range refs {
 		f.pins[n]++
 	}
+	return nil
 }
 
 func (f *files) unpin(refs map[uint64]chunk.Ref) error {

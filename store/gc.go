@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,14 +13,22 @@ import (
 type Collected struct {
 	Orphans     int   // files without a row that were removed
 	OrphanBytes int64 // their bytes
+	Rewritten   int   // chunks whose live bytes were moved to new ones
+	Written     int64 // bytes of the new ones
+	Freed       int64 // bytes of the rewritten ones
 }
 
-// GC removes files that no row names. Other calls may go on meanwhile.
-func (s *Store) GC() (Collected, error) {
+// GC removes files that no row names, and rewrites chunks
+// that are mostly dead or small. Other calls may go on meanwhile.
+func (s *Store) GC(ctx context.Context) (Collected, error) {
 	var c Collected
 	err := s.change(func(txn) error { return nil }) // sweeps
 	if err == nil {
 		err = s.removeOrphans(&c)
+	}
+	if err == nil {
+		run := compaction{s: s, done: &c, unreadable: map[uint64]bool{}}
+		err = run.run(ctx)
 	}
 	if err != nil {
 		return c, fmt.Errorf("collect garbage: %w", err)

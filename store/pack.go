@@ -34,8 +34,8 @@ type packer struct {
 	numbers []uint64        // of all chunks
 	syncs   *errgroup.Group
 
-	mu       sync.Mutex  // guards finished
-	finished []chunk.Ref // whose bytes are durable
+	mu       sync.Mutex       // guards finished
+	finished []chunk.Finished // whose bytes are durable
 }
 
 func (s *Store) newPacker(ctx context.Context) *packer {
@@ -87,6 +87,21 @@ func (p *packer) part(part Part) ([]placed, error) {
 	return extents, nil
 }
 
+// whole writes bytes as one extent, into a new chunk if they do not fit.
+func (p *packer) whole(b []byte) (placed, error) {
+	if p.w != nil && p.w.Room() < int64(len(b)) {
+		p.end()
+	}
+	if _, err := p.begin(int64(len(b))); err != nil {
+		return placed{}, err
+	}
+	if _, err := p.w.Write(b); err != nil {
+		return placed{}, err
+	}
+	e, err := p.w.End()
+	return placed{p.number, e}, err
+}
+
 // begin starts an extent for as many of left bytes as fit.
 func (p *packer) begin(left int64) (room int64, err error) {
 	if p.w != nil {
@@ -124,7 +139,7 @@ func (p *packer) end() {
 }
 
 // finish makes everything that was written durable, names included.
-func (p *packer) finish() ([]chunk.Ref, error) {
+func (p *packer) finish() ([]chunk.Finished, error) {
 	if p.w != nil {
 		p.end()
 	}
@@ -161,8 +176,16 @@ func (p *packer) settle(o outcome) error {
 		return errors.Join(errs...)
 	}
 	if o == abandoned {
-		errs = append(errs, p.s.files.remove(p.finished))
+		errs = append(errs, p.s.files.remove(refsOf(p.finished)))
 	}
 	p.s.files.settled(p.numbers)
 	return errors.Join(errs...)
+}
+
+func refsOf(list []chunk.Finished) []chunk.Ref {
+	refs := make([]chunk.Ref, len(list))
+	for i, f := range list {
+		refs[i] = f.Ref
+	}
+	return refs
 }

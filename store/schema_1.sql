@@ -68,7 +68,8 @@ CREATE TABLE chunks (
 	sum   INTEGER NOT NULL,             -- xxhash64 of the file's table
 	bytes INTEGER NOT NULL,             -- of the file
 	tail  INTEGER NOT NULL,             -- 1: holds tails, which die young; else blocks
-	live  INTEGER NOT NULL DEFAULT 0    -- bytes on disk that extents use
+	used  INTEGER NOT NULL,             -- bytes of the file that were extents' when it was written
+	live  INTEGER NOT NULL DEFAULT 0    -- those that still are
 ) STRICT;
 CREATE INDEX chunks_unused ON chunks(id) WHERE live = 0;
 

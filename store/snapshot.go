@@ -48,7 +48,7 @@ type extent struct {
 // [MismatchError] when the payload was not made under key.
 func (u User) Restore(id string, key Key) (*Snapshot, error) {
 	snap := &Snapshot{s: u.s, refs: map[uint64]chunk.Ref{}}
-	err := u.s.pinned(snap, func(t txn) error {
+	err := u.s.files.pinned(snap.refs, func(t txn) error {
 		r, err := u.find(t, id)
 		if err != nil {
 			return err
@@ -57,7 +57,7 @@ func (u User) Restore(id string, key Key) (*Snapshot, error) {
 			return &MismatchError{Session: id, Fields: fields}
 		}
 		snap.Session = r.Session
-		return snap.load(t, "SELECT idx, block FROM refs WHERE session = ? ORDER BY idx < 0, idx", r.id)
+		return snap.load(t, r)
 	})
 	if err == nil {
 		err = u.touch(id)
@@ -82,7 +82,7 @@ func (u User) Prefix(key Key, tokens []int32) (*Snapshot, error) {
 	snap := &Snapshot{s: u.s, refs: map[uint64]chunk.Ref{}}
 	err := key.check()
 	if err == nil {
-		err = u.s.pinned(snap, func(t txn) error { return u.loadPrefix(t, snap, key, tokens) })
+		err = u.s.files.pinned(snap.refs, func(t txn) error { return u.loadPrefix(t, snap, key, tokens) })
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("find prefix: %w", err), snap.Close())
@@ -110,18 +110,6 @@ func (u User) loadPrefix(t txn, snap *Snapshot, key Key, tokens []int32) error {
 	return nil
 }
 
-// pinned reads a snapshot's rows and keeps its files from then on.
-func (s *Store) pinned(snap *Snapshot, load func(txn) error) error {
-	s.files.layout.RLock()
-	defer s.files.layout.RUnlock()
-	if err := s.db.view(load); err != nil {
-		clear(snap.refs) // nothing is pinned
-		return err
-	}
-	s.files.pin(snap.refs)
-	return nil
-}
-
 // Close lets go of the files.
 func (snap *Snapshot) Close() error {
 	err := snap.s.files.unpin(snap.refs)
@@ -129,8 +117,8 @@ func (snap *Snapshot) Close() error {
 	return err
 }
 
-// load reads the blocks that a query names by number and row.
-func (snap *Snapshot) load(t txn, query string, args ...any) error {
+// load reads what a session refers to: blocks in order, then the tail.
+func (snap *Snapshot) load(t txn, of row) error {
 	type ref struct {
 		idx int
 		id  int64
@@ -141,7 +129,7 @@ func (snap *Snapshot) load(t txn, query string, args ...any) error {
 		err := from.Scan(&r.idx, &r.id)
 		list = append(list, r)
 		return err
-	}, query, args...)
+	}, "SELECT idx, block FROM refs WHERE session = ? ORDER BY idx < 0, idx", of.id)
 	if err != nil {
 		return err
 	}

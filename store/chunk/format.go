@@ -57,6 +57,12 @@ type Ref struct {
 	Bytes  int64  // of the whole file
 }
 
+// Finished is a chunk that was written.
+type Finished struct {
+	Ref
+	Used int64 // bytes on disk of its extents
+}
+
 // Name is the file's name below the store's folder.
 func (r Ref) Name() string { return fmt.Sprintf("%s/%016x-%016x", Dir, r.Number, r.Sum) }
 

@@ -61,9 +61,6 @@ func (w *Writer) Room() int64 {
 	return max(0, min(MaxExtent, payloadBytes(MaxBytes-used, w.head.sealed)))
 }
 
-// Payload is the number of extents so far.
-func (w *Writer) Extents() int { return len(w.extents) }
-
 // Begin starts an extent. Its payload is given to Write, and End ends it.
 func (w *Writer) Begin() {
 	w.sum.Reset()
@@ -151,11 +148,12 @@ func (w *Writer) write(p []byte) {
 // Finish writes the table, makes the bytes durable and gives the file its
 // name. The name is durable when the caller has synced [Dir]. On an error
 // nothing is left of the file.
-func (w *Writer) Finish() (Ref, error) {
+func (w *Writer) Finish() (Finished, error) {
 	table, sum := encodeTable(w.head.encode(), w.extents)
 	w.put(table)
 	w.flush()
 	ref := Ref{Number: w.head.id.Number, Sum: sum, Bytes: w.off}
+	used := w.off - int64(len(table)) - headerBytes
 	if w.err == nil {
 		w.err = w.f.Sync()
 	}
@@ -167,9 +165,9 @@ func (w *Writer) Finish() (Ref, error) {
 		w.err = w.fs.Rename(tmpName(ref.Number), ref.Name())
 	}
 	if w.err != nil {
-		return Ref{}, errors.Join(fmt.Errorf("write chunk: %w", w.err), w.fs.Remove(tmpName(ref.Number)))
+		return Finished{}, errors.Join(fmt.Errorf("write chunk: %w", w.err), w.fs.Remove(tmpName(ref.Number)))
 	}
-	return ref, nil
+	return Finished{ref, used}, nil
 }
 
 // Abort removes what was written. It does nothing after Finish.
