@@ -77,9 +77,9 @@ func (s *Store) demoteOldest(but int64) error {
 
 // demote ends a session's claim on all payload.
 func demote(t txn, session int64) error {
-	if _, err := exec(t, "DELETE FROM refs WHERE session = ?", session); err != nil {
+	if _, err := execute(t, "DELETE FROM refs WHERE session = ?", session); err != nil {
 		return fmt.Errorf("delete references: %w", err)
 	}
-	_, err := exec(t, "UPDATE sessions SET blocks = 0, tail = 0, bytes = 0, pure = 1 WHERE id = ?", session)
+	_, err := execute(t, "UPDATE sessions SET blocks = 0, tail = 0, bytes = 0, pure = 1 WHERE id = ?", session)
 	return err
 }

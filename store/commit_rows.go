@@ -109,7 +109,7 @@ func dropTail(t txn, r *row) error {
 	if err != nil {
 		return fmt.Errorf("read tail: %w", err)
 	}
-	if _, err := exec(t, "DELETE FROM refs WHERE session = ? AND idx = ?", r.id, tailIdx); err != nil {
+	if _, err := execute(t, "DELETE FROM refs WHERE session = ? AND idx = ?", r.id, tailIdx); err != nil {
 		return fmt.Errorf("drop tail: %w", err)
 	}
 	r.Tail = false
@@ -119,7 +119,7 @@ func dropTail(t txn, r *row) error {
 
 // refer makes a block the session's.
 func (c *commit) refer(t txn, r *row, idx int, block, bytes int64) error {
-	if _, err := exec(t, "INSERT INTO refs (session, idx, block) VALUES (?, ?, ?)", r.id, idx, block); err != nil {
+	if _, err := execute(t, "INSERT INTO refs (session, idx, block) VALUES (?, ?, ?)", r.id, idx, block); err != nil {
 		return fmt.Errorf("refer to block: %w", err)
 	}
 	if idx == tailIdx {
@@ -132,7 +132,7 @@ func (c *commit) refer(t txn, r *row, idx int, block, bytes int64) error {
 }
 
 func insertChunk(t txn, f chunk.Finished, tail bool) error {
-	_, err := exec(t, "INSERT INTO chunks (id, sum, bytes, tail, used) VALUES (?, ?, ?, ?, ?)", int64(f.Number), int64(f.Sum), f.Bytes, tail, f.Used)
+	_, err := execute(t, "INSERT INTO chunks (id, sum, bytes, tail, used) VALUES (?, ?, ?, ?, ?)", int64(f.Number), int64(f.Sum), f.Bytes, tail, f.Used)
 	if err != nil {
 		return fmt.Errorf("insert chunk: %w", err)
 	}
@@ -140,7 +140,7 @@ func insertChunk(t txn, f chunk.Finished, tail bool) error {
 }
 
 func (c *commit) insertBlock(t txn, chain []byte, p Provenance, shared bool, bytes int64, parts []commitPart) (id int64, err error) {
-	res, err := exec(t, "INSERT INTO blocks (owner, chain, policy, calibration, provenance, shared, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)",
+	res, err := execute(t, "INSERT INTO blocks (owner, chain, policy, calibration, provenance, shared, bytes) VALUES (?, ?, ?, ?, ?, ?, ?)",
 		c.u.uid, chain, c.before.Key.Policy, c.before.Key.Calibration, p, shared, bytes)
 	if err != nil {
 		return 0, fmt.Errorf("insert block: %w", err)
@@ -150,7 +150,7 @@ func (c *commit) insertBlock(t txn, chain []byte, p Provenance, shared bool, byt
 	}
 	for _, part := range parts {
 		for seq, e := range part.extents {
-			_, err := exec(t, "INSERT INTO extents (block, part, seq, chunk, off, len, disk, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+			_, err := execute(t, "INSERT INTO extents (block, part, seq, chunk, off, len, disk, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 				id, part.id, seq, int64(e.chunk), e.Off, e.Len, e.Disk, int64(e.Sum))
 			if err != nil {
 				return 0, fmt.Errorf("insert extent: %w", err)

@@ -165,7 +165,7 @@ func (c *compaction) move(ctx context.Context, b *batch) (err error) {
 				continue
 			}
 			// No row matches when the block has been deleted meanwhile.
-			_, err := exec(t, "UPDATE extents SET chunk = ?, off = ?, disk = ?, sum = ? WHERE block = ? AND part = ? AND seq = ? AND chunk = ?",
+			_, err := execute(t, "UPDATE extents SET chunk = ?, off = ?, disk = ?, sum = ? WHERE block = ? AND part = ? AND seq = ? AND chunk = ?",
 				int64(m.to.chunk), m.to.Off, m.to.Disk, int64(m.to.Sum), m.block, m.part, m.seq, int64(m.ref.Number))
 			if err != nil {
 				return err

@@ -51,7 +51,7 @@ func (u User) newRow(n New) (row, error) {
 
 // insert adds a session's row, all but its counts, which [Store.save] writes.
 func (u User) insert(t txn, r *row) error {
-	res, err := exec(t, `INSERT INTO sessions (name_id, owner, parent, title, tags, model, fingerprint, policy, calibration,
+	res, err := execute(t, `INSERT INTO sessions (name_id, owner, parent, title, tags, model, fingerprint, policy, calibration,
 		created, updated, used, messages, tokens, blocks, tail, bytes, pure) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?)`,
 		r.ID, u.uid, r.Parent, u.s.seal.seal(column(r.ID, "title", 0), []byte(r.Title)), u.s.seal.seal(column(r.ID, "tags", 0), encodeTags(r.Tags)),
 		r.Model, r.Key.Fingerprint, r.Key.Policy, r.Key.Calibration, r.Created.UnixNano(), r.Updated.UnixNano(), r.Used.UnixNano(), r.pure)
@@ -64,7 +64,7 @@ func (u User) insert(t txn, r *row) error {
 
 // save writes what a turn changes in a session's row.
 func (s *Store) save(t txn, r row) error {
-	_, err := exec(t, "UPDATE sessions SET updated = ?, used = ?, messages = ?, tokens = ?, blocks = ?, tail = ?, bytes = ?, pure = ? WHERE id = ?",
+	_, err := execute(t, "UPDATE sessions SET updated = ?, used = ?, messages = ?, tokens = ?, blocks = ?, tail = ?, bytes = ?, pure = ? WHERE id = ?",
 		r.Updated.UnixNano(), r.Used.UnixNano(), r.Messages, r.Tokens, r.Blocks, r.Tail, r.Bytes, r.pure, r.id)
 	if err != nil {
 		return fmt.Errorf("update session: %w", err)

@@ -166,7 +166,7 @@ func (d *database) transact(pool *sql.DB, f func(txn) error) error {
 	return nil
 }
 
-func exec(r runner, query string, args ...any) (sql.Result, error) {
+func execute(r runner, query string, args ...any) (sql.Result, error) {
 	s, err := r.stmt(query)
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func (u User) Edit(id string, e Edit) (Session, error) {
 			return err
 		}
 		r.Updated = time.Now().Round(0)
-		_, err = exec(t, "UPDATE sessions SET title = ?, tags = ?, updated = ? WHERE id = ?",
+		_, err = execute(t, "UPDATE sessions SET title = ?, tags = ?, updated = ? WHERE id = ?",
 			u.s.seal.seal(column(r.ID, "title", 0), []byte(r.Title)), u.s.seal.seal(column(r.ID, "tags", 0), encodeTags(r.Tags)), r.Updated.UnixNano(), r.id)
 		return err
 	})
@@ -55,7 +55,7 @@ func (u User) Demote(id string, key Key) (Session, error) {
 		if err := demote(t, found.id); err != nil {
 			return err
 		}
-		_, err = exec(t, "UPDATE sessions SET fingerprint = ?, policy = ?, calibration = ? WHERE id = ?", key.Fingerprint, key.Policy, key.Calibration, found.id)
+		_, err = execute(t, "UPDATE sessions SET fingerprint = ?, policy = ?, calibration = ? WHERE id = ?", key.Fingerprint, key.Policy, key.Calibration, found.id)
 		if err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (u User) Delete(id string) error {
 		if err := demote(t, r.id); err != nil { // references first: their triggers count
 			return err
 		}
-		_, err = exec(t, "DELETE FROM sessions WHERE id = ?", r.id)
+		_, err = execute(t, "DELETE FROM sessions WHERE id = ?", r.id)
 		return err
 	})
 	if err != nil {

@@ -48,7 +48,7 @@ func share(t txn, from row, to *row) error {
 	if to.Messages == from.Messages && from.Tail {
 		to.Tail, first = true, tailIdx
 	}
-	_, err := exec(t, "INSERT INTO refs (session, idx, block) SELECT ?, idx, block FROM refs WHERE session = ? AND idx >= ? AND idx < ?",
+	_, err := execute(t, "INSERT INTO refs (session, idx, block) SELECT ?, idx, block FROM refs WHERE session = ? AND idx >= ? AND idx < ?",
 		to.id, from.id, first, to.Blocks)
 	if err != nil {
 		return fmt.Errorf("share blocks: %w", err)

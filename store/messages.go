@@ -106,7 +106,7 @@ func (s *Store) appendMessages(t txn, to *row, list []Message) error {
 		if len(m.Tokens) > math.MaxInt32-to.Tokens {
 			return fmt.Errorf("%w: more than %d tokens", ErrInvalid, math.MaxInt32)
 		}
-		_, err := exec(t, "INSERT INTO messages (session, idx, role, start, tokens, body, ids) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		_, err := execute(t, "INSERT INTO messages (session, idx, role, start, tokens, body, ids) VALUES (?, ?, ?, ?, ?, ?, ?)",
 			to.id, to.Messages, m.Role, to.Tokens, len(m.Tokens),
 			s.seal.seal(column(to.ID, "body", to.Messages), slices.Clip(m.Body)),
 			s.seal.seal(column(to.ID, "ids", to.Messages), encodeTokens(m.Tokens)))

@@ -181,7 +181,7 @@ func setting(r runner, name string) (value []byte, err error) {
 }
 
 func setSetting(t txn, name string, value []byte) error {
-	_, err := exec(t, "INSERT INTO settings (name, value) VALUES (?, ?)", name, value)
+	_, err := execute(t, "INSERT INTO settings (name, value) VALUES (?, ?)", name, value)
 	return err
 }
 

@@ -174,7 +174,7 @@ func damaged(err error) bool {
 func (s *Store) unshare(run []extent) error {
 	return s.db.update(func(t txn) error {
 		for _, e := range run {
-			if _, err := exec(t, "UPDATE blocks SET shared = 0 WHERE id = ?", e.id); err != nil {
+			if _, err := execute(t, "UPDATE blocks SET shared = 0 WHERE id = ?", e.id); err != nil {
 				return err
 			}
 		}

@@ -71,7 +71,7 @@ func (u User) Restore(id string, key Key) (*Snapshot, error) {
 // touch notes that a session was used.
 func (u User) touch(id string) error {
 	return u.s.db.update(func(t txn) error {
-		_, err := exec(t, "UPDATE sessions SET used = ? WHERE name_id = ? AND owner = ?", time.Now().UnixNano(), id, u.uid)
+		_, err := execute(t, "UPDATE sessions SET used = ? WHERE name_id = ? AND owner = ?", time.Now().UnixNano(), id, u.uid)
 		return err
 	})
 }

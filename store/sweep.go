@@ -10,7 +10,7 @@ import (
 // that no block lies in. The caller removes the chunks' files once the
 // transaction is durable: in the other order, a crash would lose them.
 func (s *Store) sweep(t txn) ([]chunk.Ref, error) {
-	if _, err := exec(t, "DELETE FROM blocks WHERE refs = 0"); err != nil {
+	if _, err := execute(t, "DELETE FROM blocks WHERE refs = 0"); err != nil {
 		return nil, fmt.Errorf("delete unused blocks: %w", err)
 	}
 	var gone []chunk.Ref
@@ -22,7 +22,7 @@ func (s *Store) sweep(t txn) ([]chunk.Ref, error) {
 	if err != nil || len(gone) == 0 {
 		return nil, err
 	}
-	if _, err := exec(t, "DELETE FROM chunks WHERE live = 0"); err != nil {
+	if _, err := execute(t, "DELETE FROM chunks WHERE live = 0"); err != nil {
 		return nil, fmt.Errorf("delete unused chunks: %w", err)
 	}
 	return gone, nil
