@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -23,6 +24,9 @@ import (
 
 // workerEnv makes the test binary a worker.
 const workerEnv = "EDGED_STORE_WORKER"
+
+// longEnv makes the random tests run as often as rapid does by default.
+const longEnv = "EDGED_STORE_LONG"
 
 // crashPointsEnv sets how often TestKill kills: 500 is the long run.
 const crashPointsEnv = "EDGED_STORE_CRASH_POINTS"
@@ -248,6 +252,12 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	flag.Parse()
+	if os.Getenv(longEnv) == "" && flag.Lookup("rapid.checks").Value.String() == "100" {
+		if err := flag.Set("rapid.checks", "12"); err != nil {
+			panic(err)
+		}
 	}
 	os.Exit(m.Run())
 }

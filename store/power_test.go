@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -189,6 +190,30 @@ func (p *platter) write(from, to string, f fate) error {
 	return nil
 }
 
+// mustEqual compares what was replayed with the folder that was recorded.
+func (p *platter) mustEqual(t *testing.T, root string) {
+	for name, d := range p.dirs {
+		names := d.current()
+		entries, err := os.ReadDir(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			if e.IsDir() {
+				continue
+			}
+			b, err := os.ReadFile(filepath.Join(name, e.Name()))
+			if err != nil || names[e.Name()] == nil || !bytes.Equal(b, names[e.Name()].current()) {
+				t.Fatalf("%s/%s was not replayed as it is: %v", name, e.Name(), err)
+			}
+			delete(names, e.Name())
+		}
+		if len(names) > 0 {
+			t.Fatalf("%s: replayed files are not there: %v", name, slices.Collect(maps.Keys(names)))
+		}
+	}
+}
+
 // TestPowerLoss records every system call of a worker, SQLite's included, and
 // replays what may be left when the power fails at any of them.
 func TestPowerLoss(t *testing.T) {
@@ -223,6 +248,7 @@ func powerLoss(t *testing.T, strace string, seed uint64, points int) {
 			crash(t, p, root, said.Bytes(), state, fmt.Sprintf("run %d, before call %d of %d", seed, i, len(ops)))
 		}
 		if i == len(ops) {
+			p.mustEqual(t, root)
 			break
 		}
 		if ops[i].call == "say" {

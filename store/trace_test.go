@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -58,18 +59,25 @@ func parseTrace(r io.Reader, root string) ([]sysop, error) {
 	}
 }
 
+// callEnd stands between a call and its result; calls that were interrupted by
+// another thread's are padded.
+var callEnd = regexp.MustCompile(`\)\s+= `)
+
 // parseCall reads one call; ok is false for calls that failed or change nothing.
 func parseCall(call, root string) (op sysop, ok bool, err error) {
 	name, rest, found := strings.Cut(call, "(")
-	end := strings.LastIndex(rest, ") = ")
-	if !found || end < 0 { // an exit, or a thread that ended within a call
+	if strings.HasPrefix(call, "+++") { // a thread or the process has ended
 		return sysop{}, false, nil
 	}
-	result := rest[end+4:]
+	end := callEnd.FindStringIndex(rest)
+	if !found || end == nil {
+		return sysop{}, false, fmt.Errorf("cannot read the trace")
+	}
+	result := rest[end[1]:]
 	if strings.HasPrefix(result, "-1") || strings.HasPrefix(result, "?") {
 		return sysop{}, false, nil
 	}
-	args := splitArgs(rest[:end])
+	args := splitArgs(rest[:end[0]])
 	op = sysop{call: name, off: -1}
 	switch name {
 	case "openat":
