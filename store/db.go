@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"sync"
 
-	_ "github.com/mattn/go-sqlite3"
+	"github.com/mattn/go-sqlite3"
 )
 
 // databaseFile is the index's name in the store's folder.
@@ -27,6 +27,7 @@ type database struct {
 	write          sync.Mutex    // held while a transaction writes
 	views          chan struct{} // [maxViews] one token for each transaction that reads
 	statements     sync.Map      // statement -> *sql.Stmt
+	changed        changedRows
 }
 
 // statement is a prepared text on one of the two pools.
@@ -40,10 +41,8 @@ func openDatabase(path string) (*database, error) {
 		u := url.URL{Scheme: "file", Path: path, RawQuery: "_foreign_keys=1&_busy_timeout=5000&_synchronous=FULL" + options}
 		return u.String()
 	}
-	w, err := sql.Open("sqlite3", dsn("&_txlock=immediate&_secure_delete=on"))
-	if err != nil {
-		return nil, err
-	}
+	d := &database{views: make(chan struct{}, maxViews)}
+	w := sql.OpenDB(connector{dsn("&_txlock=immediate&_secure_delete=on"), &sqlite3.SQLiteDriver{ConnectHook: d.watch}})
 	// A statement is prepared beside a transaction that waits for it, on a
 	// connection that no transaction ever holds.
 	w.SetMaxOpenConns(1 + 1)
@@ -54,7 +53,8 @@ func openDatabase(path string) (*database, error) {
 	}
 	r.SetMaxOpenConns(maxViews + 1)
 	r.SetMaxIdleConns(maxViews + 1)
-	return &database{writer: w, reader: r, views: make(chan struct{}, maxViews)}, nil
+	d.writer, d.reader = w, r
+	return d, nil
 }
 
 // prepare checks the version, brings the file into WAL mode and up to date.
@@ -141,7 +141,9 @@ var errUnsure = errors.New("commit transaction")
 func (d *database) update(f func(txn) error) error {
 	d.write.Lock()
 	defer d.write.Unlock()
-	return d.transact(d.writer, f)
+	err := d.transact(d.writer, f)
+	d.changed.settle()
+	return err
 }
 
 // view runs f in a transaction that reads: all of it sees the same state.

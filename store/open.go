@@ -38,6 +38,7 @@ type Store struct {
 
 	files files
 	space space
+	list  listing
 
 	mu     sync.Mutex // guards closed
 	closed bool
@@ -83,7 +84,7 @@ func (s *Store) open(ctx context.Context) error {
 		return err
 	}
 	s.files.store = s
-	return s.files.removeUnfinished()
+	return errors.Join(s.files.removeUnfinished(), s.loadListing())
 }
 
 // prepareDir makes the folders, or refuses one that others can read.

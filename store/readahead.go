@@ -14,7 +14,7 @@ const (
 	// readAhead is the runs that are read and verified while one is used.
 	readAhead = 4
 	// runBytes is the most that is read at once, where extents are small.
-	runBytes = chunk.MaxExtent
+	runBytes = chunk.MaxExtent / 2
 )
 
 // TailBlock is the block number of a piece of the tail.

@@ -65,11 +65,12 @@ func (s *Store) User(uid uint32) User { return User{s, uid} }
 // row is a session as it lies in the database.
 type row struct {
 	Session
-	id   int64
-	pure bool
+	id    int64
+	owner uint32
+	pure  bool
 }
 
-const sessionColumns = `id, name_id, parent, title, tags, model, fingerprint, policy, calibration,
+const sessionColumns = `id, owner, name_id, parent, title, tags, model, fingerprint, policy, calibration,
 	created, updated, used, messages, tokens, blocks, tail, bytes, pure`
 
 // scan reads a row of sessionColumns.
@@ -77,7 +78,7 @@ func (s *Store) scan(from scanner) (row, error) {
 	var r row
 	var title, tags []byte
 	var created, updated, used int64
-	err := from.Scan(&r.id, &r.ID, &r.Parent, &title, &tags, &r.Model, &r.Key.Fingerprint, &r.Key.Policy, &r.Key.Calibration,
+	err := from.Scan(&r.id, &r.owner, &r.ID, &r.Parent, &title, &tags, &r.Model, &r.Key.Fingerprint, &r.Key.Policy, &r.Key.Calibration,
 		&created, &updated, &used, &r.Messages, &r.Tokens, &r.Blocks, &r.Tail, &r.Bytes, &r.pure)
 	if err != nil {
 		return row{}, err

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -24,7 +25,7 @@ func openStore(t testing.TB, o Options) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil && !t.Failed() {
+		if err := s.Close(); err != nil && !errors.Is(err, ErrClosed) && !t.Failed() {
 			t.Error(err)
 		}
 	})
