@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"edged/store/chunk"
 )
@@ -11,8 +12,11 @@ import (
 const (
 	// smallChunk is what reading as a stream suffers from.
 	smallChunk = chunk.MaxBytes / 4
-	// fewSmall is the small chunks of a session that are left alone.
+	// fewSmall is the small chunks of a session and size that are left alone.
 	fewSmall = 8
+	// sizeBits makes sizes similar that differ by less than 8 times, as
+	// fewSmall+1 chunks together do.
+	sizeBits = 3
 	// batchBytes bounds what is moved before its rows are committed and the old
 	// files go, and so what compaction takes on disk beside the budget.
 	batchBytes = 4 * chunk.MaxBytes
@@ -96,38 +100,46 @@ func (c *compaction) sparseChunks(t txn) (chosen []chunk.Ref, err error) {
 	return chosen, err
 }
 
-// smallChunks are the small chunks of one session, when they are many and
-// make one at least twice as large as the largest of them: so each byte moves
-// a few times in its life, however many turns there are.
-func (c *compaction) smallChunks(t txn) ([]chunk.Ref, error) {
-	var group, chosen []chunk.Ref
-	var session, total, largest int64
+// smallChunks are chunks of one session and of similar size, when there are
+// more than a few. Together they make one of the next size, so that each byte
+// moves once a size, however many turns there are.
+func (c *compaction) smallChunks(t txn) (chosen []chunk.Ref, err error) {
+	var groups [64]sized // by size
+	var session int64
 	choose := func() {
-		if chosen == nil && len(group) > fewSmall && total >= 2*largest {
-			chosen = group
+		for _, g := range groups {
+			if chosen == nil && len(g.refs) > fewSmall {
+				chosen = g.refs
+			}
 		}
-		group, total, largest = nil, 0, 0
+		groups = [64]sized{}
 	}
-	err := queryAll(t, func(from scanner) error {
+	err = queryAll(t, func(from scanner) error {
 		var of, number, sum, bytes, first int64
 		if err := from.Scan(&of, &number, &sum, &bytes, &first); err != nil {
 			return err
 		}
-		if of != session || total+bytes > batchBytes {
+		if of != session {
 			choose()
 			session = of
 		}
-		if c.unreadable[uint64(number)] {
-			return nil
+		g := &groups[bits.Len64(uint64(bytes))/sizeBits]
+		if !c.unreadable[uint64(number)] && g.bytes+bytes <= batchBytes {
+			g.bytes += bytes
+			g.refs = append(g.refs, chunk.Ref{Number: uint64(number), Sum: uint64(sum), Bytes: bytes})
 		}
-		group = append(group, chunk.Ref{Number: uint64(number), Sum: uint64(sum), Bytes: bytes})
-		total, largest = total+bytes, max(largest, bytes)
 		return nil
 	}, `SELECT session, chunks.id, chunks.sum, chunks.bytes, min(idx) FROM chunks
 		JOIN extents ON extents.chunk = chunks.id JOIN refs ON refs.block = extents.block
 		WHERE chunks.tail = 0 AND chunks.bytes < ? GROUP BY session, chunks.id ORDER BY session, min(idx)`, smallChunk)
 	choose()
 	return chosen, err
+}
+
+// sized is small chunks of similar size, in the order in which they are read.
+type sized struct {
+	refs  []chunk.Ref
+	bytes int64
 }
 
 // load adds a chunk's live extents to the batch.
