@@ -11,8 +11,9 @@ import (
 type space struct {
 	budget int64 // bytes; 0: no limit
 
-	mu       sync.Mutex // held while a reservation is made; guards reserved
-	reserved int64      // bytes that are being written
+	mu       sync.Mutex    // held while a reservation is made; guards what follows
+	reserved int64         // bytes that are being written
+	growing  map[int64]int // sessions with turns on their way, which are not demoted
 }
 
 // reserve makes room for a payload of a session by demoting others, those
@@ -29,10 +30,21 @@ func (s *Store) reserve(need int64, of row) error {
 	return nil
 }
 
-func (p *space) giveBack(n int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.reserved -= n
+// giveBack ends a turn and all its reservations.
+func (s *Store) giveBack(n int64, of row) {
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	s.space.reserved -= n
+	if s.space.growing[of.id]--; s.space.growing[of.id] == 0 {
+		delete(s.space.growing, of.id)
+	}
+}
+
+// grow notes that a turn is on its way.
+func (s *Store) grow(of row) {
+	s.space.mu.Lock()
+	defer s.space.mu.Unlock()
+	s.space.growing[of.id]++
 }
 
 func (s *Store) makeRoom(need int64, of row) error {
@@ -47,7 +59,7 @@ func (s *Store) makeRoom(need int64, of row) error {
 		if used+s.space.reserved+need <= s.space.budget {
 			return nil
 		}
-		err = s.demoteOldest(of.id)
+		err = s.demoteOldest()
 		if errors.Is(err, sql.ErrNoRows) {
 			return fmt.Errorf("%w: %d bytes more than %d stored and %d being written, of %d", ErrBudget, need, used, s.space.reserved, s.space.budget)
 		}
@@ -64,14 +76,26 @@ func (s *Store) diskBytes(r runner) (n int64, err error) {
 }
 
 // demoteOldest takes the payload of the session that was not used for longest,
-// whoever owns it, but not of one. It fails with sql.ErrNoRows when there is none.
-func (s *Store) demoteOldest(but int64) error {
+// whoever owns it, but of none that grows. It fails with sql.ErrNoRows when
+// there is none. The caller holds space.mu.
+func (s *Store) demoteOldest() error {
 	return s.change(func(t txn) error {
-		var id int64
-		if err := queryRow(t, []any{&id}, "SELECT id FROM sessions WHERE bytes > 0 AND id <> ? ORDER BY used LIMIT 1", but); err != nil {
+		var oldest int64
+		err := queryAll(t, func(from scanner) error {
+			var id int64
+			err := from.Scan(&id)
+			if oldest == 0 && s.space.growing[id] == 0 {
+				oldest = id
+			}
+			return err
+		}, "SELECT id FROM sessions WHERE bytes > 0 ORDER BY used LIMIT ?", len(s.space.growing)+1)
+		if err != nil {
 			return err
 		}
-		return demote(t, id)
+		if oldest == 0 {
+			return sql.ErrNoRows
+		}
+		return demote(t, oldest)
 	})
 }
 

@@ -46,8 +46,8 @@ type Checked struct {
 func (s *Store) Check(ctx context.Context, payload bool) (Checked, error) {
 	c := check{s: s, ctx: ctx, payload: payload, extents: map[uint64][]chunk.Extent{}}
 	refs := map[uint64]chunk.Ref{}
-	err := s.files.pinned(refs, func(t txn) error {
-		if err := c.database(t, refs); err != nil {
+	err := s.files.pinned(refs, func(t txn) error { return loadChunks(t, refs) }, func(t txn) error {
+		if err := c.database(t); err != nil {
 			return err
 		}
 		return c.sessions(t)
@@ -91,8 +91,17 @@ var counts = []string{
 	`SELECT 'owner of a block of session', sessions.id, blocks.owner, sessions.owner FROM sessions JOIN refs ON refs.session = sessions.id JOIN blocks ON blocks.id = refs.block WHERE blocks.owner <> sessions.owner`,
 }
 
-// database checks rows against each other, and gathers chunks and extents.
-func (c *check) database(t txn, refs map[uint64]chunk.Ref) error {
+// loadChunks reads all chunks' rows.
+func loadChunks(t txn, refs map[uint64]chunk.Ref) error {
+	return queryAll(t, func(from scanner) error {
+		ref, err := scanChunk(from)
+		refs[ref.Number] = ref
+		return err
+	}, "SELECT id, sum, bytes FROM chunks")
+}
+
+// database checks rows against each other, and gathers extents.
+func (c *check) database(t txn) error {
 	for _, f := range []func(context.Context, querier) error{pagesHold, foreignKeysHold} {
 		if err := f(c.ctx, t.tx); errors.Is(err, ErrCorrupt) {
 			c.found(FaultDatabase, databaseFile, "%v", err)
@@ -111,14 +120,6 @@ func (c *check) database(t txn, refs map[uint64]chunk.Ref) error {
 		if err != nil {
 			return err
 		}
-	}
-	err := queryAll(t, func(from scanner) error {
-		ref, err := scanChunk(from)
-		refs[ref.Number] = ref
-		return err
-	}, "SELECT id, sum, bytes FROM chunks")
-	if err != nil {
-		return err
 	}
 	return queryAll(t, func(from scanner) error {
 		var chunkID, sum int64
@@ -168,6 +169,9 @@ func (c *check) session(t txn, u User, id string) error {
 	}
 	if err != nil {
 		return err
+	}
+	if r.Damage != "" {
+		c.found(FaultText, "session "+id, "%s", r.Damage)
 	}
 	list, err := c.s.messages(t, r, r.Messages)
 	if err != nil && !errors.Is(err, ErrCorrupt) {
@@ -262,7 +266,11 @@ func (c *check) match(ref chunk.Ref, table []chunk.Extent) {
 func (c *check) orphans() error {
 	list, err := c.s.orphans()
 	for _, o := range list {
-		c.found(FaultOrphan, o.name, "%d bytes", o.bytes)
+		detail := "%d bytes, removed by the next GC"
+		if o.foreign {
+			detail = "%d bytes, not the store's and left alone"
+		}
+		c.found(FaultOrphan, o.name, detail, o.bytes)
 	}
 	return err
 }

@@ -181,11 +181,12 @@ func (c *commit) links(t txn) ([]link, error) {
 // deleted meanwhile, and then writes only what is missing.
 func (c *commit) run(ctx context.Context) (done row, err error) {
 	outcome := abandoned
+	c.s.grow(c.before)
 	defer func() {
 		for _, p := range c.packs {
 			err = errors.Join(err, p.settle(outcome))
 		}
-		c.s.space.giveBack(c.reserved)
+		c.s.giveBack(c.reserved, c.before)
 	}()
 	for {
 		if err := c.lookUp(); err != nil {
@@ -199,13 +200,9 @@ func (c *commit) run(ctx context.Context) (done row, err error) {
 				return row{}, err
 			}
 		}
-		var gone []chunk.Ref
-		err := c.s.db.update(func(t txn) error {
+		err := c.s.change(func(t txn) error {
 			var err error
-			if done, err = c.rows(t); err != nil {
-				return err
-			}
-			gone, err = c.s.sweep(t)
+			done, err = c.rows(t)
 			return err
 		})
 		if errors.Is(err, errVanished) {
@@ -218,8 +215,6 @@ func (c *commit) run(ctx context.Context) (done row, err error) {
 			return row{}, err
 		}
 		outcome = stored
-		// The turn is durable: files that stay by an error are orphans, for GC.
-		_ = c.s.files.remove(gone)
 		return done, nil
 	}
 }

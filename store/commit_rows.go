@@ -52,7 +52,7 @@ func (c *commit) row(t txn) (row, error) {
 	if err != nil {
 		return row{}, err
 	}
-	if r.Messages != c.before.Messages || r.Blocks != c.before.Blocks || !r.Key.Equal(c.before.Key) {
+	if r.Messages != c.before.Messages || r.Blocks != c.before.Blocks || r.pure != c.before.pure || !r.Key.Equal(c.before.Key) {
 		return row{}, fmt.Errorf("%w: another turn or edit came first", ErrConflict)
 	}
 	return r, nil

@@ -78,7 +78,7 @@ func (c *compaction) rewrite(ctx context.Context, choose func(txn) ([]chunk.Ref,
 			}
 		}
 		return nil
-	})
+	}, nil)
 	if err != nil || len(b.refs) == 0 {
 		return false, err
 	}

@@ -27,7 +27,7 @@ func (u User) Export(ctx context.Context, id string, w io.Writer) error {
 			return err
 		}
 		return snap.load(t, r)
-	})
+	}, nil)
 	if err == nil {
 		err = snap.export(ctx, portable.NewWriter(w), messages)
 	}

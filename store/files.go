@@ -23,7 +23,11 @@ type files struct {
 	mu      sync.Mutex           // guards everything that follows
 	pins    map[uint64]int       // chunks that are being read
 	doomed  map[uint64]chunk.Ref // pinned chunks without a row, removed when nobody reads them
-	writing map[uint64]bool      // chunks whose rows are not committed yet
+	writing map[uint64]bool      // chunks whose rows, or whose rows' end, are not committed yet
+}
+
+func newFiles(s *Store) *files {
+	return &files{store: s, pins: map[uint64]int{}, doomed: map[uint64]chunk.Ref{}, writing: map[uint64]bool{}}
 }
 
 // reserve makes the number of a new chunk. It is random: a number that was used
@@ -31,9 +35,6 @@ type files struct {
 func (f *files) reserve() uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.writing == nil {
-		f.writing = map[uint64]bool{}
-	}
 	for {
 		var b [8]byte
 		rand.Read(b[:])
@@ -41,6 +42,15 @@ func (f *files) reserve() uint64 {
 			f.writing[n] = true
 			return n
 		}
+	}
+}
+
+// leaving protects chunks from GC until their files are removed in order.
+func (f *files) leaving(refs []chunk.Ref) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, ref := range refs {
+		f.writing[ref.Number] = true
 	}
 }
 
@@ -54,19 +64,39 @@ func (f *files) settled(numbers []uint64) {
 }
 
 // pinned reads rows and keeps the files of the chunks that load names in refs,
-// until unpin. When load fails, refs is empty.
-func (f *files) pinned(refs map[uint64]chunk.Ref, load func(txn) error) error {
-	f.layout.RLock()
+// until unpin; when it fails, refs is empty and nothing is kept. then sees the
+// same state as load, if it is not nil; it may take long.
+func (f *files) pinned(refs map[uint64]chunk.Ref, load, then func(txn) error) error {
+	pinned := false
+	err := f.store.db.view(func(t txn) error {
+		if err := f.loadAndPin(t, refs, load); err != nil {
+			return err
+		}
+		pinned = true
+		if then == nil {
+			return nil
+		}
+		return then(t)
+	})
+	if err == nil {
+		return nil
+	}
+	if pinned {
+		err = errors.Join(err, f.unpin(refs))
+	}
+	clear(refs)
+	return err
+}
+
+// loadAndPin reads rows, and pins before their files can go.
+func (f *files) loadAndPin(t txn, refs map[uint64]chunk.Ref, load func(txn) error) error {
+	f.layout.RLock() // before the transaction's first read, which fixes what it sees
 	defer f.layout.RUnlock()
-	if err := f.store.db.view(load); err != nil {
-		clear(refs)
+	if err := load(t); err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.pins == nil {
-		f.pins = map[uint64]int{}
-	}
 	for n := range refs {
 		f.pins[n]++
 	}
@@ -104,9 +134,6 @@ func (f *files) remove(refs []chunk.Ref) error {
 			errs = append(errs, f.unlink(ref))
 			continue
 		}
-		if f.doomed == nil {
-			f.doomed = map[uint64]chunk.Ref{}
-		}
 		f.doomed[ref.Number] = ref
 	}
 	return errors.Join(errs...)
@@ -125,7 +152,7 @@ func (f *files) spared(number uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_, doomed := f.doomed[number]
-	return f.writing[number] || doomed
+	return f.writing[number] || doomed || f.pins[number] > 0
 }
 
 // removeUnfinished removes what a crash has left half written. Nothing may be

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"edged/store/chunk"
 )
@@ -38,8 +39,9 @@ func (s *Store) GC(ctx context.Context) (Collected, error) {
 
 // orphan is a file that no row names.
 type orphan struct {
-	name  string
-	bytes int64
+	name    string
+	bytes   int64
+	foreign bool // not named as a chunk's file: GC leaves it alone
 }
 
 // orphans lists them. The order matters: a file that is being written is
@@ -49,16 +51,10 @@ func (s *Store) orphans() ([]orphan, error) {
 	if err != nil {
 		return nil, err
 	}
-	var suspects []fs.DirEntry
-	for _, e := range entries {
-		number, _, ok := chunk.ParseName(e.Name())
-		if !ok {
-			number, ok = chunk.ParseTmpName(e.Name())
-		}
-		if !ok || !s.files.spared(number) {
-			suspects = append(suspects, e)
-		}
-	}
+	suspects := slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
+		number, ok := numberOf(e)
+		return ok && s.files.spared(number)
+	})
 	known := map[string]bool{}
 	err = queryAll(reads{s.db}, func(from scanner) error {
 		ref, err := scanChunk(from)
@@ -75,6 +71,8 @@ func (s *Store) orphans() ([]orphan, error) {
 			continue
 		}
 		o := orphan{name: name}
+		_, ours := numberOf(e)
+		o.foreign = !ours
 		if info, err := e.Info(); err == nil {
 			o.bytes = info.Size()
 		} else if errors.Is(err, fs.ErrNotExist) { // removed since it was listed
@@ -85,12 +83,23 @@ func (s *Store) orphans() ([]orphan, error) {
 	return list, nil
 }
 
+// numberOf reads the chunk's number in a file's name.
+func numberOf(e fs.DirEntry) (number uint64, ok bool) {
+	if number, _, ok = chunk.ParseName(e.Name()); ok {
+		return number, true
+	}
+	return chunk.ParseTmpName(e.Name())
+}
+
 func (s *Store) removeOrphans(c *Collected) error {
 	list, err := s.orphans()
 	if err != nil {
 		return err
 	}
 	for _, o := range list {
+		if o.foreign {
+			continue
+		}
 		if err := s.fs.Remove(o.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove orphan: %w", err)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"edged/store/chunk"
 	"edged/store/disk"
@@ -36,7 +37,7 @@ type Store struct {
 	seal *sealer
 	id   [16]byte
 
-	files files
+	files *files
 	space space
 	list  listing
 
@@ -55,7 +56,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{dir: o.Dir, fs: o.FS, seal: seal, space: space{budget: o.Budget}}
+	s := &Store{dir: o.Dir, fs: o.FS, seal: seal, space: space{budget: o.Budget, growing: map[int64]int{}}}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store %s: %w", o.Dir, err), s.release(false))
 	}
@@ -83,7 +84,7 @@ func (s *Store) open(ctx context.Context) error {
 	if err := s.openDatabase(ctx, !lock.Clean); err != nil {
 		return err
 	}
-	s.files.store = s
+	s.files = newFiles(s)
 	return errors.Join(s.files.removeUnfinished(), s.loadListing())
 }
 
@@ -95,6 +96,9 @@ func prepareDir(dir string) error {
 	st, err := os.Stat(dir)
 	if err != nil {
 		return err
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
+		return fmt.Errorf("%w: folder belongs to uid %d, this process runs as %d", ErrInvalid, sys.Uid, os.Geteuid())
 	}
 	if mode := st.Mode().Perm(); mode&0o077 != 0 {
 		return fmt.Errorf("%w: folder has mode %04o, others may not enter it (chmod 700)", ErrInvalid, mode)

@@ -32,6 +32,9 @@ type Session struct {
 	Blocks   int   // of BlockTok tokens, from the first; 0 when there is only text
 	Tail     bool  // whether the payload after the last whole block is there
 	Bytes    int64 // of blocks and tail, shared ones too
+
+	// Damage says what of the title and tags could not be read; empty when all is well.
+	Damage string
 }
 
 // Message is one message of a session: text, and the tokens that it became.
@@ -84,19 +87,26 @@ func (s *Store) scan(from scanner) (row, error) {
 		return row{}, err
 	}
 	r.Created, r.Updated, r.Used = time.Unix(0, created), time.Unix(0, updated), time.Unix(0, used)
-	if title, err = s.seal.open(column(r.ID, "title", 0), title); err != nil {
-		return row{}, err
-	}
-	if tags, err = s.seal.open(column(r.ID, "tags", 0), tags); err != nil {
-		return row{}, err
-	}
-	r.Title = string(title)
-	if len(tags) > 0 {
-		if err := json.Unmarshal(tags, &r.Tags); err != nil {
-			return row{}, fmt.Errorf("%w: tags of session %s: %w", ErrCorrupt, r.ID, err)
-		}
+	if err := s.openLabels(&r.Session, title, tags); err != nil {
+		r.Damage = err.Error() // the conversation may be whole
 	}
 	return r, nil
+}
+
+// openLabels reads what is sealed of a session's row.
+func (s *Store) openLabels(to *Session, title, tags []byte) error {
+	title, err := s.seal.open(column(to.ID, "title", 0), title)
+	if err != nil {
+		return err
+	}
+	to.Title = string(title)
+	if tags, err = s.seal.open(column(to.ID, "tags", 0), tags); err != nil || len(tags) == 0 {
+		return err
+	}
+	if err := json.Unmarshal(tags, &to.Tags); err != nil {
+		return fmt.Errorf("%w: tags: %w", ErrCorrupt, err)
+	}
+	return nil
 }
 
 // find reads a session's row.

@@ -58,7 +58,7 @@ func (u User) Restore(id string, key Key) (*Snapshot, error) {
 		}
 		snap.Session = r.Session
 		return snap.load(t, r)
-	})
+	}, nil)
 	if err == nil {
 		err = u.touch(id)
 	}
@@ -82,7 +82,7 @@ func (u User) Prefix(key Key, tokens []int32) (*Snapshot, error) {
 	snap := &Snapshot{s: u.s, refs: map[uint64]chunk.Ref{}}
 	err := key.check()
 	if err == nil {
-		err = u.s.files.pinned(snap.refs, func(t txn) error { return u.loadPrefix(t, snap, key, tokens) })
+		err = u.s.files.pinned(snap.refs, func(t txn) error { return u.loadPrefix(t, snap, key, tokens) }, nil)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("find prefix: %w", err), snap.Close())

@@ -8,7 +8,8 @@ import (
 
 // sweep removes the rows of blocks that no session refers to and of chunks
 // that no block lies in. The caller removes the chunks' files once the
-// transaction is durable: in the other order, a crash would lose them.
+// transaction is durable, and in any case settles them: in the other order, a
+// crash would lose them.
 func (s *Store) sweep(t txn) ([]chunk.Ref, error) {
 	if _, err := execute(t, "DELETE FROM blocks WHERE refs = 0"); err != nil {
 		return nil, fmt.Errorf("delete unused blocks: %w", err)
@@ -22,8 +23,9 @@ func (s *Store) sweep(t txn) ([]chunk.Ref, error) {
 	if err != nil || len(gone) == 0 {
 		return nil, err
 	}
+	s.files.leaving(gone)
 	if _, err := execute(t, "DELETE FROM chunks WHERE live = 0"); err != nil {
-		return nil, fmt.Errorf("delete unused chunks: %w", err)
+		return gone, fmt.Errorf("delete unused chunks: %w", err)
 	}
 	return gone, nil
 }
@@ -39,12 +41,20 @@ func (s *Store) change(f func(txn) error) error {
 		gone, err = s.sweep(t)
 		return err
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		// The change is durable: files that stay by an error are orphans, for GC.
+		_ = s.files.remove(gone)
 	}
-	// The change is durable: files that stay by an error are orphans, for GC.
-	_ = s.files.remove(gone)
-	return nil
+	s.files.settled(numbersOf(gone))
+	return err
+}
+
+func numbersOf(refs []chunk.Ref) []uint64 {
+	numbers := make([]uint64, len(refs))
+	for i, ref := range refs {
+		numbers[i] = ref.Number
+	}
+	return numbers
 }
 
 // scanChunk reads id, sum and bytes of a row of chunks.

@@ -50,7 +50,7 @@ func (r *Reader) Describe(kind Kind, v any) error {
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%w: frame %d: %w", ErrFormat, r.frames-1, err)
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: frame %d has more than one description", ErrFormat, r.frames-1)
 	}
 	return nil
