@@ -42,7 +42,11 @@ func (a *Arena) Close() error {
 		return nil
 	}
 	size := int64(len(a.mem))
-	if err := unix.Munmap(a.mem); err != nil {
+	unmap := unix.Munmap
+	if a.host.source != nil {
+		unmap = a.host.source.Unmap
+	}
+	if err := unmap(a.mem); err != nil {
 		return fmt.Errorf("unmap %s arena: %w", a.purpose, err)
 	}
 	a.mem = nil

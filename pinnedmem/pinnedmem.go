@@ -84,6 +84,7 @@ type Options struct {
 type Host struct {
 	mu     sync.Mutex // guards everything that follows
 	budget int64      // bytes; 0 means no limit
+	source Source     // nil: anonymous mappings
 	usage  Usage
 	live   map[*Arena]struct{}
 }
@@ -91,6 +92,21 @@ type Host struct {
 // NewHost makes an empty account with a budget in bytes (0: unlimited).
 func NewHost(budget int64) *Host {
 	return &Host{budget: budget, live: make(map[*Arena]struct{})}
+}
+
+// Source is memory of another kind that arenas are made of: such as a device's
+// that the processor can reach too. What it maps is zeroed.
+type Source interface {
+	Map(bytes int64) ([]byte, error)
+	Unmap([]byte) error
+}
+
+// NewHostOn makes an empty account of memory from a source. Its arenas' options
+// are without effect.
+func NewHostOn(budget int64, s Source) *Host {
+	h := NewHost(budget)
+	h.source = s
+	return h
 }
 
 // Usage returns the bytes that live arenas hold, per purpose.
@@ -138,7 +154,7 @@ func (h *Host) Arena(p Purpose, bytes int64, opt Options) (*Arena, error) {
 	if err := h.reserve(p, size); err != nil {
 		return nil, err
 	}
-	mem, err := mapAnonymous(size, opt)
+	mem, err := h.mapMemory(size, opt)
 	if err != nil {
 		h.release(p, size, nil)
 		return nil, fmt.Errorf("allocate %s arena of %d bytes: %w", p, size, err)
@@ -148,6 +164,13 @@ func (h *Host) Arena(p Purpose, bytes int64, opt Options) (*Arena, error) {
 	h.live[a] = struct{}{}
 	h.mu.Unlock()
 	return a, nil
+}
+
+func (h *Host) mapMemory(size int64, opt Options) ([]byte, error) {
+	if h.source != nil {
+		return h.source.Map(size)
+	}
+	return mapAnonymous(size, opt)
 }
 
 func (h *Host) reserve(p Purpose, size int64) error {

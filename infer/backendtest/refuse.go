@@ -16,7 +16,9 @@ func (s *suite) testRefuse(t *testing.T) {
 	t.Run("sequences", s.refuseSequences)
 	t.Run("programs", s.refusePrograms)
 	t.Run("limits", s.refuseLimits)
-	t.Run("parts", s.refuseParts)
+	if !s.opt.ExactOnly {
+		t.Run("parts", s.refuseParts)
+	}
 	t.Run("step_pools", s.refuseStepPools)
 }
 

@@ -1,0 +1,55 @@
+package cuda_test
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"edged/cudakern/driver"
+	"edged/infer/backendtest"
+	"edged/infer/cuda"
+	"edged/infer/gguf"
+	"edged/offload"
+)
+
+// open gives the first GPU, or skips the test where there is none;
+// EDGED_REQUIRE_CUDA=1 turns that into a failure.
+func open(t *testing.T) *cuda.Backend {
+	t.Helper()
+	b, err := cuda.New(0)
+	if errors.Is(err, driver.ErrNoDriver) && os.Getenv("EDGED_REQUIRE_CUDA") != "1" {
+		t.Skipf("this test needs a GPU: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b
+}
+
+func TestConformance(t *testing.T) {
+	backendtest.Run(t, open(t), backendtest.Options{
+		Tolerance: tolerance,
+		Elems:     []offload.Elem{offload.F16},
+		ExactOnly: true,
+	})
+}
+
+// tolerance is relative to the reference's largest value. Steps of many rows
+// multiply float16 inputs with weights rounded to float16, and queries and
+// softmax weights are float16 there, which is where nearly all of it goes.
+var tolerance = backendtest.Tolerance{
+	Embed:  backendtest.Tol{},
+	Norm:   backendtest.Tol{RMS: 1e-6, Max: 1e-5},
+	Rope:   backendtest.Tol{RMS: 1e-6, Max: 1e-5},
+	Attend: backendtest.Tol{RMS: 4e-3, Max: 4e-2},
+	Linear: backendtest.Tol{RMS: 3e-3, Max: 2e-2},
+	Logits: backendtest.Tol{RMS: 5e-3, Max: 5e-2},
+	LinearType: map[gguf.Type]backendtest.Tol{
+		gguf.F32: {RMS: 1e-6, Max: 1e-5},
+	},
+}

@@ -1,0 +1,206 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"unsafe"
+
+	"edged/cudakern/driver"
+	"edged/infer/graph"
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// exec is a compiled program.
+type exec struct {
+	backend *Backend
+	prog    *graph.Program
+	lim     graph.Limits
+
+	weightMem arena
+	weights   []weight
+
+	bufMem  arena
+	bufs    []array // [buffers]
+	ropes   []ropeTable
+	nodes   []node
+	norms   map[graph.Buf]*normNode // while lowering: norms that products compute
+	state   state
+	tables  tables
+	logits  []byte // page-locked [MaxOut, vocab] float32
+	staging *pinnedmem.Arena
+
+	// What nodes share, as large as the largest of them needs.
+	halves        driver.Ptr // [MaxRows, maxK] float16
+	factors       driver.Ptr // [MaxRows] float32
+	unpacked      driver.Ptr // [unpackElems] float16
+	gated         driver.Ptr // [MaxRows, gatedWidth] float32
+	partial       driver.Ptr // [partialFloats] float32
+	ticketAt      driver.Ptr // [tickets] uint32, zero between launches
+	maxK          int
+	unpackElems   int64
+	gatedWidth    int
+	partialFloats int
+	tickets       int
+
+	queue    queue
+	endQueue func() error
+	graphs   map[shape]driver.Graph
+	batch    batch
+
+	pool   *offload.Pool
+	caches []cache // [layers] of the pool
+	locked [][]byte
+	ends   []int // [MaxSeqs] tokens of a step's sequences behind it
+}
+
+func (e *exec) build() error {
+	e.norms, e.graphs = map[graph.Buf]*normNode{}, map[shape]driver.Graph{}
+	e.weightMem.what, e.bufMem.what = "weights", "activations"
+	e.caches, e.ends = make([]cache, len(e.prog.KV)), make([]int, e.lim.MaxSeqs)
+	if err := e.checkPlans(); err != nil {
+		return err
+	}
+	if err := e.planWeights(); err != nil {
+		return err
+	}
+	if err := e.weightMem.open(e.backend.gpu); err != nil {
+		return err
+	}
+	var err error
+	if e.queue, e.endQueue, err = e.backend.gpu.Queue(); err != nil {
+		return err
+	}
+	if err := e.loadWeights(); err != nil {
+		return err
+	}
+	if err := e.placeBuffers(); err != nil {
+		return err
+	}
+	return e.prepare()
+}
+
+// placeBuffers lowers the program, which says how large what nodes share must
+// be, and takes all memory of steps. Nodes hold addresses that are filled in here.
+func (e *exec) placeBuffers() error {
+	e.bufs = make([]array, len(e.prog.Buffers))
+	for i, b := range e.prog.Buffers {
+		e.bufs[i] = array{name: b.Name, width: b.Width, rows: b.Rows}
+		rows := e.lim.MaxRows
+		if b.Rows == graph.OutRows {
+			rows = e.lim.MaxOut
+		}
+		e.bufMem.want(&e.bufs[i].at, int64(rows)*int64(b.Width)*4)
+	}
+	e.ropes = make([]ropeTable, len(e.prog.Ropes))
+	for i, r := range e.prog.Ropes {
+		e.ropes[i] = ropeTable{pairs: len(r.InvFreq), scale: r.Scale, interleaved: r.Interleaved}
+		e.bufMem.want(&e.ropes[i].at, int64(len(r.InvFreq))*8)
+	}
+	if err := e.lower(); err != nil {
+		return err
+	}
+	rows := int64(max(e.lim.MaxRows, e.lim.MaxOut))
+	e.bufMem.want(&e.halves, rows*int64(e.maxK)*2)
+	e.bufMem.want(&e.factors, rows*4)
+	e.bufMem.want(&e.unpacked, e.unpackElems*2)
+	e.bufMem.want(&e.gated, rows*int64(e.gatedWidth)*4)
+	e.bufMem.want(&e.partial, int64(e.partialFloats)*4)
+	e.bufMem.want(&e.ticketAt, int64(e.tickets)*4)
+	e.state.plan(e)
+	e.tables.plan(e)
+	if err := e.bufMem.open(e.backend.gpu); err != nil {
+		return err
+	}
+	e.state.place()
+	return nil
+}
+
+// prepare takes staging memory and uploads what never changes.
+func (e *exec) prepare() (err error) {
+	out := e.lim.MaxOut * e.prog.Vocab * 4
+	var freq int
+	for _, r := range e.prog.Ropes {
+		freq += len(r.InvFreq)*8 + alignBytes
+	}
+	size := int64(e.state.bytes() + e.tables.bytes() + out + freq + 4*alignBytes)
+	if e.staging, err = e.lim.Host.Arena(pinnedmem.Activations, size, pinnedmem.Options{}); err != nil {
+		return err
+	}
+	if _, err := e.backend.gpu.Register(e.staging.Bytes()); err != nil {
+		return errors.Join(err, e.dropStaging())
+	}
+	if e.state.host, err = e.staging.Alloc(e.state.bytes(), alignBytes); err != nil {
+		return err
+	}
+	if e.tables.host, err = e.staging.Alloc(e.tables.bytes(), alignBytes); err != nil {
+		return err
+	}
+	if e.logits, err = e.staging.Alloc(out, alignBytes); err != nil {
+		return err
+	}
+	e.batch.reset()
+	for i, r := range e.prog.Ropes {
+		host, err := e.staging.Alloc(len(r.InvFreq)*8, alignBytes)
+		if err != nil {
+			return err
+		}
+		for j, f := range r.InvFreq {
+			binary.NativeEndian.PutUint64(host[8*j:], math.Float64bits(f))
+		}
+		e.batch.copyIn(e.ropes[i].at, host)
+	}
+	e.batch.clear(e.ticketAt, int64(e.tickets)*4)
+	e.batch.clear(e.tables.at, int64(e.tables.bytes()))
+	if err := e.queue.Run(e.batch.cmds); err != nil {
+		return err
+	}
+	return e.queue.Wait()
+}
+
+// dropStaging closes staging memory that could not be locked.
+func (e *exec) dropStaging() error {
+	err := e.staging.Close()
+	e.staging = nil
+	return err
+}
+
+// Close gives everything back.
+func (e *exec) Close() error {
+	var errs []error
+	if e.queue != nil {
+		errs = append(errs, e.queue.Wait(), e.dropGraphs(), e.endQueue())
+		e.queue = nil
+	}
+	errs = append(errs, e.unbind(), e.weightMem.close(e.backend.gpu), e.bufMem.close(e.backend.gpu))
+	if e.staging != nil {
+		errs = append(errs, e.backend.gpu.Unregister(e.staging.Bytes()), e.dropStaging())
+	}
+	return errors.Join(errs...)
+}
+
+func (e *exec) dropGraphs() error {
+	var errs []error
+	for s, g := range e.graphs {
+		errs = append(errs, e.queue.Drop(g))
+		delete(e.graphs, s)
+	}
+	return errors.Join(errs...)
+}
+
+// floatBytes is a view of v's bytes.
+func floatBytes(v []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
+}
+
+// live refuses sequences that have been freed.
+func live(kv []*offload.Seq) error {
+	for i, s := range kv {
+		if s.Pool() == nil {
+			return fmt.Errorf("%w: sequence %d is freed", errPool, i)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+package cuda
+
+import (
+	"edged/cudakern"
+	"edged/cudakern/driver"
+	"edged/infer/gguf"
+	"edged/infer/graph"
+)
+
+const (
+	tiledWarps   = 8   // WARPS of tiled.cu
+	anyWarps     = 8   // outputs of a block of linear.cu
+	anyColumns   = 8   // rows of a pass of linear.cu
+	gemmTile     = 128 // TM and TN of gemm.cu
+	gemmShared   = 4 * 256 * (32*2 + 16)
+	unpackFloats = 64 << 20 // weights that are unpacked at once, elements
+)
+
+// part is one product of a linearNode.
+type part struct {
+	w    *weight
+	dst  *array
+	bias span
+	add  bool
+}
+
+// linearNode is Linear.
+type linearNode struct {
+	e     *exec
+	src   *array
+	norm  *normNode // what src is the result of, when products compute it; or nil
+	parts []part
+}
+
+func (e *exec) newLinear(o graph.Linear) *linearNode {
+	n := &linearNode{e: e, src: e.buf(o.Src), norm: e.norms[o.Src]}
+	for _, t := range o.Parts {
+		n.parts = append(n.parts, part{w: &e.weights[t.W], dst: e.buf(t.Dst), bias: e.vectorOf(t.Bias), add: t.Add})
+		e.noteProduct(&e.weights[t.W])
+		delete(e.norms, t.Dst)
+	}
+	return n
+}
+
+// noteProduct sizes what products with a weight need beside it.
+func (e *exec) noteProduct(w *weight) {
+	e.maxK = max(e.maxK, w.K)
+	rows := max(unpackFloats/w.K/tileRows*tileRows, tileRows)
+	e.unpackElems = max(e.unpackElems, int64(min(rows, ceil(w.N, tileRows)*tileRows))*int64(w.K))
+}
+
+func (n *linearNode) emit(b *batch, s shape) {
+	rows := s.of(n.src.rows)
+	if rows == 0 {
+		return
+	}
+	done := make([]bool, len(n.parts))
+	halved := false
+	for i := range n.parts {
+		if done[i] {
+			continue
+		}
+		p := &n.parts[i]
+		switch p.w.way(rows) {
+		case byTiles:
+			// As many parts of the type as one launch takes.
+			var same []*part
+			for j := i; j < len(n.parts) && len(same) < 3; j++ {
+				if !done[j] && n.parts[j].w.Type == p.w.Type {
+					same, done[j] = append(same, &n.parts[j]), true
+				}
+			}
+			n.tiled(b, rows, same)
+		case byHalves:
+			if !halved {
+				n.e.halve(b, n.src, rows)
+				halved = true
+			}
+			n.e.gemm(b, rows, p.w, p.bias, p.dst, p.add)
+		default:
+			b.launch("linear_any", driver.Dim{X: ceil(p.w.N, anyWarps), Y: ceil(rows, anyColumns)}, anyWarps*32, 0, cudakern.LinearAny{
+				W: p.w.raw, X: n.src.at, Bias: p.bias.at, Dst: p.dst.at, Type: uint32(p.w.Type), N: uint32(p.w.N), K: uint32(p.w.K),
+				RowBytes: uint32(p.w.Type.RowBytes(p.w.K)), Rows: uint32(rows), Add: flag(p.add),
+			}, used(p.w.inRaw(), n.src.reading(rows), p.bias, p.dst.writing(rows))...)
+		}
+	}
+}
+
+// way is how a weight is multiplied with so many rows.
+type way uint8
+
+const (
+	byTiles way = iota
+	byHalves
+	asIs
+)
+
+func (w *weight) way(rows int) way {
+	switch {
+	case w.hasTiles() && rows <= tiledRows:
+		return byTiles
+	case w.Type == gguf.F32 || !w.hasTiles() && rows <= anyRows:
+		return asIs
+	}
+	return byHalves
+}
+
+// used drops absent spans.
+func used(s ...span) []span {
+	out := s[:0]
+	for _, u := range s {
+		if u.at != 0 {
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// pass is how many of the rows that are left one launch of a tiled product
+// takes: their halves must fit in shared memory.
+func (e *exec) pass(left, k, perRow int) (rows, shared int, suffix string) {
+	span := ceil(k, 256) * 256
+	size := func(rows int) int {
+		nt := ceil(rows, 4)
+		return span*4*rows + span/32*4*rows + 8*4 + 2*tiledWarps*perRow*4*nt*16*4
+	}
+	for rows = min(left, 8); rows > 1 && size(rows) > e.backend.info.SharedBytes-sharedStatic; rows-- {
+	}
+	suffix = "_4"
+	if rows > 4 {
+		suffix = "_8"
+	}
+	return rows, size(rows), suffix
+}
+
+// sharedStatic is at least what kernels take beside their dynamic shared memory.
+const sharedStatic = 1024
+
+// source is what a tiled product reads: the norm's own source if it computes it.
+func source(src *array, n *normNode, rows int) (x *array, w span, eps float32) {
+	if n.folds(rows) {
+		return n.src, n.w, n.eps
+	}
+	return src, span{}, 0
+}
+
+func (n *linearNode) tiled(b *batch, rows int, parts []*part) {
+	x, norm, eps := source(n.src, n.norm, rows)
+	k := parts[0].w.K
+	for first := 0; first < rows; {
+		some, shared, suffix := n.e.pass(rows-first, k, 1)
+		a := cudakern.Tiled{X: x.row(first), Norm: norm.at, K: uint32(k), Rows: uint32(some), Eps: eps}
+		uses := []span{x.reading(rows), norm}
+		tiles := 0
+		for i, p := range parts {
+			a.W[i], a.Dst[i], a.Bias[i], a.N[i] = p.w.tiled, p.dst.row(first), p.bias.at, uint32(p.w.N)
+			a.Add |= flag(p.add) << i
+			tiles += p.w.tiles()
+			uses = append(uses, p.w.inTiles(), p.bias, p.dst.writing(rows))
+		}
+		grid, warps := n.e.spread(tiles, parts[0].w.units(), shared)
+		a.Warps = uint32(warps)
+		b.launch("tiled_"+parts[0].w.form.name+suffix, driver.Dim{X: grid}, tiledWarps*32, shared, a, used(uses...)...)
+		first += some
+	}
+}
+
+// spread chooses blocks and the warps that share a tile.
+func (e *exec) spread(tiles, units, shared int) (blocks, warps int) {
+	perSM := max(min(2, e.backend.info.SharedBytes/(shared+sharedStatic)), 1)
+	slots := perSM * e.backend.info.SMs
+	for warps = tiledWarps; warps > 1 && warps > units; warps /= 2 {
+	}
+	return min(ceil(tiles, tiledWarps/warps), slots), warps
+}
+
+// halve makes float16 rows of src.
+func (e *exec) halve(b *batch, src *array, rows int) {
+	b.launch("halve_rows", driver.Dim{X: rows}, 256, 0, cudakern.HalveRows{X: src.at, Dst: e.halves, Factor: e.factors, K: uint32(src.width)},
+		src.reading(rows), span{name: "halves", at: e.halves, bytes: int64(rows) * int64(src.width) * 2, write: true},
+		span{name: "factors", at: e.factors, bytes: int64(rows) * 4, write: true})
+}
+
+// gemm multiplies the rows that halve made with a weight, a slab of its rows
+// after the other.
+func (e *exec) gemm(b *batch, rows int, w *weight, bias span, dst *array, add bool) {
+	slab := int(e.unpackElems / int64(w.K) / tileRows * tileRows)
+	for first := 0; first < w.N; first += slab {
+		n := min(slab, w.N-first)
+		to := span{name: "unpacked", at: e.unpacked, bytes: int64(n) * int64(w.K) * 2, write: true}
+		if w.hasTiles() {
+			from := w.tiled.Add(int64(first/tileRows) * int64(w.units()*w.form.bytes))
+			b.launch("unpack_tiles", driver.Dim{X: w.units(), Y: ceil(ceil(n, tileRows), 4)}, 128, 0,
+				cudakern.UnpackTiles{Tiles: from, Dst: e.unpacked, Type: uint32(w.Type), N: uint32(n), K: uint32(w.K)}, w.inTiles(), to)
+		} else {
+			rowBytes := w.Type.RowBytes(w.K)
+			b.launch("unpack_rows", driver.Dim{X: ceil(w.K, 2048), Y: n}, 256, 0,
+				cudakern.UnpackRows{W: w.raw.Add(int64(first) * int64(rowBytes)), Dst: e.unpacked, Type: uint32(w.Type), K: uint32(w.K), RowBytes: uint32(rowBytes)}, w.inRaw(), to)
+		}
+		a := cudakern.Gemm{A: e.halves, B: e.unpacked, Factor: e.factors, Dst: dst.at.Add(int64(first) * 4), M: uint32(rows), N: uint32(n), K: uint32(w.K), LD: uint32(dst.width), Add: flag(add)}
+		if bias.at != 0 {
+			a.Bias = bias.at.Add(int64(first) * 4)
+		}
+		to.write = false
+		b.launch("gemm", driver.Dim{X: ceil(rows, gemmTile), Y: ceil(n, gemmTile)}, 256, gemmShared, a, used(
+			span{name: "halves", at: e.halves, bytes: int64(rows) * int64(w.K) * 2}, to, span{name: "factors", at: e.factors, bytes: int64(rows) * 4}, bias, dst.writing(rows))...)
+	}
+}
+
+// gatedNode is GatedLinear.
+type gatedNode struct {
+	e        *exec
+	src, dst *array
+	norm     *normNode
+	gate, up *weight
+	gelu     bool
+}
+
+func (e *exec) newGated(o graph.GatedLinear) *gatedNode {
+	n := &gatedNode{e: e, src: e.buf(o.Src), dst: e.buf(o.Dst), norm: e.norms[o.Src], gate: &e.weights[o.Gate], up: &e.weights[o.Up], gelu: o.Act == graph.GELUTanh}
+	e.noteProduct(n.gate)
+	e.noteProduct(n.up)
+	e.gatedWidth = max(e.gatedWidth, n.dst.width)
+	return n
+}
+
+func (n *gatedNode) emit(b *batch, s shape) {
+	rows := s.of(n.src.rows)
+	gate, up := n.gate.way(rows), n.up.way(rows)
+	switch {
+	case rows == 0:
+	case gate == byTiles && n.gate.Type == n.up.Type:
+		n.tiled(b, rows)
+	case gate == asIs && up == asIs:
+		b.launch("gated_any", driver.Dim{X: ceil(n.gate.N, anyWarps), Y: ceil(rows, anyColumns)}, anyWarps*32, 0, cudakern.GatedAny{
+			Gate: n.gate.raw, Up: n.up.raw, X: n.src.at, Dst: n.dst.at, GateType: uint32(n.gate.Type), UpType: uint32(n.up.Type), N: uint32(n.gate.N), K: uint32(n.gate.K),
+			GateBytes: uint32(n.gate.Type.RowBytes(n.gate.K)), UpBytes: uint32(n.up.Type.RowBytes(n.up.K)), Rows: uint32(rows), GELU: flag(n.gelu),
+		}, n.gate.inRaw(), n.up.inRaw(), n.src.reading(rows), n.dst.writing(rows))
+	default:
+		// Two products, then the gate.
+		other := &array{name: "up", at: n.e.gated, width: n.dst.width, rows: n.dst.rows}
+		l := linearNode{e: n.e, src: n.src, norm: n.norm, parts: []part{{w: n.gate, dst: n.dst}, {w: n.up, dst: other}}}
+		l.emit(b, s)
+		count := rows * n.dst.width
+		b.launch("gate_rows", driver.Dim{X: ceil(count, rowThreads)}, rowThreads, 0, cudakern.GateRows{Gate: n.dst.at, Up: other.at, N: uint64(count), GELU: flag(n.gelu)},
+			n.dst.writing(rows), other.reading(rows))
+	}
+}
+
+func (n *gatedNode) tiled(b *batch, rows int) {
+	x, norm, eps := source(n.src, n.norm, rows)
+	for first := 0; first < rows; {
+		some, shared, suffix := n.e.pass(rows-first, n.gate.K, 2)
+		grid, warps := n.e.spread(n.gate.tiles(), n.gate.units(), shared)
+		b.launch("tiled_gated_"+n.gate.form.name+suffix, driver.Dim{X: grid}, tiledWarps*32, shared, cudakern.TiledGated{
+			Gate: n.gate.tiled, Up: n.up.tiled, Dst: n.dst.row(first), X: x.row(first), Norm: norm.at,
+			N: uint32(n.gate.N), K: uint32(n.gate.K), Rows: uint32(some), Warps: uint32(warps), GELU: flag(n.gelu), Eps: eps,
+		}, used(x.reading(rows), norm, n.gate.inTiles(), n.up.inTiles(), n.dst.writing(rows))...)
+		first += some
+	}
+}

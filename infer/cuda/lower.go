@@ -1,0 +1,261 @@
+package cuda
+
+import (
+	"fmt"
+	"slices"
+
+	"edged/infer/graph"
+	"edged/offload"
+)
+
+// shape is what a step's commands depend on.
+type shape struct {
+	rows, outs int
+	tiles      int // of prompt attention, all groupings together
+}
+
+func (s shape) of(x graph.Extent) int {
+	if x == graph.OutRows {
+		return s.outs
+	}
+	return s.rows
+}
+
+const (
+	// smallRows is the most rows of a step that runs as a graph and whose rows
+	// attend one by one, their pages split between blocks.
+	smallRows = 16
+	// tiledRows is the most rows that are multiplied with tiles: above, unpacking
+	// the weights once costs less than reading them once per 8 rows.
+	tiledRows = 32
+	// anyRows is the same for weights that have no tiles.
+	anyRows = 16
+)
+
+// node is an op, or several that run as one, with its buffers and weights
+// placed. It appends its commands for a shape.
+type node interface{ emit(b *batch, s shape) }
+
+// lower turns the program into nodes.
+func (e *exec) lower() error {
+	ops := e.prog.Ops
+	for i := 0; i < len(ops); {
+		n, used, err := e.lowerOp(ops, i)
+		if err != nil {
+			return fmt.Errorf("lower program: op %d: %w", i, err)
+		}
+		e.nodes = append(e.nodes, n)
+		i += used
+	}
+	return nil
+}
+
+// lowerOp makes a node of the op at i and, if they run as one, of those behind it.
+func (e *exec) lowerOp(ops []graph.Op, i int) (node, int, error) {
+	switch o := ops[i].(type) {
+	case graph.Embed:
+		return &embedNode{e: e, op: o}, 1, nil
+	case graph.RMSNorm:
+		n := &normNode{src: e.buf(o.Src), dst: e.buf(o.Dst), w: e.vectorOf(o.W), eps: o.Eps}
+		delete(e.norms, o.Dst)
+		if e.foldNorm(ops, i) {
+			n.folded = true
+			e.norms[o.Dst] = n
+		}
+		return n, 1, nil
+	case graph.AddRMSNorm:
+		return &normNode{src: e.buf(o.Y), dst: e.buf(o.X), w: e.vectorOf(o.W), eps: o.Eps, add: true}, 1, nil
+	case graph.HeadNorm, graph.Rope:
+		if n, used := e.queryKey(ops, i); n != nil {
+			return n, used, nil
+		}
+		if h, ok := o.(graph.HeadNorm); ok {
+			return &normNode{src: e.buf(h.X), dst: e.buf(h.X), w: e.vectorOf(h.W), eps: h.Eps, heads: h.Heads}, 1, nil
+		}
+		return &ropeNode{e: e, op: o.(graph.Rope)}, 1, nil
+	case graph.KVAppend:
+		return &appendNode{e: e, op: o}, 1, nil
+	case graph.Attend:
+		n, err := e.newAttend(o)
+		return n, 1, err
+	case graph.Select:
+		return &selectNode{e: e, src: e.buf(o.Src), dst: e.buf(o.Dst)}, 1, nil
+	case graph.Linear:
+		return e.newLinear(o), 1, nil
+	case graph.GatedLinear:
+		return e.newGated(o), 1, nil
+	}
+	return nil, 0, fmt.Errorf("%w: %T", ErrUnsupported, ops[i])
+}
+
+// checkPlans refuses cache layers that no kernel here reads.
+func (e *exec) checkPlans() error {
+	for i, p := range e.lim.KV {
+		if p.Class != offload.Exact || p.Elem != offload.F16 {
+			return fmt.Errorf("%w: cache layer %d as %s pages of %s; only exact pages of f16 are (policy full)", ErrUnsupported, i, p.Class, p.Elem)
+		}
+		if !slices.Contains(headDims, p.HeadDim) {
+			return fmt.Errorf("%w: cache layer %d has heads of %d channels; kernels exist for %v", ErrUnsupported, i, p.HeadDim, headDims)
+		}
+	}
+	return nil
+}
+
+// foldNorm says whether all that reads a norm's result are products with tiled
+// weights, which can compute the norm themselves from its source.
+func (e *exec) foldNorm(ops []graph.Op, at int) bool {
+	norm := ops[at].(graph.RMSNorm)
+	if e.prog.Buffers[norm.Src].Width%8 != 0 || norm.Dst == norm.Src {
+		return false
+	}
+	found := false   // a reader
+	changed := false // the source, so that later readers could not read it
+	for _, op := range ops[at+1:] {
+		if reads(op, norm.Dst) {
+			if changed || !e.multipliesTiles(op) {
+				return false
+			}
+			found = true
+		}
+		if writes(op, norm.Dst) {
+			return found
+		}
+		changed = changed || writes(op, norm.Src)
+	}
+	return found && norm.Dst != e.prog.Logits
+}
+
+// multipliesTiles says whether an op is a product, all of whose weights have tiles.
+func (e *exec) multipliesTiles(op graph.Op) bool {
+	switch o := op.(type) {
+	case graph.Linear:
+		for _, p := range o.Parts {
+			if !e.weights[p.W].hasTiles() {
+				return false
+			}
+		}
+		return true
+	case graph.GatedLinear:
+		g, u := &e.weights[o.Gate], &e.weights[o.Up]
+		return g.hasTiles() && g.Type == u.Type
+	}
+	return false
+}
+
+// reads says whether an op reads a buffer.
+func reads(op graph.Op, b graph.Buf) bool {
+	switch o := op.(type) {
+	case graph.RMSNorm:
+		return o.Src == b
+	case graph.AddRMSNorm:
+		return o.X == b || o.Y == b
+	case graph.HeadNorm:
+		return o.X == b
+	case graph.Rope:
+		return o.X == b
+	case graph.KVAppend:
+		return o.K == b || o.V == b
+	case graph.Attend:
+		return o.Q == b
+	case graph.Select:
+		return o.Src == b
+	case graph.GatedLinear:
+		return o.Src == b
+	case graph.Linear:
+		return o.Src == b || slices.ContainsFunc(o.Parts, func(p graph.Part) bool { return p.Add && p.Dst == b })
+	}
+	return false
+}
+
+// writes says whether an op writes a buffer.
+func writes(op graph.Op, b graph.Buf) bool {
+	switch o := op.(type) {
+	case graph.Embed:
+		return o.Dst == b
+	case graph.RMSNorm:
+		return o.Dst == b
+	case graph.AddRMSNorm:
+		return o.X == b
+	case graph.HeadNorm:
+		return o.X == b
+	case graph.Rope:
+		return o.X == b
+	case graph.Attend:
+		return o.Dst == b
+	case graph.Select:
+		return o.Dst == b
+	case graph.GatedLinear:
+		return o.Dst == b
+	case graph.Linear:
+		return slices.ContainsFunc(o.Parts, func(p graph.Part) bool { return p.Dst == b })
+	}
+	return false
+}
+
+// queryKey joins the norms and rotations of a layer's query and key with the
+// append behind them, where they stand as models have them.
+func (e *exec) queryKey(ops []graph.Op, at int) (*queryKeyNode, int) {
+	end := at
+	for end < len(ops) {
+		switch ops[end].(type) {
+		case graph.HeadNorm, graph.Rope:
+			end++
+			continue
+		}
+		break
+	}
+	if end+1 >= len(ops) {
+		return nil, 0
+	}
+	add, ok := ops[end].(graph.KVAppend)
+	att, ok2 := ops[end+1].(graph.Attend)
+	if !ok || !ok2 || add.Layer != att.Layer || att.Q == add.K || att.Q == add.V || add.K == add.V || e.readLater(ops[end+1:], add.K) {
+		return nil, 0
+	}
+	n := &queryKeyNode{e: e, layer: add.Layer, q: e.buf(att.Q), k: e.buf(add.K), v: e.buf(add.V), heads: att.Heads}
+	spec := e.prog.KV[add.Layer]
+	var qRope, kRope *graph.Rope
+	for _, op := range ops[at:end] {
+		switch o := op.(type) {
+		case graph.HeadNorm:
+			isQ := o.X == att.Q
+			if qRope != nil || kRope != nil || !isQ && o.X != add.K || o.Dim != spec.HeadDim || n.eps != 0 && n.eps != o.Eps {
+				return nil, 0
+			}
+			n.eps = o.Eps
+			if isQ {
+				n.qNorm = e.vectorOf(o.W)
+			} else {
+				n.kNorm = e.vectorOf(o.W)
+			}
+		case graph.Rope:
+			isQ := o.X == att.Q
+			if !isQ && o.X != add.K || o.Dim != spec.HeadDim || isQ && (qRope != nil || o.Heads != att.Heads) || !isQ && (kRope != nil || o.Heads != spec.KVHeads) {
+				return nil, 0
+			}
+			if isQ {
+				qRope = &o
+			} else {
+				kRope = &o
+			}
+		}
+	}
+	if qRope == nil || kRope == nil || qRope.Table != kRope.Table {
+		return nil, 0
+	}
+	n.table = qRope.Table
+	return n, end + 1 - at
+}
+
+// readLater says whether ops read a buffer before they write it whole.
+func (e *exec) readLater(ops []graph.Op, b graph.Buf) bool {
+	for _, op := range ops {
+		if reads(op, b) {
+			return true
+		}
+		if writes(op, b) {
+			return false
+		}
+	}
+	return b == e.prog.Logits
+}

@@ -1,0 +1,144 @@
+package cuda
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"edged/infer/graph"
+	"edged/offload"
+)
+
+var errClosed = errors.New("the program is closed")
+
+// segmentNodes is how many nodes of a prompt's step are queued before the
+// context is looked at again: about a layer.
+const segmentNodes = 10
+
+// Step implements graph.Exec.
+func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
+	l, err := e.step(ctx, rows, kv)
+	if err != nil {
+		return l, fmt.Errorf("step on cuda: %w", err)
+	}
+	return l, nil
+}
+
+func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
+	if e.queue == nil {
+		return graph.Logits{}, errClosed
+	}
+	if err := live(kv); err != nil {
+		return graph.Logits{}, err
+	}
+	if err := rows.Check(e.prog.Vocab, e.lim, kv); err != nil {
+		return graph.Logits{}, err
+	}
+	if err := e.bind(kv); err != nil {
+		return graph.Logits{}, err
+	}
+	if err := ctx.Err(); err != nil {
+		return graph.Logits{}, err
+	}
+	sh := e.state.fill(rows)
+	err := e.updateTables(rows, kv)
+	if err == nil && sh.rows <= smallRows {
+		err = e.replay(sh)
+	} else if err == nil {
+		err = e.queueAll(ctx, sh)
+	}
+	// Staging memory is the device's until it has read it, also after an error.
+	if err := errors.Join(err, e.queue.Wait()); err != nil {
+		return graph.Logits{}, err
+	}
+	e.pool.Count(offload.Traffic{Steps: int64(len(kv))})
+	data := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(e.logits))), sh.outs*e.prog.Vocab)
+	return graph.Logits{Data: data, Vocab: e.prog.Vocab, Stride: e.prog.Vocab}, nil
+}
+
+// updateTables sends what has changed in page tables.
+func (e *exec) updateTables(rows *graph.Rows, kv []*offload.Seq) error {
+	e.batch.reset()
+	ends := e.ends[:len(kv)]
+	for s, q := range kv {
+		ends[s] = q.Len()
+	}
+	for i, s := range rows.Seq {
+		ends[s] = int(rows.Pos[i]) + 1
+	}
+	e.tables.update(&e.batch, kv, ends)
+	if len(e.batch.cmds) == 0 {
+		return nil
+	}
+	return e.queue.Run(e.batch.cmds)
+}
+
+// replay runs the step's graph, which it makes when the shape is new.
+func (e *exec) replay(sh shape) error {
+	g, ok := e.graphs[sh]
+	if !ok {
+		e.batch.reset()
+		e.begin(&e.batch)
+		for _, n := range e.nodes {
+			n.emit(&e.batch, sh)
+		}
+		e.end(&e.batch, sh)
+		var err error
+		if g, err = e.queue.Prepare(e.batch.cmds); err != nil {
+			return err
+		}
+		e.graphs[sh] = g
+	}
+	return e.queue.Replay(g)
+}
+
+// begin sends the step's state. Kernels behind a copy may not overlap it.
+func (e *exec) begin(b *batch) { b.copyIn(e.state.at, e.state.host) }
+
+// end brings the logits.
+func (e *exec) end(b *batch, sh shape) {
+	for i := 1; i < len(b.cmds); i++ {
+		if b.cmds[i-1].kind != launchKernel {
+			b.cmds[i].overlap = false
+		}
+	}
+	if sh.outs > 0 {
+		b.copyOut(e.logits[:4*sh.outs*e.prog.Vocab], e.buf(e.prog.Logits).at)
+	}
+}
+
+// queueAll runs a step of many rows, a segment after the other: the next is
+// queued while the one before runs, so that a cancellation is seen soon.
+func (e *exec) queueAll(ctx context.Context, sh shape) error {
+	for at := 0; at < len(e.nodes); at += segmentNodes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e.batch.reset()
+		if at == 0 {
+			e.begin(&e.batch)
+		}
+		for _, n := range e.nodes[at:min(at+segmentNodes, len(e.nodes))] {
+			n.emit(&e.batch, sh)
+		}
+		if at+segmentNodes >= len(e.nodes) {
+			e.end(&e.batch, sh)
+		} else if at == 0 {
+			e.end(&e.batch, shape{})
+		}
+		if err := e.queue.Run(e.batch.cmds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Part implements graph.Exec. Programs here keep their layers exactly, and read
+// prompts in steps.
+func (e *exec) Part(_ context.Context, part int, _ *graph.Rows, _ *offload.Seq) (graph.Logits, error) {
+	if e.queue == nil {
+		return graph.Logits{}, fmt.Errorf("run part %d on cuda: %w", part, errClosed)
+	}
+	return graph.Logits{}, fmt.Errorf("run part %d on cuda: %w: its sequences read prompts in steps", part, graph.ErrRows)
+}
