@@ -85,7 +85,7 @@ var counts = []string{
 	`SELECT 'chunk', id, live, n FROM (SELECT id, live, (SELECT coalesce(sum(disk), 0) FROM extents WHERE chunk = chunks.id) AS n FROM chunks) WHERE live <> n OR n = 0`,
 	`SELECT 'bytes of block', id, bytes, n FROM (SELECT id, bytes, (SELECT coalesce(sum(len), 0) FROM extents WHERE block = blocks.id) AS n FROM blocks) WHERE bytes <> n`,
 	`SELECT 'blocks of session', id, blocks, n FROM (SELECT id, blocks, (SELECT count(*) FROM refs WHERE session = sessions.id AND idx >= 0) AS n FROM sessions) WHERE blocks <> n`,
-	`SELECT 'last block of session', id, blocks, n FROM (SELECT id, blocks, (SELECT coalesce(max(idx), -1) + 1 FROM refs WHERE session = sessions.id) AS n FROM sessions) WHERE blocks <> n`,
+	`SELECT 'last block of session', id, blocks, n FROM (SELECT id, blocks, (SELECT coalesce(max(idx), -1) + 1 FROM refs WHERE session = sessions.id AND idx >= 0) AS n FROM sessions) WHERE blocks <> n`,
 	`SELECT 'tail of session', id, tail, n FROM (SELECT id, tail, (SELECT count(*) FROM refs WHERE session = sessions.id AND idx = -1) AS n FROM sessions) WHERE tail <> n`,
 	`SELECT 'payload of session', id, bytes, n FROM (SELECT id, bytes, (SELECT coalesce(sum(blocks.bytes), 0) FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = sessions.id) AS n FROM sessions) WHERE bytes <> n`,
 	`SELECT 'owner of a block of session', sessions.id, blocks.owner, sessions.owner FROM sessions JOIN refs ON refs.session = sessions.id JOIN blocks ON blocks.id = refs.block WHERE blocks.owner <> sessions.owner`,
@@ -202,11 +202,14 @@ func (c *check) chain(t txn, r row, tokens []int32) error {
 		if err := from.Scan(&idx, &chain, &policy, &calibration); err != nil {
 			return err
 		}
+		if idx < tailIdx {
+			idx = stagedIdx(idx)
+		}
 		if idx >= len(links) || string(chain) != string(links[idx][:]) || policy != r.Key.Policy || calibration != r.Key.Calibration {
 			c.found(FaultChain, "session "+r.ID, "block %d is of other tokens or another key", idx)
 		}
 		return nil
-	}, "SELECT idx, chain, policy, calibration FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = ? AND idx >= 0 ORDER BY idx", r.id)
+	}, "SELECT idx, chain, policy, calibration FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = ? AND idx <> -1 ORDER BY idx", r.id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

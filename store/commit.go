@@ -68,10 +68,14 @@ func (u User) Commit(ctx context.Context, id string, turn Turn) (Session, error)
 }
 
 func (u User) commit(ctx context.Context, id string, turn Turn) (row, error) {
-	if err := turn.check(); err != nil {
+	return (&commit{u: u, s: u.s, turn: turn}).start(ctx, id)
+}
+
+// start commits to a session that exists.
+func (c *commit) start(ctx context.Context, id string) (row, error) {
+	if err := c.turn.check(); err != nil {
 		return row{}, err
 	}
-	c := &commit{u: u, s: u.s, turn: turn}
 	if err := c.begin(id); err != nil {
 		return row{}, err
 	}
@@ -87,6 +91,10 @@ type commit struct {
 	// session and given to none.
 	own    bool
 	verify func() error // called when all payload has been read; or nil
+	// staging says that blocks are not complete: they are the session's from first
+	// on, and none of its own yet.
+	staging bool
+	first   int // number of the turn's first block
 
 	before row              // the session when the turn began
 	blocks []commitBlock    // of the turn
@@ -103,8 +111,14 @@ type commitBlock struct {
 	chain  link
 	shared bool         // may be another session's, and become one's
 	found  bool         // another session's was there when looked for
+	staged staged       // what the session has of it already
+	todo   Payload      // what it has not
+	done   bool         // todo was written
 	parts  []commitPart // written
 }
+
+// overlap is the bytes of the block's parts that were staged before.
+func (b *commitBlock) overlap() int64 { return b.Parts.size() - b.todo.size() }
 
 type commitPart struct {
 	id      int
@@ -126,6 +140,12 @@ func (c *commit) begin(id string) error {
 		if c.before.Messages != c.turn.After {
 			return fmt.Errorf("%w: it has %d messages, the turn follows %d", ErrConflict, c.before.Messages, c.turn.After)
 		}
+		if !c.staging {
+			c.first = c.before.Blocks
+		}
+		if c.first < c.before.Blocks || c.first > c.before.Tokens/BlockTok {
+			return fmt.Errorf("%w: blocks from %d on are staged, the session has %d and tokens for %d", ErrInvalid, c.first, c.before.Blocks, c.before.Tokens/BlockTok)
+		}
 		links, err = c.links(t)
 		return err
 	})
@@ -146,13 +166,14 @@ func (c *commit) beginNew() error {
 
 // place gives each block of the turn its link.
 func (c *commit) place(links []link) error {
+	links = links[min(len(links), c.first-c.before.Blocks):]
 	if len(c.turn.Blocks) > len(links) {
-		return fmt.Errorf("%w: %d new blocks, but after block %d there are tokens for %d", ErrInvalid, len(c.turn.Blocks), c.before.Blocks, len(links))
+		return fmt.Errorf("%w: %d new blocks, but from block %d on there are tokens for %d", ErrInvalid, len(c.turn.Blocks), c.first, len(links))
 	}
-	pure := c.before.pure
+	pure := c.before.pure && !c.staging
 	for i, b := range c.turn.Blocks {
 		pure = pure && b.Provenance == ExactPrefill
-		c.blocks = append(c.blocks, commitBlock{Block: b, chain: links[i], shared: pure})
+		c.blocks = append(c.blocks, commitBlock{Block: b, chain: links[i], shared: pure, todo: b.Parts})
 	}
 	return nil
 }
@@ -219,21 +240,37 @@ func (c *commit) run(ctx context.Context) (done row, err error) {
 	}
 }
 
-// lookUp finds shared blocks that need not be written.
+// lookUp finds what need not be written: blocks of other sessions, and parts
+// that were staged.
 func (c *commit) lookUp() error {
 	return c.s.db.view(func(t txn) error {
 		for i := range c.blocks {
-			b := &c.blocks[i]
-			if !b.shared || b.parts != nil {
-				continue
-			}
-			_, err := c.sharedBlock(t, b)
-			if b.found = err == nil; err != nil && !errors.Is(err, sql.ErrNoRows) {
+			if err := c.lookUpBlock(t, c.first+i, &c.blocks[i]); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+func (c *commit) lookUpBlock(t txn, number int, b *commitBlock) (err error) {
+	if b.done || c.own {
+		return nil
+	}
+	if b.staged, err = stagedBlock(t, c.before.id, number); err != nil {
+		return err
+	}
+	if b.todo, err = b.staged.missing(b.Parts); err != nil {
+		return fmt.Errorf("block %d: %w", number, err)
+	}
+	if !b.shared {
+		return nil
+	}
+	_, err = c.sharedBlock(t, b)
+	if b.found = err == nil; errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	return err
 }
 
 // sharedBlock finds a block that another session of the user has stored, or
@@ -253,8 +290,8 @@ func (c *commit) sharedBlock(t txn, b *commitBlock) (id int64, err error) {
 func (c *commit) write(ctx context.Context) error {
 	var need int64
 	for _, b := range c.blocks {
-		if !b.found && b.parts == nil {
-			need += b.Parts.size()
+		if !b.found && !b.done {
+			need += b.todo.size()
 		}
 	}
 	if c.tail == nil {
@@ -267,14 +304,14 @@ func (c *commit) write(ctx context.Context) error {
 	p := c.packer(ctx)
 	for i := range c.blocks {
 		b := &c.blocks[i]
-		if b.found || b.parts != nil {
+		if b.found || b.done {
 			continue
 		}
-		parts, err := writeParts(p, b.Parts)
+		parts, err := writeParts(p, b.todo)
 		if err != nil {
-			return fmt.Errorf("block %d: %w", c.before.Blocks+i, err)
+			return fmt.Errorf("block %d: %w", c.first+i, err)
 		}
-		b.parts = parts
+		b.parts, b.done = parts, true
 	}
 	refs, err := p.finish()
 	if err != nil {

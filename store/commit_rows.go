@@ -29,7 +29,13 @@ func (c *commit) rows(t txn) (row, error) {
 		}
 	}
 	for i := range c.blocks {
-		if err := c.blockRow(t, &r, &c.blocks[i]); err != nil {
+		err := error(nil)
+		if c.staging {
+			err = c.stageRow(t, &r, c.first+i, &c.blocks[i])
+		} else {
+			err = c.blockRow(t, &r, &c.blocks[i])
+		}
+		if err != nil {
 			return row{}, err
 		}
 	}
@@ -60,25 +66,34 @@ func (c *commit) row(t txn) (row, error) {
 
 // blockRow adds the session's next block: another's, or the one that was written.
 func (c *commit) blockRow(t txn, r *row, b *commitBlock) error {
+	if err := c.unchanged(t, *r, r.Blocks, b); err != nil {
+		return err
+	}
 	if b.shared {
 		id, err := c.sharedBlock(t, b)
 		if err == nil {
-			return c.refer(t, r, r.Blocks, id, b.Parts.size())
+			if err := dropStaged(t, r, b.staged); err != nil {
+				return err
+			}
+			return refer(t, r, r.Blocks, id, b.Parts.size())
 		}
 		if !errors.Is(err, sql.ErrNoRows) {
 			return err
 		}
 	}
-	if b.parts == nil {
+	if !b.done {
 		b.found = false
 		return errVanished
+	}
+	r.pure = r.pure && b.shared
+	if b.staged.block != 0 {
+		return c.completeRow(t, r, b)
 	}
 	id, err := c.insertBlock(t, b.chain[:], b.Provenance, b.shared, b.Parts.size(), b.parts)
 	if err != nil {
 		return err
 	}
-	r.pure = r.pure && b.shared
-	return c.refer(t, r, r.Blocks, id, b.Parts.size())
+	return refer(t, r, r.Blocks, id, b.Parts.size())
 }
 
 // tailIdx is where a session refers to its tail.
@@ -96,7 +111,7 @@ func (c *commit) tailRow(t txn, r *row) error {
 	if err != nil {
 		return err
 	}
-	return c.refer(t, r, tailIdx, id, c.turn.Tail.size())
+	return refer(t, r, tailIdx, id, c.turn.Tail.size())
 }
 
 // dropTail ends a session's claim on its tail.
@@ -118,13 +133,14 @@ func dropTail(t txn, r *row) error {
 }
 
 // refer makes a block the session's.
-func (c *commit) refer(t txn, r *row, idx int, block, bytes int64) error {
+func refer(t txn, r *row, idx int, block, bytes int64) error {
 	if _, err := execute(t, "INSERT INTO refs (session, idx, block) VALUES (?, ?, ?)", r.id, idx, block); err != nil {
 		return fmt.Errorf("refer to block: %w", err)
 	}
-	if idx == tailIdx {
+	switch {
+	case idx == tailIdx:
 		r.Tail = true
-	} else {
+	case idx >= 0:
 		r.Blocks++
 	}
 	r.Bytes += bytes
@@ -148,14 +164,18 @@ func (c *commit) insertBlock(t txn, chain []byte, p Provenance, shared bool, byt
 	if id, err = res.LastInsertId(); err != nil {
 		return 0, err
 	}
+	return id, insertExtents(t, id, parts)
+}
+
+func insertExtents(t txn, id int64, parts []commitPart) error {
 	for _, part := range parts {
 		for seq, e := range part.extents {
 			_, err := execute(t, "INSERT INTO extents (block, part, seq, chunk, off, len, disk, sum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 				id, part.id, seq, int64(e.chunk), e.Off, e.Len, e.Disk, int64(e.Sum))
 			if err != nil {
-				return 0, fmt.Errorf("insert extent: %w", err)
+				return fmt.Errorf("insert extent: %w", err)
 			}
 		}
 	}
-	return id, nil
+	return nil
 }

@@ -128,12 +128,14 @@ func (w *worker) step() error {
 	}
 	s := w.all[names[w.rng.IntN(len(names))]]
 	switch {
-	case kind < 5 && len(s.Turns) < 12:
+	case kind < 5 && kind != 3 && len(s.Turns) < 12:
 		return w.turn(s)
 	case kind == 5 && len(names) < 6:
 		return w.fork(s)
-	case kind == 6:
+	case kind == 6 && s.Blocks > 0:
 		return w.demote(s)
+	case kind == 6 || kind == 3:
+		return w.stage(s)
 	case kind == 7:
 		return w.do("gc", w.all, func() error { _, err := w.s.GC(context.Background()); return err })
 	case kind == 8 && len(names) < 6:
@@ -189,6 +191,20 @@ func (w *worker) recompute(s workerSession) error {
 	after := s
 	after.Blocks, after.Tail = len(after.Turns)*turnTokens/BlockTok, true
 	return w.do("recompute", w.next(s.Name, &after), func() error { return w.commitTo(s, after, nil) })
+}
+
+// stage adds the first parts of blocks that the session lacks.
+func (w *worker) stage(s workerSession) error {
+	after := s
+	after.Tail = true
+	st := Stage{After: len(s.Turns), First: s.Blocks, Tail: parts(workerTail(s.Turns))}
+	for i := s.Blocks; i < len(s.Turns)*turnTokens/BlockTok; i++ {
+		st.Blocks = append(st.Blocks, parts(workerBlock(s.Turns, i))[:1])
+	}
+	return w.do("stage", w.next(s.Name, &after), func() error {
+		_, err := w.user().Stage(context.Background(), w.ids[s.Name], st)
+		return err
+	})
 }
 
 func (w *worker) fork(s workerSession) error {

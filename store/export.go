@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 
-	"edged/store/chunk"
 	"edged/store/portable"
 )
 
@@ -15,7 +14,7 @@ import (
 // payload, in clear even when the store is sealed. After an error, what was
 // written is no export and Import refuses it.
 func (u User) Export(ctx context.Context, id string, w io.Writer) error {
-	snap := &Snapshot{s: u.s, refs: map[uint64]chunk.Ref{}}
+	snap := newSnapshot(u.s)
 	var messages []Message
 	err := u.s.files.pinned(snap.refs, func(t txn) error {
 		r, err := u.find(t, id)
@@ -26,7 +25,7 @@ func (u User) Export(ctx context.Context, id string, w io.Writer) error {
 		if messages, err = u.s.messages(t, r, r.Messages); err != nil {
 			return err
 		}
-		return snap.load(t, r)
+		return snap.load(t, r, false)
 	}, nil)
 	if err == nil {
 		err = snap.export(ctx, portable.NewWriter(w), messages)

@@ -26,6 +26,34 @@ type naive struct {
 	messages []Message
 	blocks   []naiveBlock
 	tail     []byte // nil: none
+	staged   map[int]naiveStaged
+}
+
+// naiveStaged is a block that is not complete: all its bytes, and the parts
+// that were staged.
+type naiveStaged struct {
+	data  []byte
+	parts map[int]bool
+}
+
+// bytes is what is stored of it.
+func (s naiveStaged) bytes() (b []byte) {
+	for _, p := range parts(s.data) {
+		if s.parts[p.ID] {
+			for piece, err := range p.Data {
+				if err != nil {
+					panic(err)
+				}
+				b = append(b, piece...)
+			}
+		}
+	}
+	return b
+}
+
+// exact says whether all blocks are exact prefill.
+func exact(blocks []naiveBlock) bool {
+	return !slices.ContainsFunc(blocks, func(b naiveBlock) bool { return b.provenance == Decoded })
 }
 
 type naiveBlock struct {
@@ -98,7 +126,7 @@ func TestStoreIsItsModel(t *testing.T) {
 				m.open(rt)
 				defer func() { m.s.Close() }()
 				rt.Repeat(map[string]func(*rapid.T){
-					"create": m.create, "commit": m.commit, "commit again": m.commit, "fork": m.fork, "edit": m.edit, "delete": m.delete, "demote": m.demote,
+					"create": m.create, "commit": m.commit, "commit again": m.commit, "stage": m.stage, "fork": m.fork, "edit": m.edit, "delete": m.delete, "demote": m.demote,
 					"gc": m.gc, "move": m.exportImport, "reopen": m.reopen, "prefix": m.prefix, "": m.check,
 				})
 				for _, n := range m.all {
@@ -125,7 +153,7 @@ func (m *machine) reopen(t *rapid.T) {
 }
 
 func (m *machine) create(t *rapid.T) {
-	n := &naive{uid: rapid.Uint32Range(0, 1).Draw(t, "uid"), title: rapid.StringN(0, 5, 20).Draw(t, "title"), key: rapid.SampledFrom(modelKeys).Draw(t, "key")}
+	n := &naive{staged: map[int]naiveStaged{}, uid: rapid.Uint32Range(0, 1).Draw(t, "uid"), title: rapid.StringN(0, 5, 20).Draw(t, "title"), key: rapid.SampledFrom(modelKeys).Draw(t, "key")}
 	s, err := m.s.User(n.uid).Create(New{Title: n.title, Model: "m", Key: n.key})
 	if err != nil {
 		t.Fatal(err)
@@ -159,8 +187,9 @@ func (m *machine) commit(t *rapid.T) {
 	blocks := slices.Clone(n.blocks)
 	for range rapid.IntRange(0, len(ids)/BlockTok-len(n.blocks)).Draw(t, "blocks") {
 		b := naiveBlock{provenance: Provenance(rapid.IntRange(0, 3).Draw(t, "decoded") / 3)}
-		exact := b.provenance == ExactPrefill && !slices.ContainsFunc(blocks, func(b naiveBlock) bool { return b.provenance == Decoded })
-		if exact {
+		if s, ok := n.staged[len(blocks)]; ok {
+			b.data = s.data
+		} else if b.provenance == ExactPrefill && exact(blocks) {
 			b.data = exactData(n.key, ids[:(len(blocks)+1)*BlockTok])
 		} else {
 			b.data = m.bytes(t, "block")
@@ -178,11 +207,54 @@ func (m *machine) commit(t *rapid.T) {
 		t.Fatal(err)
 	}
 	n.messages, n.blocks, n.tail = after.messages, blocks, tail
+	for i := range blocks {
+		delete(n.staged, i)
+	}
 	m.describes(t, n, s)
 	turn.After = len(n.messages) + 1
 	if _, err := m.s.User(n.uid).Commit(context.Background(), n.id, turn); !errors.Is(err, ErrConflict) {
 		t.Fatalf("a turn after another message: %v", err)
 	}
+}
+
+// stage adds parts to blocks after the last, which may leave some out.
+func (m *machine) stage(t *rapid.T) {
+	n := m.pick(t)
+	ids := n.tokens()
+	most := len(ids)/BlockTok - len(n.blocks)
+	if most == 0 {
+		return
+	}
+	first := len(n.blocks) + rapid.IntRange(0, most-1).Draw(t, "first")
+	st := Stage{After: len(n.messages), First: first}
+	for i := range rapid.IntRange(1, len(ids)/BlockTok-first).Draw(t, "blocks") {
+		s, ok := n.staged[first+i]
+		switch {
+		case ok:
+			s.parts = maps.Clone(s.parts)
+		case exact(n.blocks):
+			s = naiveStaged{exactData(n.key, ids[:(first+i+1)*BlockTok]), map[int]bool{}}
+		default:
+			s = naiveStaged{append(m.bytes(t, "block"), 1), map[int]bool{}}
+		}
+		p := parts(s.data)
+		if which := rapid.IntRange(0, 2).Draw(t, "parts"); which < 2 {
+			p = p[which : which+1]
+		}
+		for _, part := range p {
+			s.parts[part.ID] = true
+		}
+		st.Blocks = append(st.Blocks, p)
+		n.staged[first+i] = s
+	}
+	tail := m.bytes(t, "progress")
+	st.Tail = parts(tail)
+	s, err := m.s.User(n.uid).Stage(context.Background(), n.id, st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.tail = tail
+	m.describes(t, n, s)
 }
 
 func (m *machine) fork(t *rapid.T) {
@@ -192,7 +264,7 @@ func (m *machine) fork(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &naive{uid: n.uid, id: s.ID, title: "fork", tags: n.tags, key: n.key, messages: slices.Clone(n.messages[:at])}
+	f := &naive{staged: map[int]naiveStaged{}, uid: n.uid, id: s.ID, title: "fork", tags: n.tags, key: n.key, messages: slices.Clone(n.messages[:at])}
 	f.blocks = slices.Clone(n.blocks[:min(len(n.blocks), len(f.tokens())/BlockTok)])
 	if at == len(n.messages) {
 		f.tail = n.tail
@@ -226,7 +298,7 @@ func (m *machine) demote(t *rapid.T) {
 	if _, err := m.s.User(n.uid).Demote(n.id, key); err != nil {
 		t.Fatal(err)
 	}
-	n.key, n.blocks, n.tail = key, nil, nil
+	n.key, n.blocks, n.tail, n.staged = key, nil, nil, map[int]naiveStaged{}
 }
 
 func (m *machine) gc(t *rapid.T) {
@@ -247,7 +319,7 @@ func (m *machine) exportImport(t *rapid.T) {
 		t.Fatal(err)
 	}
 	c := *n
-	c.uid, c.id, c.blocks = 1-n.uid, s.ID, slices.Clone(n.blocks)
+	c.uid, c.id, c.blocks, c.staged = 1-n.uid, s.ID, slices.Clone(n.blocks), map[int]naiveStaged{}
 	m.all = append(m.all, &c)
 }
 
@@ -285,6 +357,9 @@ func (m *machine) describes(t *rapid.T, n *naive, s Session) {
 	want := Session{ID: n.id, Title: n.title, Tags: n.tags, Model: "m", Key: n.key, Messages: len(n.messages), Tokens: len(n.tokens()), Blocks: len(n.blocks), Tail: n.tail != nil, Bytes: int64(len(n.tail))}
 	for _, b := range n.blocks {
 		want.Bytes += int64(len(b.data))
+	}
+	for _, b := range n.staged {
+		want.Bytes += int64(len(b.bytes()))
 	}
 	if d := cmp.Diff(want, s, cmpopts.EquateEmpty(), cmpopts.IgnoreFields(Session{}, "Created", "Updated", "Used", "Parent")); d != "" {
 		t.Fatal(d)
@@ -348,6 +423,9 @@ func (m *machine) compare(t *rapid.T, n *naive) {
 	}
 	if n.tail != nil {
 		want[TailBlock] = n.tail
+	}
+	for i, s := range n.staged {
+		want[i] = s.bytes()
 	}
 	got := readAll(t, snap)
 	for i := range want {

@@ -22,14 +22,14 @@ const TailBlock = tailIdx
 
 // Piece is verified bytes of a payload.
 type Piece struct {
-	Block int // number in the snapshot, or TailBlock
+	Block int // number in the snapshot, of staged ones too, or TailBlock
 	Part  int
 	Off   int64  // in the part
 	Data  []byte // valid until the next piece is asked for
 }
 
-// Read gives the payload of the blocks from a number on and then of the tail,
-// in order. The next pieces are read and verified while one is used. After an
+// Read gives the payload of the blocks from a number on, of staged ones, and then
+// of the tail, in order. The next pieces are read and verified while one is used. After an
 // error there are no more pieces; those before it were right.
 func (snap *Snapshot) Read(ctx context.Context, from int) iter.Seq2[Piece, error] {
 	return func(yield func(Piece, error) bool) {

@@ -22,7 +22,7 @@ CREATE TABLE sessions (
 	messages    INTEGER NOT NULL,
 	tokens      INTEGER NOT NULL,
 	blocks      INTEGER NOT NULL,        -- refs with idx >= 0
-	bytes       INTEGER NOT NULL,        -- payload of all refs
+	bytes       INTEGER NOT NULL,        -- payload of all refs, those of incomplete blocks too
 	tail        INTEGER NOT NULL,        -- 1: there is a ref with idx -1
 	pure        INTEGER NOT NULL         -- 1: every block is exact prefill, so that the next one may be shared
 ) STRICT;
@@ -57,7 +57,7 @@ CREATE INDEX blocks_unused ON blocks(id) WHERE refs = 0;
 
 CREATE TABLE refs (
 	session INTEGER NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,
-	idx     INTEGER NOT NULL, -- block number; -1 is the tail
+	idx     INTEGER NOT NULL, -- block number; -1 is the tail; -2 - number is a block that is not complete
 	block   INTEGER NOT NULL REFERENCES blocks(id),
 	PRIMARY KEY (session, idx)
 ) STRICT, WITHOUT ROWID;

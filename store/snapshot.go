@@ -16,6 +16,8 @@ type Snapshot struct {
 	Session Session // zero for a prefix
 	Blocks  []StoredBlock
 	Tail    []StoredPart // nil: there is none
+	// Staged is parts of blocks that are not complete, by block number.
+	Staged map[int][]StoredPart
 
 	s    *Store
 	plan []extent             // of all blocks, in order, then of the tail
@@ -44,10 +46,14 @@ type extent struct {
 	chunk.Extent
 }
 
+func newSnapshot(s *Store) *Snapshot {
+	return &Snapshot{s: s, Staged: map[int][]StoredPart{}, refs: map[uint64]chunk.Ref{}}
+}
+
 // Restore opens a session's payload for reading. It fails with a
 // [MismatchError] when the payload was not made under key.
 func (u User) Restore(id string, key Key) (*Snapshot, error) {
-	snap := &Snapshot{s: u.s, refs: map[uint64]chunk.Ref{}}
+	snap := newSnapshot(u.s)
 	err := u.s.files.pinned(snap.refs, func(t txn) error {
 		r, err := u.find(t, id)
 		if err != nil {
@@ -57,7 +63,7 @@ func (u User) Restore(id string, key Key) (*Snapshot, error) {
 			return &MismatchError{Session: id, Fields: fields}
 		}
 		snap.Session = r.Session
-		return snap.load(t, r)
+		return snap.load(t, r, true)
 	}, nil)
 	if err == nil {
 		err = u.touch(id)
@@ -79,7 +85,7 @@ func (u User) touch(id string) error {
 // Prefix opens the longest run of the user's shared blocks that begin a
 // sequence of tokens; it may be empty.
 func (u User) Prefix(key Key, tokens []int32) (*Snapshot, error) {
-	snap := &Snapshot{s: u.s, refs: map[uint64]chunk.Ref{}}
+	snap := newSnapshot(u.s)
 	err := key.check()
 	if err == nil {
 		err = u.s.files.pinned(snap.refs, func(t txn) error { return u.loadPrefix(t, snap, key, tokens) }, nil)
@@ -117,8 +123,9 @@ func (snap *Snapshot) Close() error {
 	return err
 }
 
-// load reads what a session refers to: blocks in order, then the tail.
-func (snap *Snapshot) load(t txn, of row) error {
+// load reads what a session refers to: blocks in order, staged ones if they are
+// wanted, then the tail.
+func (snap *Snapshot) load(t txn, of row, withStaged bool) error {
 	type ref struct {
 		idx int
 		id  int64
@@ -129,7 +136,7 @@ func (snap *Snapshot) load(t txn, of row) error {
 		err := from.Scan(&r.idx, &r.id)
 		list = append(list, r)
 		return err
-	}, "SELECT idx, block FROM refs WHERE session = ? ORDER BY idx < 0, idx", of.id)
+	}, "SELECT idx, block FROM refs WHERE session = ? AND (? OR idx >= -1) ORDER BY idx = -1, idx < 0, abs(idx)", of.id, withStaged)
 	if err != nil {
 		return err
 	}
@@ -143,13 +150,17 @@ func (snap *Snapshot) load(t txn, of row) error {
 
 // loadBlock adds a block, or the tail, to the plan.
 func (snap *Snapshot) loadBlock(t txn, idx int, id int64) error {
-	if idx != tailIdx && idx != len(snap.Blocks) {
+	if idx >= 0 && idx != len(snap.Blocks) {
 		return fmt.Errorf("%w: block %d is missing", ErrCorrupt, len(snap.Blocks))
 	}
 	var p Provenance
 	var want, have int64
 	if err := queryRow(t, []any{&p, &want}, "SELECT provenance, bytes FROM blocks WHERE id = ?", id); err != nil {
 		return fmt.Errorf("read block %d: %w", idx, err)
+	}
+	number := idx
+	if idx < tailIdx {
+		number = stagedIdx(idx)
 	}
 	var parts []StoredPart
 	seq := 0
@@ -165,7 +176,7 @@ func (snap *Snapshot) loadBlock(t txn, idx int, id int64) error {
 			return fmt.Errorf("%w: block %d lacks extent %d of part %d", ErrCorrupt, idx, seq, e.part)
 		}
 		last := &parts[len(parts)-1]
-		e.block, e.id, e.at = idx, id, last.Size
+		e.block, e.id, e.at = number, id, last.Size
 		last.Size += e.Len
 		have += e.Len
 		seq++
@@ -180,8 +191,12 @@ func (snap *Snapshot) loadBlock(t txn, idx int, id int64) error {
 	if have != want {
 		return fmt.Errorf("%w: block %d has %d of %d bytes", ErrCorrupt, idx, have, want)
 	}
-	if idx == tailIdx {
+	switch {
+	case idx == tailIdx:
 		snap.Tail = parts
+		return nil
+	case idx < tailIdx:
+		snap.Staged[number] = parts
 		return nil
 	}
 	snap.Blocks = append(snap.Blocks, StoredBlock{p, parts})
