@@ -117,11 +117,28 @@ func mbs(n int64, d time.Duration) float64 { return float64(n) / 1e6 / d.Seconds
 // page cache, and says what fraction of a plain file's bandwidth each reaches.
 func BenchmarkSnapshot(b *testing.B) {
 	for name, key := range map[string][]byte{"clear": nil, "sealed": make([]byte, KeyBytes)} {
-		b.Run(name, func(b *testing.B) { benchSnapshot(b, key) })
+		b.Run(name, func(b *testing.B) { benchSnapshot(b, key, commitWhole) })
 	}
+	b.Run("staged", func(b *testing.B) { benchSnapshot(b, nil, commitByLayer) })
 }
 
-func benchSnapshot(b *testing.B, key []byte) {
+func commitWhole(u User, id string, turn Turn) { must(u.Commit(context.Background(), id, turn)) }
+
+// commitByLayer stages one part of all blocks after the other, as a prompt that
+// is read layer by layer does.
+func commitByLayer(u User, id string, turn Turn) {
+	must(u.Commit(context.Background(), id, Turn{Messages: turn.Messages}))
+	for part := range benchParts {
+		st := Stage{After: 1}
+		for _, b := range turn.Blocks {
+			st.Blocks = append(st.Blocks, b.Parts[part:part+1])
+		}
+		must(u.Stage(context.Background(), id, st))
+	}
+	must(u.Commit(context.Background(), id, Turn{After: 1, Blocks: turn.Blocks, Tail: turn.Tail}))
+}
+
+func benchSnapshot(b *testing.B, key []byte, commit func(User, string, Turn)) {
 	blocks := benchBlocks(b)
 	size := int64(blocks)*benchPart*benchParts + 8<<20
 	var write, disk, cached, plainW, plainD, plainC time.Duration
@@ -141,7 +158,7 @@ func benchSnapshot(b *testing.B, key []byte) {
 		sess := must(u.Create(New{Key: testKey()}))
 		turn := benchTurn(blocks)
 		start := time.Now()
-		must(u.Commit(context.Background(), sess.ID, turn))
+		commit(u, sess.ID, turn)
 		write += time.Since(start)
 		evict(b, filepath.Join(dir, "store", "chunks"))
 		disk += benchRead(b, u, sess.ID, size)
@@ -218,7 +235,7 @@ func fillMany(b testing.TB, dir string, key []byte) {
 }
 
 // BenchmarkManySessions opens a store of 12,000 sessions, after a clean end and
-// after a crash, and lists them.
+// after a crash, lists them, and adds turns to one more.
 func BenchmarkManySessions(b *testing.B) {
 	for name, key := range map[string][]byte{"clear": nil, "sealed": make([]byte, KeyBytes)} {
 		dir := filepath.Join(b.TempDir(), "store")
@@ -250,6 +267,18 @@ func BenchmarkManySessions(b *testing.B) {
 				if len(list) != manySessions+2000 {
 					b.Fatal(len(list))
 				}
+			}
+		})
+		b.Run(name+"/turn", func(b *testing.B) { // of a block of 50 kB and a tail of 100
+			s := openStore(b, Options{Dir: dir, Key: key})
+			u := s.User(1)
+			sess := must(u.Create(New{Key: testKey(), Title: "grows"}))
+			for i := 0; b.Loop(); i++ {
+				must(u.Commit(context.Background(), sess.ID, Turn{After: i, Messages: []Message{{Body: fill(1000, 1), Tokens: toks(BlockTok, int32(i))}},
+					Blocks: []Block{{Parts: payload(50_000, byte(i))}}, Tail: payload(100_000, byte(i))}))
+			}
+			if err := u.Delete(sess.ID); err != nil {
+				b.Fatal(err)
 			}
 		})
 		b.Run(name+"/list-by-title", func(b *testing.B) {
