@@ -15,9 +15,12 @@
 // the session's [Key]. Blocks of exact prefill are stored once for all sessions
 // of one user that begin with the same tokens; a fork shares all blocks.
 //
-// The code reads in this order: session.go, commit.go and pack.go (a turn's way
-// to disk), snapshot.go and readahead.go (its way back), sweep.go and files.go
-// (how bytes go away), check.go and gc.go.
+// The code reads in this order: session.go and schema_1.sql (what there is),
+// commit.go, commit_rows.go and pack.go (a turn's way to disk), stage.go (the
+// same for blocks that are not complete), snapshot.go and readahead.go (the way
+// back), sweep.go, files.go and budget.go (how bytes go away), gc.go and compact.go,
+// check.go. Package chunk is the format of payload files, portable that of
+// exports, disk the seam to the file system.
 //
 // # Ownership
 //

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 )
 
 // doc is a turn that reads a document of n blocks.
@@ -232,6 +233,40 @@ func TestSnapshotOutlivesItsSession(t *testing.T) {
 	if entries := must(s.fs.List("chunks")); len(entries) > 0 {
 		t.Fatalf("%d files are left", len(entries))
 	}
+}
+
+// TestReadingStops: a reader that stops early, or whose context ends, leaves
+// nothing running and no file behind.
+func TestReadingStops(t *testing.T) {
+	s := openStore(t, Options{})
+	u := s.User(1)
+	sess := must(u.Create(New{Key: testKey()}))
+	must(u.Commit(context.Background(), sess.ID, doc(200, 0)))
+	if err := must(u.Restore(sess.ID, testKey())).Close(); err != nil { // opens connections
+		t.Fatal(err)
+	}
+	before := goleak.IgnoreCurrent()
+	snap := must(u.Restore(sess.ID, testKey()))
+	for _, err := range snap.Read(context.Background(), 50) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var last error
+	for _, err := range snap.Read(ctx, 0) {
+		cancel()
+		last = err
+	}
+	if !errors.Is(last, context.Canceled) {
+		t.Fatal(last)
+	}
+	if err := snap.Close(); err != nil {
+		t.Fatal(err)
+	}
+	goleak.VerifyNone(t, before)
 }
 
 // TestSmallTurnsAreJoined: a conversation that grew by a block a turn lies in
