@@ -111,6 +111,12 @@ type (
 		TableStride, Heads, KVHeads, Window              uint32
 		Scale                                            float32
 	}
+	// ReadBytes: blocks of 512 threads that stride over the memory.
+	ReadBytes struct {
+		Src   driver.Ptr
+		Bytes uint64
+		Out   driver.Ptr
+	}
 	// Prompt: tiles of rows by KV heads.
 	Prompt struct {
 		Q, Dst, Pages, Table, Pos, Tiles    driver.Ptr
@@ -157,7 +163,7 @@ func Params() map[string]any {
 	p := map[string]any{
 		"embed": Embed{}, "norm_rows": NormRows{}, "rope": Rope{}, "append": Append{}, "norm_rope_append": NormRopeAppend{},
 		"select_rows": SelectRows{}, "gate_rows": GateRows{}, "linear_any": LinearAny{}, "gated_any": GatedAny{},
-		"pack_tiles": PackTiles{}, "unpack_tiles": UnpackTiles{}, "unpack_rows": UnpackRows{}, "halve_rows": HalveRows{}, "gemm": Gemm{},
+		"pack_tiles": PackTiles{}, "unpack_tiles": UnpackTiles{}, "unpack_rows": UnpackRows{}, "halve_rows": HalveRows{}, "gemm": Gemm{}, "read_bytes": ReadBytes{},
 	}
 	for _, t := range []string{"q4k", "q5k", "q6k", "q8", "f16"} {
 		for _, n := range []string{"4", "8"} {

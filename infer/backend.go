@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"strings"
 
+	"edged/cudakern/driver"
 	"edged/infer/cpu"
+	"edged/infer/cuda"
 	"edged/infer/graph"
 	"edged/infer/ref"
 )
@@ -14,7 +16,7 @@ import (
 var ErrBackend = errors.New("backend is not available")
 
 // Backends lists the names that NewBackend takes in this build.
-func Backends() []string { return []string{"cpu", "ref"} }
+func Backends() []string { return []string{"cpu", "cuda", "ref"} }
 
 // NewBackend makes the backend of that name. No other one is ever put in its
 // place.
@@ -25,7 +27,14 @@ func NewBackend(name string) (graph.Backend, error) {
 	case "ref":
 		return ref.New(), nil
 	case "cuda":
-		return nil, fmt.Errorf("open backend cuda: %w: this build has no GPU code; choose cpu", ErrBackend)
+		b, err := cuda.New(0)
+		if errors.Is(err, driver.ErrNoDriver) {
+			return nil, fmt.Errorf("open backend cuda: %w: %w", ErrBackend, err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open backend cuda: %w", err)
+		}
+		return b, nil
 	}
 	return nil, fmt.Errorf("open backend %q: %w: known: %s", name, ErrBackend, strings.Join(Backends(), ", "))
 }

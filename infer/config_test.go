@@ -61,7 +61,14 @@ func TestBackendsByName(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for name, want := range map[string]string{"cuda": "no GPU code", "gpu": "known: cpu, ref", "": "known"} {
+	if b, err := NewBackend("cuda"); err == nil {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	} else if !errors.Is(err, ErrBackend) || !strings.Contains(err.Error(), "no CUDA device") {
+		t.Errorf("cuda on a machine without one: %v", err)
+	}
+	for name, want := range map[string]string{"gpu": "known: cpu, cuda, ref", "": "known"} {
 		if _, err := NewBackend(name); !errors.Is(err, ErrBackend) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", name, err)
 		}

@@ -18,6 +18,7 @@ type Engine struct {
 	host    *pinnedmem.Host
 	fast    *pinnedmem.Host // of the cache's fast tier; host itself where it has no budget of its own
 	backend graph.Backend
+	device  graph.DeviceMemory // the backend, when it has memory of its own; or nil
 	open    func(path string) (*modelFile, error)
 	owner   *owner
 	wake    chan struct{} // [1] tells the owner that something below changed
@@ -82,6 +83,9 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 	}
 	if e.fast = e.host; cfg.FastBytes > 0 {
 		e.fast = pinnedmem.NewHost(cfg.FastBytes)
+	}
+	if d, ok := b.(graph.DeviceMemory); ok {
+		e.device, e.fast = d, d.Memory(cfg.FastBytes)
 	}
 	e.owner = newOwner(e)
 	return e, nil

@@ -7,6 +7,7 @@ import (
 
 	"edged/infer/graph"
 	"edged/offload"
+	"edged/pinnedmem"
 )
 
 // resident is the loaded model.
@@ -145,12 +146,15 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if want > r.prog.Context {
 		o.log.Warn("context is longer than the model was trained for", "model", m.Name, "context", want, "trained", r.prog.Context)
 	}
-	kv := kvPlan{layers: r.prog.KV, policy: m.Policy, options: m.Cache, fast: o.cfg.FastBytes,
-		slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs}
 	// What the backend will take is known only afterwards; the cache is planned
 	// beside an estimate and fitted to the rest.
 	rows := o.cfg.ChunkTok + o.cfg.MaxSeqs
-	used := workingBytes(r.prog, rows)
+	fast, used, err := o.fastRoom(workingBytes(r.prog, rows))
+	if err != nil {
+		return err
+	}
+	kv := kvPlan{layers: r.prog.KV, policy: m.Policy, options: m.Cache, fast: fast,
+		slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs}
 	plan, err := kv.context(want, m.Context == 0, o.cfg.HostBytes, used)
 	if err != nil {
 		return err
@@ -186,13 +190,37 @@ func (o *owner) dropCopied(w *graph.Weight) {
 // makePool gives the KV cache what the compiled program has left of the budget.
 func (o *owner) makePool(r *resident, c offload.Config, shorter bool) (err error) {
 	used := o.e.host.Usage().Total()
-	if c, err = shrink(c, shorter, o.cfg.FastBytes, o.cfg.HostBytes-used); err != nil {
+	fast, _, err := o.fastRoom(0)
+	if err != nil {
+		return err
+	}
+	if c, err = shrink(c, shorter, fast, o.cfg.HostBytes-used); err != nil {
 		return fmt.Errorf("beside %d bytes of weights and activations of %d bytes: %w", used, o.cfg.HostBytes, err)
 	}
 	c.Lock = o.cfg.LockKV
 	r.context, r.cacheTok = c.Context, c.Tokens
 	r.pool, err = offload.NewPool(o.e.tiers(), c)
 	return err
+}
+
+// fastRoom is the bytes of the cache's fast tier, 0 where it shares the host's,
+// when a program will take so many more, and what of them the host pays for.
+func (o *owner) fastRoom(program int64) (fast, host int64, err error) {
+	if o.e.device == nil {
+		return o.cfg.FastBytes, program, nil
+	}
+	free, err := o.e.device.FreeMemory()
+	if err != nil {
+		return 0, 0, err
+	}
+	fast = free - program
+	if fast <= 0 {
+		return 0, 0, fmt.Errorf("weights and activations of about %d bytes: %w: the device has %d free", program, pinnedmem.ErrBudget, free)
+	}
+	if o.cfg.FastBytes > 0 {
+		fast = min(fast, o.cfg.FastBytes)
+	}
+	return fast, 0, nil
 }
 
 func (o *owner) reportLoad(model string) func(done, total int64) {

@@ -72,7 +72,7 @@ func (a *app) benchCommand() *cobra.Command {
 		return nil
 	}
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model")
-	f.StringVar(&e.Backend, "backend", "cpu", "cpu or ref")
+	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref")
 	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.IntSliceVar(&c.Prompts, "pp", []int{512}, "prompt lengths, tokens")
 	f.IntVar(&c.Gen, "tg", bench.DefaultGen, "tokens to generate at each depth")

@@ -155,7 +155,7 @@ func run(ctx context.Context, cfg Config, prog *graph.Program) (*Report, error) 
 // better counts: another load on the machine can only lower it.
 func (m *machine) measure(ctx context.Context) (*Report, error) {
 	r := newReport(m.cfg, m.prog, m.cost)
-	before, err := readBandwidth(m.cfg.Threads)
+	before, err := m.bandwidth()
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func (m *machine) measure(ctx context.Context) (*Report, error) {
 			return nil, fmt.Errorf("tg%d at depth %d: %w", m.cfg.Gen, d, err)
 		}
 	}
-	after, err := readBandwidth(m.cfg.Threads)
+	after, err := m.bandwidth()
 	if err != nil {
 		return nil, err
 	}

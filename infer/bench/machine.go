@@ -80,6 +80,14 @@ func (m *machine) token(pos int) int32 {
 	return int32((uint32(pos)*2654435761 + 12345) >> 4 % uint32(m.prog.Vocab))
 }
 
+// bandwidth is that of the memory that weights lie in, bytes per second.
+func (m *machine) bandwidth() (float64, error) {
+	if d, ok := m.cfg.Backend.(interface{ ReadBandwidth() (float64, error) }); ok {
+		return d.ReadBandwidth()
+	}
+	return readBandwidth(m.cfg.Threads)
+}
+
 // bandwidthBytes is far larger than any cache.
 const bandwidthBytes = 256 << 20
 

@@ -116,16 +116,22 @@ func (b *Backend) Memory(budget int64) *pinnedmem.Host {
 	return pinnedmem.NewHostOn(budget, managed{b})
 }
 
+// FreeMemory is the bytes that programs and pools may still take.
+func (b *Backend) FreeMemory() (int64, error) {
+	free, _, err := b.gpu.MemInfo()
+	return max(free-reserveBytes, 0), err
+}
+
 // managed maps arenas on the device.
 type managed struct{ b *Backend }
 
 func (m managed) Map(bytes int64) ([]byte, error) {
-	free, _, err := m.b.dev.MemInfo()
+	free, err := m.b.FreeMemory()
 	if err != nil {
 		return nil, err
 	}
-	if bytes > free-reserveBytes {
-		return nil, fmt.Errorf("%w: %d bytes for the cache, %d are free on %s, of which %d stay free for others", ErrMemory, bytes, free, m.b.info.Name, int64(reserveBytes))
+	if bytes > free {
+		return nil, fmt.Errorf("%w: %d bytes for the cache, %d may be taken on %s", ErrMemory, bytes, free, m.b.info.Name)
 	}
 	mem, err := m.b.dev.AllocManaged(bytes)
 	if err != nil {

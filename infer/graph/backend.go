@@ -185,6 +185,15 @@ type Backend interface {
 	Close() error
 }
 
+// DeviceMemory is a backend with memory of its own, where pools' fast tiers
+// belong.
+type DeviceMemory interface {
+	// Memory is an account of it; a budget of 0 bytes is no limit but the device's.
+	Memory(budget int64) *pinnedmem.Host
+	// FreeMemory is the bytes that programs and pools may still take.
+	FreeMemory() (int64, error)
+}
+
 // Exec is a compiled program. It belongs to one goroutine.
 type Exec interface {
 	// Step runs the rows, writes their K and V to reserved positions of kv,

@@ -56,7 +56,9 @@ type Runner struct {
 func New(prog *graph.Program, cfg Config) (*Runner, error) {
 	r := &Runner{cfg: cfg, prog: prog, host: pinnedmem.NewHost(cfg.HostBytes)}
 	r.fast = r.host
-	if cfg.FastBytes > 0 {
+	if d, ok := cfg.Backend.(graph.DeviceMemory); ok {
+		r.fast = d.Memory(cfg.FastBytes)
+	} else if cfg.FastBytes > 0 {
 		r.fast = pinnedmem.NewHost(cfg.FastBytes)
 	}
 	if err := r.open(); err != nil {

@@ -1,0 +1,188 @@
+package cuda
+
+import (
+	"cmp"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"edged/cudakern/driver"
+	"edged/infer/gguf"
+	"edged/infer/graph"
+	"edged/infer/model"
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// TestSpeed measures each kernel of a step by itself: EDGED_CUDA_MODEL is a GGUF
+// file, EDGED_CUDA_DEPTHS the tokens in the cache (default 0), EDGED_CUDA_ROWS
+// the rows of the step (default 1). All launches of a kernel in a step run as
+// one graph, so that each reads its own layer's weights.
+func TestSpeed(t *testing.T) {
+	path := os.Getenv("EDGED_CUDA_MODEL")
+	if path == "" {
+		t.Skip("set EDGED_CUDA_MODEL to measure kernels")
+	}
+	b, err := New(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := gguf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := model.Build(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	depths := numbers(t, "EDGED_CUDA_DEPTHS", "0")
+	rowCounts := numbers(t, "EDGED_CUDA_ROWS", "1")
+	most := slices.Max(rowCounts)
+	context := slices.Max(depths) + most + 1
+	host := pinnedmem.NewHost(0)
+	l := graph.Limits{MaxRows: max(most, 16), MaxOut: 16, MaxSeqs: 1, Context: context, KV: offload.ExactLayers(p.KV, offload.F16), Threads: 16, Host: host}
+	c, err := b.Compile(p, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := c.(*exec)
+	pool, err := offload.NewPool(offload.Tiers{Fast: b.Memory(0), Host: host}, offload.Config{Layers: l.KV, Context: context, Tokens: context, MaxSeqs: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rate, err := b.ReadBandwidth()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s, read bandwidth %.0f GB/s", b.info.Name, rate/1e9)
+	for _, d := range depths {
+		for _, r := range rowCounts {
+			q, err := pool.NewSeq()
+			if err != nil {
+				t.Fatal(err)
+			}
+			measureStep(t, e, q, d, r)
+			q.Free()
+		}
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := pool.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func numbers(t *testing.T, name, def string) []int {
+	t.Helper()
+	s := os.Getenv(name)
+	if s == "" {
+		s = def
+	}
+	var out []int
+	for _, f := range strings.Split(s, ",") {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// measureStep times a step of rows behind depth tokens, whose pages are what
+// memory held: kernels take the same time for any finite values.
+func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
+	t.Helper()
+	if err := q.Reserve(depth + rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Commit(depth); err != nil {
+		t.Fatal(err)
+	}
+	var in graph.Rows
+	for i := range rows {
+		in.Add(int32(i*37%1000), int32(depth+i), 0, i == rows-1)
+	}
+	kv := []*offload.Seq{q}
+	if _, err := e.Step(t.Context(), &in, kv); err != nil {
+		t.Fatal(err)
+	}
+	sh := e.state.fill(&in)
+	e.batch.reset()
+	for _, n := range e.nodes {
+		n.emit(&e.batch, sh)
+	}
+	all := slices.Clone(e.batch.cmds)
+	groups := map[string][]command{}
+	for _, c := range all {
+		name := c.kernel
+		if strings.HasPrefix(name, "tiled") {
+			name += " " + strings.TrimLeft(c.uses[len(c.uses)-2].name, "blk.0123456789") + strconv.Itoa(c.grid.X)
+		}
+		groups[name] = append(groups[name], c)
+	}
+	whole := e.timeGraph(t, all)
+	t.Logf("depth %d, %d rows: %d launches, %.1f us as one graph", depth, rows, len(all), whole*1e6)
+	type line struct {
+		name    string
+		seconds float64
+		bytes   int64
+		n       int
+	}
+	var lines []line
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		x := line{name: name, n: len(groups[name]), seconds: e.timeGraph(t, groups[name])}
+		for _, c := range groups[name] {
+			for _, u := range c.uses {
+				if strings.HasSuffix(u.name, ".weight") && strings.HasPrefix(c.kernel, "tiled") {
+					x.bytes += u.bytes
+				}
+			}
+			if strings.HasPrefix(c.kernel, "decode") || strings.HasPrefix(c.kernel, "prompt") {
+				x.bytes += int64(depth+rows) * int64(e.caches[0].pageBytes) / offload.PageTok
+			}
+		}
+		lines = append(lines, x)
+	}
+	slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(b.seconds, a.seconds) })
+	for _, x := range lines {
+		t.Logf("%8.1f us  %3d x %6.2f us  %6.0f GB/s  %s", x.seconds*1e6, x.n, x.seconds/float64(x.n)*1e6, float64(x.bytes)/x.seconds/1e9, x.name)
+	}
+}
+
+// timeGraph is the median time of commands as a graph.
+func (e *exec) timeGraph(t *testing.T, cmds []command) float64 {
+	t.Helper()
+	cmds = slices.Clone(cmds)
+	cmds[0].overlap = false
+	g, err := e.queue.Prepare(cmds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := e.queue.(*stream).s
+	var times []float64
+	for range 9 {
+		const reps = 5
+		d, err := e.backend.timed(s, func(l *driver.List) {
+			for range reps {
+				l.Graph(g)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		times = append(times, d/reps)
+	}
+	slices.Sort(times)
+	if err := e.queue.Drop(g); err != nil {
+		t.Fatal(err)
+	}
+	return times[len(times)/2]
+}
