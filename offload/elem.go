@@ -7,8 +7,8 @@ type Elem uint8
 // keeps; F32 exists for the oracle, so that the reference backend can be
 // compared with float32 implementations. QN keeps codes of N bits with a zero
 // and a step in float16: x = zero + step*code, with K's in groups along time
-// and V's in groups along channels (KIVI, Liu et al., arXiv:2402.02750). Q84
-// has K in 8 bits and V in 4: what is found depends on keys, and a softmax
+// and V's in groups along channels (KIVI, Liu et al., arXiv:2402.02750). Q64
+// has K in 6 bits and V in 4: what is found depends on keys, and a softmax
 // averages the errors of values.
 const (
 	F16 Elem = iota
@@ -17,13 +17,13 @@ const (
 	Q4
 	Q2
 	Q1
-	Q84
+	Q64
 )
 
 var elems = [...]struct {
 	name string
 	k, v int // bits
-}{F16: {"f16", 16, 16}, F32: {"f32", 32, 32}, Q8: {"q8", 8, 8}, Q4: {"q4", 4, 4}, Q2: {"q2", 2, 2}, Q1: {"q1", 1, 1}, Q84: {"q8v4", 8, 4}}
+}{F16: {"f16", 16, 16}, F32: {"f32", 32, 32}, Q8: {"q8", 8, 8}, Q4: {"q4", 4, 4}, Q2: {"q2", 2, 2}, Q1: {"q1", 1, 1}, Q64: {"q6v4", 6, 4}}
 
 // KBits is the size of one channel of a key without its share of zeros and
 // steps.

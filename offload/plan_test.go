@@ -137,14 +137,14 @@ func TestWorkingSetsFillTheFastTier(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := a.Fast - p.Bytes.Fast.Total()
-	if pair := int64(2 * 8 * 2 * (r.Bytes + 8)); l.Elem != Q84 || l.Budget <= leastSet || l.Budget >= mostSet || left < 0 || left > pair+8*2*4096 {
+	if pair := int64(2 * 8 * 2 * (r.Bytes + 8)); l.Elem != Q64 || l.Budget <= leastSet || l.Budget >= mostSet || left < 0 || left > pair+8*2*4096 {
 		t.Errorf("sets of %d pages in %s leave %d bytes, two pages of every layer and head take %d", l.Budget, l.Elem, left, pair)
 	}
 	for _, c := range []struct {
 		fast, budget, want int
 		elem               Elem
 	}{
-		{0, 0, 128, Q8}, {1 << 40, 0, 128, Q8}, {0, 32, 2, Q8}, {0, 1 << 17, 8192, Q8}, {870 << 20, 0, 100, Q84},
+		{0, 0, 128, Q8}, {1 << 40, 0, 128, Q8}, {0, 32, 2, Q8}, {0, 1 << 17, 8192, Q8}, {870 << 20, 0, 122, Q64},
 	} {
 		a := Ask{Layers: llama8B(), Policy: "auto", Options: Options{Sparse: true, Budget: c.budget}, Context: 131072, Fast: int64(c.fast)}
 		if p, err := MakePlan(a); err != nil || p.Config.Layers[0].Budget != c.want || p.Config.Layers[0].Elem != c.elem {

@@ -18,7 +18,7 @@ type Options struct {
 	// Exchange is the tokens of its budget that a KV head replaces in a step
 	// (auto), and so a bound of what crosses the bus: 160.
 	Exchange int
-	// Elem is the format of records (auto: q8, or q8v4 where that leaves no
+	// Elem is the format of records (auto: q8, or q6v4 where that leaves no
 	// room for the largest working set), or of floats (full: f16).
 	Elem string
 	// Dense are layers all of whose records stay in the fast tier and are
@@ -109,7 +109,7 @@ func (o Options) formats(p Policy, s *settings) error {
 	if p.Kind == Complete {
 		return parseElem(optElem, o.Elem, &s.elem, F16, F32)
 	}
-	if err := parseElem(optElem, o.Elem, &s.elem, F16, Q8, Q84, Q4, Q2, Q1); err != nil {
+	if err := parseElem(optElem, o.Elem, &s.elem, F16, Q8, Q64, Q4, Q2, Q1); err != nil {
 		return err
 	}
 	if p.fixed && s.elem != p.Elem {
@@ -118,7 +118,7 @@ func (o Options) formats(p Policy, s *settings) error {
 	if p.Granularity == ByToken {
 		s.denseElem = Q2
 	}
-	return parseElem(optDenseElem, o.DenseElem, &s.denseElem, F16, Q8, Q84, Q4, Q2, Q1)
+	return parseElem(optDenseElem, o.DenseElem, &s.denseElem, F16, Q8, Q64, Q4, Q2, Q1)
 }
 
 // parseElem sets e to one of the allowed formats, unless name is empty.

@@ -62,7 +62,7 @@ func placeAuto(a Ask, s settings) []candidate {
 }
 
 // pagedCandidates prefers the largest working set in 8 bits. Where that does
-// not fit, more tokens are worth more than exact values.
+// not fit, more tokens are worth more than bits.
 func pagedCandidates(a Ask, s settings) []candidate {
 	most := min(mostSet, pagesFor(a.Context)*PageTok/ColdTok)
 	switch {
@@ -71,7 +71,7 @@ func pagedCandidates(a Ask, s settings) []candidate {
 	case s.elemGiven:
 		return []candidate{placePaged(a, s, s.elem, min(leastSet, most), most)}
 	}
-	return []candidate{placePaged(a, s, s.elem, most, most), placePaged(a, s, Q84, min(leastSet, most), most)}
+	return []candidate{placePaged(a, s, s.elem, most, most), placePaged(a, s, Q64, min(leastSet, most), most)}
 }
 
 // placePaged has working sets of least to most cold pages.

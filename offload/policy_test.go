@@ -60,7 +60,7 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		{"tailorkv", Options{Exchange: 16}, "no option exchange"},
 		{"tailorkv", Options{Sparse: true}, "no option sparse"},
 		{"full", Options{Elem: "q8"}, `elem is "q8", must be one of [f16 f32]`},
-		{"auto", Options{Elem: "f32"}, `elem is "f32", must be one of [f16 q8 q8v4 q4 q2 q1]`},
+		{"auto", Options{Elem: "f32"}, `elem is "f32", must be one of [f16 q8 q6v4 q4 q2 q1]`},
 		{"auto", Options{DenseElem: "q3"}, `dense elem is "q3"`},
 		{"auto+q4", Options{Elem: "q8"}, "policy auto+q4 keeps q4, elem says q8"},
 		{"auto", Options{Budget: -1}, "a budget of -1 tokens is below 32, two cold pages"},

@@ -40,6 +40,9 @@ func TestRecordStrides(t *testing.T) {
 		{64, 32, Q8, Record{K: 256, VScales: 2304, V: 2432, KRow: 32, VRow: 64, Bytes: 4480}},
 		{128, 32, Q4, Record{K: 512, VScales: 2560, V: 2816, KRow: 16, VRow: 64, Bytes: 4864}},
 		{128, 64, Q1, Record{K: 512, VScales: 1536, V: 2048, KRow: 4, VRow: 16, Bytes: 3072}},
+		{64, 16, Q64, Record{K: 192, VScales: 960, V: 1008, KRow: 48, VRow: 32, Bytes: 1536}},
+		{128, 16, Q8, Record{K: 384, VScales: 2432, V: 2528, KRow: 32, VRow: 128, Bytes: 4608}},
+		{64, 64, Q64, Record{K: 256, VScales: 3328, V: 3584, KRow: 48, VRow: 32, Bytes: 5632}},
 		{80, 64, Q2, Record{K: 320, VScales: 1600, V: 2112, KRow: 8, VRow: 24, Bytes: 3712}},
 	} {
 		r, err := NewRecord(c.dim, c.group, c.elem)

@@ -6,9 +6,6 @@ import "fmt"
 // a step.
 const VGroup = 64
 
-// runCodes is the codes that are packed together.
-const runCodes = 32
-
 // lineBytes is what records are padded to: the unit of a transfer over PCIe.
 const lineBytes = 128
 
@@ -16,23 +13,24 @@ const lineBytes = 128
 // head. Keys share a zero and a step per channel over the group, values per
 // token over VGroup channels.
 //
-//	K zeros [headDim] f16, K steps [headDim] f16
-//	K codes [Group/PageTok] { [headDim, PageTok] codes }, or for groups of
-//	  ColdTok tokens [headDim/2] { [2 channels, ColdTok] codes }
-//	V zeros [Group, vGroups] f16, V steps [Group, vGroups] f16
-//	V codes [Group, rowBytes]
+//	K zeros [headDim] f16, K steps [headDim]
+//	K codes [kRuns][KRow bytes]
+//	V zeros [Group, vGroups] f16, V steps [Group, vGroups]
+//	V codes [Group, VRow bytes]
 //
-// In F16 there are no zeros and steps, and the codes are the values: a record
-// of PageTok tokens is then byte for byte that page of a [Layout]. Codes
-// narrower than a byte are packed in runs of 32 neighbours, of which 16 unpack
-// with one shift:
+// Steps are f16, in cold pages bytes (StepOf). In F16 there are no zeros and
+// steps, and the codes are the values: a record of PageTok tokens is then byte
+// for byte that page of a [Layout]. Codes narrower than a byte are packed in
+// runs, of which 16 neighbours unpack together:
 //
-//	in 4 bits: byte j of a run's 16 holds codes j and j+16
+//	in 6 bits: byte j of a run's 48 holds code j and, above it, two bits of
+//	  code 48 + j%16, from bit 2(j/16) on
+//	in 4 bits: byte j of 16 holds codes j and j+16
 //	in 2 bits: byte j of 8 holds codes j, j+8, j+16, j+24
 //	in 1 bit: byte j of 4 holds codes j, j+4, ..., j+28
 //
-// A run is 32 tokens of a channel of K, or 16 tokens of two channels, or 32
-// channels of a token of V. The last run is padded.
+// A run of K is all tokens of a group or page of one channel, or of as many
+// channels as fill it, of V 32 channels of a token. The last one is padded.
 type Record struct {
 	Elem    Elem
 	Dim     int // headDim
@@ -46,6 +44,14 @@ type Record struct {
 	Bytes   int // of the whole record, padded to whole lines
 }
 
+// RunCodes is how many codes of so many bits are packed together.
+func RunCodes(bits int) int {
+	if bits == 6 {
+		return 64
+	}
+	return 32
+}
+
 // NewRecord lays out the stored form of group tokens.
 func NewRecord(dim, group int, e Elem) (Record, error) {
 	if dim <= 0 || group <= 0 || group%PageTok != 0 && group != ColdTok || BlockTok%group != 0 || e == F32 {
@@ -56,33 +62,48 @@ func NewRecord(dim, group int, e Elem) (Record, error) {
 		r.VScales = group * dim * 2
 		r.V = r.VScales
 	} else {
-		r.K = 2 * 2 * dim
-		r.KRow = runCodes * e.KBits() / 8
-		r.VRow = unitsFor(dim, runCodes) * runCodes * e.VBits() / 8
+		r.K = (2 + r.StepBytes()) * dim
+		r.KRow = RunCodes(e.KBits()) * e.KBits() / 8
+		r.VRow = unitsFor(dim, RunCodes(e.VBits())) * RunCodes(e.VBits()) * e.VBits() / 8
 		r.VScales = r.K + r.KRuns()*r.KRow
-		r.V = r.VScales + 2*2*group*r.VGroups()
+		r.V = r.VScales + (2+r.StepBytes())*group*r.VGroups()
 	}
 	end := r.V + group*r.VRow
 	r.Bytes = (end + lineBytes - 1) / lineBytes * lineBytes
 	return r, nil
 }
 
+// StepBytes is the size of a step.
+func (r Record) StepBytes() int {
+	if r.Group == ColdTok {
+		return 1
+	}
+	return 2
+}
+
+// KSteps is the byte offset of K steps.
+func (r Record) KSteps() int { return r.KScales + 2*r.Dim }
+
+// VSteps is the byte offset of V steps.
+func (r Record) VSteps() int { return r.VScales + 2*r.Group*r.VGroups() }
+
 // VGroups is the number of zeros of one token's value.
 func (r Record) VGroups() int { return (r.Dim + VGroup - 1) / VGroup }
 
+// runTokens is how many tokens of a channel stand side by side in a run of K.
+func (r Record) runTokens() int { return min(r.Group, PageTok) }
+
+// RunChannels is how many channels a run of K holds.
+func (r Record) RunChannels() int { return RunCodes(r.Elem.KBits()) / r.runTokens() }
+
 // KRuns is the number of runs of K codes.
 func (r Record) KRuns() int {
-	if r.Group == ColdTok {
-		return (r.Dim + 1) / 2
-	}
-	return r.Group / PageTok * r.Dim
+	return r.Group / r.runTokens() * unitsFor(r.Dim, r.RunChannels())
 }
 
 // KCode is where one channel of one token of K has its code: the run, and the
 // place in it.
 func (r Record) KCode(t, channel int) (run, at int) {
-	if r.Group == ColdTok {
-		return channel / 2, channel%2*ColdTok + t
-	}
-	return t/PageTok*r.Dim + channel, t % PageTok
+	tok, ch := r.runTokens(), r.RunChannels()
+	return t/tok*unitsFor(r.Dim, ch) + channel/ch, channel%ch*tok + t%tok
 }

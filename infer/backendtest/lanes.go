@@ -60,23 +60,29 @@ func (c *cacheToy) lanes(l layerSeq, pos, head int, tok []int32) []lane {
 		return exactLanes(u, keys, values)
 	}
 	half := func(i int) float64 { return float64(float16.Frombits(u.halves[i]).Float32()) }
+	step := func(i int) float64 {
+		if r.StepBytes() == 1 {
+			return float64(offload.StepOf(byte(u.halves[i])))
+		}
+		return half(i)
+	}
 	var lanes []lane
 	for ch := range r.Dim {
-		x := lane{zero: half(ch), step: half(r.Dim + ch), bits: r.Elem.KBits()}
+		x := lane{zero: half(ch), step: step(r.Dim + ch), bits: r.Elem.KBits()}
 		for i := range tok {
 			x.exact = append(x.exact, keys[i][ch])
 			run, at := r.KCode(i, ch)
-			x.codes = append(x.codes, u.codes[run*runCodes+at])
+			x.codes = append(x.codes, u.codes[run*offload.RunCodes(r.Elem.KBits())+at])
 		}
 		lanes = append(lanes, x)
 	}
 	first, n := 2*r.Dim, r.Group*r.VGroups()
-	codes := u.codes[r.KRuns()*runCodes:]
+	codes := u.codes[r.KRuns()*offload.RunCodes(r.Elem.KBits()):]
 	for i := range tok {
 		for g := range r.VGroups() {
 			lo, hi := g*offload.VGroup, min((g+1)*offload.VGroup, r.Dim)
 			at := first + i*r.VGroups() + g
-			lanes = append(lanes, lane{zero: half(at), step: half(at + n), bits: r.Elem.VBits(), codes: codes[i*r.Dim+lo : i*r.Dim+hi], exact: values[i][lo:hi]})
+			lanes = append(lanes, lane{zero: half(at), step: step(at + n), bits: r.Elem.VBits(), codes: codes[i*r.Dim+lo : i*r.Dim+hi], exact: values[i][lo:hi]})
 		}
 	}
 	return lanes

@@ -31,4 +31,4 @@ func estimated(p offload.LayerPlan, estimate bool) offload.LayerPlan {
 }
 
 // stored are the formats of records.
-var stored = []offload.Elem{offload.Q8, offload.Q84, offload.Q4, offload.Q2, offload.Q1, offload.F16}
+var stored = []offload.Elem{offload.Q8, offload.Q64, offload.Q4, offload.Q2, offload.Q1, offload.F16}

@@ -11,7 +11,7 @@ import (
 
 // unpacked is a record or the index of a page, field by field.
 type unpacked struct {
-	halves []uint16 // float16 bits
+	halves []uint16 // float16 bits, or steps as bytes
 	codes  []int
 	order  []byte // of an index's channels
 }
@@ -24,7 +24,7 @@ func (u unpacked) near(want unpacked) error {
 	}
 	for i, w := range want.halves {
 		if d := int(u.halves[i]) - int(w); d < -1 || d > 1 {
-			return fmt.Errorf("float16 %d is %#x, want %#x", i, u.halves[i], w)
+			return fmt.Errorf("scale %d is %#x, want %#x", i, u.halves[i], w)
 		}
 	}
 	for i, w := range want.codes {
@@ -41,14 +41,28 @@ func (u *unpacked) takeHalves(b []byte, n int) {
 	}
 }
 
-// runCodes is the codes that are packed together.
-const runCodes = 32
+// takeSteps unpacks n steps as they are stored.
+func (u *unpacked) takeSteps(b []byte, n, bytes int) {
+	if bytes == 2 {
+		u.takeHalves(b, n)
+		return
+	}
+	for _, s := range b[:n] {
+		u.halves = append(u.halves, uint16(s))
+	}
+}
 
-// takeRun unpacks n neighbouring codes in runs of 32.
+// takeRun unpacks n neighbouring codes in runs.
 func (u *unpacked) takeRun(b []byte, n, bits int) {
+	codes := offload.RunCodes(bits)
 	for i := range n {
-		run := b[i/32*4*bits:]
-		u.codes = append(u.codes, int(run[i%32%(4*bits)])>>(bits*(i%32/(4*bits)))&(1<<bits-1))
+		bytes := codes * bits / 8
+		run, j := b[i/codes*bytes:][:bytes], i%codes
+		if bits == 6 && j >= 48 {
+			u.codes = append(u.codes, int(run[j-48])>>6|int(run[j-32])>>6<<2|int(run[j-16])>>6<<4)
+		} else {
+			u.codes = append(u.codes, int(run[j%bytes])>>(bits*(j/bytes))&(1<<bits-1))
+		}
 	}
 }
 
@@ -79,10 +93,12 @@ func (l layerSeq) unpack(pos, head int) unpacked {
 		u.takeHalves(b, 2*r.Group*r.Dim)
 		return u
 	}
-	u.takeHalves(b[r.KScales:], 2*r.Dim)
-	u.takeHalves(b[r.VScales:], 2*r.Group*r.VGroups())
+	u.takeHalves(b[r.KScales:], r.Dim)
+	u.takeSteps(b[r.KSteps():], r.Dim, r.StepBytes())
+	u.takeHalves(b[r.VScales:], r.Group*r.VGroups())
+	u.takeSteps(b[r.VSteps():], r.Group*r.VGroups(), r.StepBytes())
 	for i := range r.KRuns() {
-		u.takeRun(b[r.K+i*r.KRow:], runCodes, r.Elem.KBits())
+		u.takeRun(b[r.K+i*r.KRow:], offload.RunCodes(r.Elem.KBits()), r.Elem.KBits())
 	}
 	for t := range r.Group {
 		u.takeRun(b[r.V+t*r.VRow:], r.Dim, r.Elem.VBits())

@@ -31,11 +31,12 @@ typedef struct {
 	int hi[MAX_QUERY];    // position after the last visible one
 	int first, end;       // union of the visible ranges
 	float *q;             // [dim][MAX_QUERY], scaled
+	float *by_head;       // [MAX_QUERY][lanes] the same, padded with 0
 	float *score;         // [MAX_QUERY][SPAN]
 	float *acc;           // [MAX_QUERY][dim], one span
 	float *total;         // [MAX_QUERY][dim], all spans
 	float *page;          // [dim][PAGE_TOK] keys or values of one record's page
-	float *aux;           // [4][dim]
+	float *aux;           // [MAX_QUERY+4][lanes]
 	float m[MAX_QUERY], l[MAX_QUERY];
 } tile;
 
@@ -166,14 +167,31 @@ INLINE void span_values(const int W, const int f32, int dim, const uint8_t *cons
 	if (c < dim) apply_rest(W, f32, dim, v, t0, t1, c, score, acc, fresh);
 }
 
-// record_scores and record_values treat one page of a record: it becomes floats
-// first, which costs little beside the sums, and keeps one set of kernels.
-INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, const float *q, float *score) {
-	key_floats(&kv->rec, p, kv->dim, x->page, x->aux);
-	page_scores(W, 1, (const uint8_t *)x->page, p.v, kv->dim, q, score);
+// record_scores and record_values treat one page of a record. Where cold.h has
+// no kernels it becomes floats first, which keeps one set of others.
+INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, int r0, float *score) {
+	const record *r = &kv->rec;
+	if (!cold_fast(r)) {
+		key_floats(r, p, kv->dim, x->page, x->aux);
+		page_scores(W, 1, (const uint8_t *)x->page, p.v, kv->dim, x->q + r0, score);
+		return;
+	}
+	const float *q = x->by_head + r0 * whole_lanes(kv->dim);
+	for (int i = 0; i < 2; i++) {
+		const uint8_t *rec = i ? p.rec2 : p.rec;
+		if (r->k_bits == 6) cold_scores(W, 6, r, rec, kv->dim, q, score + i * COLD_TOK, x->aux);
+		else cold_scores(W, 8, r, rec, kv->dim, q, score + i * COLD_TOK, x->aux);
+	}
 }
 
 INLINE void record_values(const int W, tile *x, const cache *kv, page_ref p, int t0, int t1, const float *score, float *acc, int fresh) {
+	const record *r = &kv->rec;
+	for (int i = 0; i < 2 && cold_fast(r); i++) {
+		const uint8_t *rec = i ? p.rec2 : p.rec;
+		if (r->v_bits == 4) cold_values(W, 4, r, rec, kv->dim, score + t0 + i * COLD_TOK, acc, fresh && !i);
+		else cold_values(W, 8, r, rec, kv->dim, score + t0 + i * COLD_TOK, acc, fresh && !i);
+	}
+	if (cold_fast(r)) return;
 	value_floats(&kv->rec, p, kv->dim, x->page);
 	const uint8_t *v[1 + AHEAD];
 	for (int i = 0; i < 1 + AHEAD; i++) v[i] = (const uint8_t *)x->page;
@@ -186,7 +204,8 @@ INLINE void span_queries(const int W, const int f32, tile *x, int r0, const list
 	const span_pages p = pages_of(l, base, t0, t1);
 	for (int i = 0; i < p.n; i++) {
 		float *s = score + t0 + i * PAGE_TOK;
-		if (p.at[i].rec) record_scores(W, x, kv, p.at[i], x->q + r0, s);
+		if (i + 1 < p.n && p.at[i + 1].rec2) ahead_record(&kv->rec, p.at[i + 1].rec), ahead_record(&kv->rec, p.at[i + 1].rec2);
+		if (p.at[i].rec) record_scores(W, x, kv, p.at[i], r0, s);
 		else page_scores(W, f32, p.at[i].k, p.next[i + AHEAD], kv->dim, x->q + r0, s);
 	}
 	for (int r = 0; r < W; r++) weights(score + r * SPAN, t0, t1, x->lo[r0 + r] - base, x->hi[r0 + r] - base, &x->m[r0 + r], &x->l[r0 + r]);
@@ -230,19 +249,29 @@ INLINE tile tile_in(uint8_t *scratch, int dim) {
 	float *f = (float *)scratch;
 	tile x = {.q = f, .acc = f + MAX_QUERY * dim, .total = f + 2 * MAX_QUERY * dim, .score = f + 3 * MAX_QUERY * dim};
 	x.page = x.score + MAX_QUERY * SPAN;
-	x.aux = x.page + PAGE_TOK * dim;
+	x.by_head = x.page + PAGE_TOK * dim;
+	x.aux = x.by_head + MAX_QUERY * whole_lanes(dim);
 	return x;
+}
+
+// ahead_span asks for the first cold pages of a span.
+INLINE void ahead_span(const list *l, int span) {
+	if (!l->at || span * SPAN_PAGES >= l->chosen) return;
+	const page_ref p = list_page(l, span * SPAN_PAGES);
+	ahead_record(&l->kv->rec, p.rec), ahead_record(&l->kv->rec, p.rec2);
 }
 
 // fill gathers the queries of rows [row, row+rows) and heads [head0, head0+heads).
 static void fill(tile *x, const exec *e, const op *o, const list *l, int row, int rows, int head0, int heads) {
-	const int dim = o->kv->dim;
+	const int dim = o->kv->dim, lanes = whole_lanes(dim);
 	x->n = 0, x->first = INT32_MAX, x->end = 0;
 	for (int r = row; r < row + rows; r++)
 		for (int h = head0; h < head0 + heads; h++) {
 			const float *q = o->src->p + (int64_t)r * o->src->ld + h * dim;
 			const int pos = e->st.pos[r], i = x->n++;
-			for (int c = 0; c < dim; c++) x->q[c * MAX_QUERY + i] = q[c] * o->scale;
+			float *by_head = x->by_head + i * lanes;
+			for (int c = 0; c < dim; c++) by_head[c] = x->q[c * MAX_QUERY + i] = q[c] * o->scale;
+			for (int c = dim; c < lanes; c++) by_head[c] = 0;
 			x->row[i] = r, x->head[i] = h, x->hi[i] = list_end(l, pos);
 			x->lo[i] = list_first(l, pos);
 			if (x->lo[i] < x->first) x->first = x->lo[i];
@@ -342,6 +371,7 @@ static void op_attend(exec *e, const op *o, int at, uint8_t *scratch) {
 				for (; mine < piece + parts * n; mine = claim(e, at, INT32_MAX, 1, &end)) {
 					const int part = (mine - piece) / n, span = first / SPAN + (mine - piece) % n;
 					const int head0 = h * group + part * heads, left = (h + 1) * group - head0;
+					ahead_span(&l, split ? span : 0);
 					fill(&x, e, o, &l, row, z - row, head0, left < heads ? left : heads);
 					if (!split) attend_whole(e, o, &x, &l, s);
 					else if (span * SPAN < last) attend_span(e, o, &x, &l, span);

@@ -131,12 +131,27 @@ static void pick(exec *e, const op *o, int seq, int head, int64_t *traffic, floa
 	traffic[T_FETCHED] += (int64_t)in * c->rec.bytes, traffic[T_COLD] += (int64_t)pages * c->rec.bytes;
 }
 
-// op_pick hands out KV heads.
-static void op_pick(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
-	for (int end, head; (head = claim(e, at, o->kv->kv_heads, 1, &end)) < o->kv->kv_heads;)
-		for (int s = 0; s < e->st.seqs; s++)
-			if (!e->st.views[s * e->layers + o->layer].stage)
-				pick(e, o, s, head, e->traffic + thread * N_TRAFFIC, (float *)scratch);
+// op_scan hands out runs of blocks of single KV heads, and whoever scores the
+// last run of a head renews its working set. Nothing is scored where every page
+// is attended to anyway.
+static void op_scan(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
+	const cache *c = o->kv;
+	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
+	for (int s = 0; s < e->st.seqs; s++) {
+		const view *v = &e->st.views[s * e->layers + o->layer];
+		if (v->stage) continue;
+		const int blocks = v->stored / COLD_TOK <= c->budget ? 0 : (v->stored + BLOCK_TOK - 1) / BLOCK_TOK;
+		const int runs = blocks ? (blocks + SCAN_BLOCKS - 1) / SCAN_BLOCKS : 1;
+		for (; mine < piece + c->kv_heads * runs; mine = claim(e, at, INT32_MAX, 1, &end)) {
+			const int head = (mine - piece) / runs, b0 = (mine - piece) % runs * SCAN_BLOCKS;
+			scan_group(e, o, s, head, b0, b0 + SCAN_BLOCKS < blocks ? b0 + SCAN_BLOCKS : blocks);
+			int32_t *done = &e->scanned[s * e->max_kv_heads + head];
+			if (__atomic_add_fetch(done, 1, __ATOMIC_ACQ_REL) < runs) continue;
+			*done = 0; // for the next layer, behind a barrier
+			pick(e, o, s, head, e->traffic + thread * N_TRAFFIC, (float *)scratch);
+		}
+		piece += c->kv_heads * runs;
+	}
 }
 
 // estimates says whether some pages are not in a list and are estimated.

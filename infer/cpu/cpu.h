@@ -24,6 +24,7 @@ enum {
 	INDEX_UNITS = 16, // of an index's deviation (offload.IndexUnits)
 	MAX_INDEX_DIM = 256, // offload.MaxIndexDim
 	MAX_QUADS = 6 * MAX_INDEX_DIM / 64, // fours of channels with codes
+	MAX_RUN = 64, // codes that are packed together (offload.RunCodes)
 	SPAN = 256,    // tokens whose softmax is computed at once; spans merge in order
 	MAX_GROUP = 12, // activation rows that one pass over a weight panel serves
 	MAX_QUERY = 12, // query vectors that one pass over a KV span serves
@@ -77,7 +78,8 @@ typedef struct {
 typedef struct {
 	int32_t k_bits, v_bits; // of a code; 16 where values are kept as they are
 	int32_t group;          // tokens
-	int32_t k, k_row, v_scales, v, v_row, v_groups, bytes;
+	int32_t k_channels;     // in one run of K
+	int32_t k_steps, k, k_row, v_scales, v_steps, v, v_row, v_groups, bytes;
 } record;
 
 // index_layout is the index of one block of one KV head (offload.Index).
@@ -135,8 +137,8 @@ typedef enum {
 	OP_SELECT,   // dst = wanted rows of src
 	OP_FLUSH,    // tokens that leave the exact tail to records
 	OP_APPEND,   // src, src2 to the cache
-	OP_SCAN,     // scores of src's queries over a layer's index, or over critical channels
-	OP_PICK,     // the pages or tokens to attend to, brought to the fast tier
+	OP_SCAN,     // scores of src's queries over a layer's index, by which working sets are renewed; or over critical channels
+	OP_GATHER,   // the tokens to attend to, brought to the fast tier
 	OP_ATTEND,   // attention of src over the cache, partial or whole
 	OP_MERGE,    // dst = merged partial attention
 	OP_LINEAR,   // dst = src w^T
@@ -186,6 +188,7 @@ typedef struct {
 	int32_t max_pages;        // per row in page_max
 	float *page_max;          // [max_seqs, heads, max_pages] largest score of a cold page's tokens
 	float *page_mean;         // [max_seqs, heads, max_pages] score of the mean key around it; with an estimate
+	int32_t *scanned;         // [max_seqs, max_kv_heads] runs of a KV head that are scored
 	int32_t max_chosen;       // per KV head in picked
 	const uint8_t **picked;   // [max_seqs, kv_heads, max_chosen] where chosen records lie
 	int32_t max_tokens;       // per KV head in token_score

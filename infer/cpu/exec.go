@@ -63,7 +63,7 @@ func (e *exec) build() error {
 	if err := e.loadWeights(); err != nil {
 		return err
 	}
-	l, err := lower(e.prog)
+	l, err := lower(e.prog, e.lim.KV)
 	if err != nil {
 		return err
 	}
@@ -262,11 +262,12 @@ func (e *exec) visitScratch() error {
 	split := min(C.SPLIT_ROWS, e.lim.MaxRows)
 	var partial, top, mean, scores []C.float
 	var scratch, picked []*C.uint8_t
+	var scanned []C.int32_t
 	stats, choices := e.choosing()
 	tokens := e.scoredTokens()
 	if err := errors.Join(visit(&e.actMem, &partial, split*width*(spans+1)), visit(&e.actMem, &scratch, e.lim.Threads),
 		visit(&e.actMem, &top, e.lim.MaxSeqs*stats.heads*stats.each), visit(&e.actMem, &mean, e.lim.MaxSeqs*stats.heads*stats.each),
-		visit(&e.actMem, &picked, e.lim.MaxSeqs*choices.heads*choices.each),
+		visit(&e.actMem, &picked, e.lim.MaxSeqs*choices.heads*choices.each), visit(&e.actMem, &scanned, e.lim.MaxSeqs*choices.heads),
 		visit(&e.actMem, &scores, e.lim.MaxSeqs*choices.heads*tokens)); err != nil {
 		return err
 	}
@@ -282,6 +283,7 @@ func (e *exec) visitScratch() error {
 	if e.actMem.arena != nil {
 		e.c.partial, e.c.max_spans, e.c.scratch = unsafe.SliceData(partial), C.int32_t(spans), unsafe.SliceData(scratch)
 		e.c.page_max, e.c.page_mean, e.c.max_pages = unsafe.SliceData(top), unsafe.SliceData(mean), C.int32_t(stats.each)
+		e.c.scanned = unsafe.SliceData(scanned)
 		e.c.picked, e.c.max_chosen, e.c.max_kv_heads = unsafe.SliceData(picked), C.int32_t(choices.each), C.int32_t(choices.heads)
 		e.c.token_score, e.c.max_tokens = unsafe.SliceData(scores), C.int32_t(tokens)
 		e.c.traffic = unsafe.SliceData(e.traffic)

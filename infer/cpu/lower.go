@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"edged/infer/graph"
+	"edged/offload"
 )
 
 // instr is an op of the C step before addresses are known.
@@ -35,12 +36,13 @@ type lowered struct {
 	fresh     []bool    // [buffers] int16 form is up to date, while lowering
 	predicted graph.Buf // the query that only a choice reads; noBuf without one
 	prog      *graph.Program
+	kv        []offload.LayerPlan
 	parts     []opRange
 	flush     []C.int32_t // [layers] index of its OP_FLUSH, -1 for none
 }
 
-func lower(p *graph.Program) (*lowered, error) {
-	l := &lowered{prog: p, quantized: make([]bool, len(p.Buffers)), fresh: make([]bool, len(p.Buffers)), predicted: predictedQuery(p)}
+func lower(p *graph.Program, kv []offload.LayerPlan) (*lowered, error) {
+	l := &lowered{prog: p, kv: kv, quantized: make([]bool, len(p.Buffers)), fresh: make([]bool, len(p.Buffers)), predicted: predictedQuery(p)}
 	ops := p.Ops
 	for len(ops) > 0 {
 		o, ok := ops[0].(graph.Embed)
@@ -107,7 +109,9 @@ func (l *lowered) lowerOp(op graph.Op) error {
 		l.emit(instr{kind: C.OP_FLUSH, dst: noBuf, layer: o.Layer})
 	case graph.KVSelect:
 		l.emit(instr{kind: C.OP_SCAN, dst: noBuf, src: o.Q, layer: o.Layer, heads: o.Heads, scale: o.Scale})
-		l.emit(instr{kind: C.OP_PICK, dst: noBuf, src: o.Q, layer: o.Layer, heads: o.Heads, scale: o.Scale})
+		if l.kv[o.Layer].Class == offload.Gathered {
+			l.emit(instr{kind: C.OP_GATHER, dst: noBuf, src: o.Q, layer: o.Layer, heads: o.Heads, scale: o.Scale})
+		}
 	case graph.KVFetch, graph.KVWait:
 		// The choice brings what it chose.
 	case graph.Select:
@@ -138,7 +142,7 @@ func (l *lowered) emit(i instr) {
 	}
 	// Barriers stay right without these ops: their first is tiled, and so
 	// there is one before it.
-	i.decode = i.kind == C.OP_SCAN || i.kind == C.OP_PICK || i.dst != noBuf && i.dst == l.predicted
+	i.decode = i.kind == C.OP_SCAN || i.kind == C.OP_GATHER || i.dst != noBuf && i.dst == l.predicted
 	l.ops = append(l.ops, i)
 }
 
@@ -155,7 +159,7 @@ func (l *lowered) quantize(src graph.Buf, w graph.WeightID) {
 // tiled says whether an op's pieces go to whichever thread is free.
 func tiled(k C.op_kind) bool {
 	switch k {
-	case C.OP_LINEAR, C.OP_GATED, C.OP_ATTEND, C.OP_FLUSH, C.OP_SCAN, C.OP_PICK:
+	case C.OP_LINEAR, C.OP_GATED, C.OP_ATTEND, C.OP_FLUSH, C.OP_SCAN, C.OP_GATHER:
 		return true
 	}
 	return false
@@ -202,7 +206,7 @@ func (e *exec) link(l *lowered) {
 			o.dst = &e.buffers[i.dst]
 		}
 		switch i.kind {
-		case C.OP_NORM, C.OP_ADDNORM, C.OP_SELECT, C.OP_LINEAR, C.OP_GATED, C.OP_ATTEND, C.OP_APPEND, C.OP_SCAN, C.OP_PICK:
+		case C.OP_NORM, C.OP_ADDNORM, C.OP_SELECT, C.OP_LINEAR, C.OP_GATED, C.OP_ATTEND, C.OP_APPEND, C.OP_SCAN, C.OP_GATHER:
 			o.src = &e.buffers[i.src]
 		}
 		switch i.kind {
@@ -213,7 +217,7 @@ func (e *exec) link(l *lowered) {
 		case C.OP_APPEND:
 			o.src2 = &e.buffers[i.src2]
 			o.kv = &e.caches[i.layer]
-		case C.OP_ATTEND, C.OP_MERGE, C.OP_FLUSH, C.OP_SCAN, C.OP_PICK:
+		case C.OP_ATTEND, C.OP_MERGE, C.OP_FLUSH, C.OP_SCAN, C.OP_GATHER:
 			o.kv = &e.caches[i.layer]
 		case C.OP_LINEAR:
 			o.w = operand(i.w, i.bias)

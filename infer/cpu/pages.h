@@ -9,6 +9,8 @@ typedef struct {
 	int32_t part;         // page in the record
 } page_ref;
 
+INLINE int whole_lanes(int n) { return (n + 15) / 16 * 16; }
+
 INLINE void ahead(const uint8_t *p) { __builtin_prefetch(p, 0, 3); }
 
 INLINE uint8_t *record_at(const cache *c, const uint32_t *table, int pos, int head) {
@@ -21,9 +23,12 @@ INLINE page_ref exact_ref(const cache *c, const uint8_t *page, int head) {
 	return (page_ref){.k = k, .v = k + c->head_bytes / 2};
 }
 
+// key_runs is how many runs of K a page of a record has.
+INLINE int key_runs(const record *r, int dim) { return r->k_bits == 16 ? dim : (dim + r->k_channels - 1) / r->k_channels; }
+
 INLINE page_ref record_ref(const cache *c, const uint8_t *rec, int part) {
 	const record *r = &c->rec;
-	return (page_ref){.k = rec + r->k + part * c->dim * r->k_row, .v = rec + r->v + part * PAGE_TOK * r->v_row, .rec = rec, .part = part};
+	return (page_ref){.k = rec + r->k + part * key_runs(r, c->dim) * r->k_row, .v = rec + r->v + part * PAGE_TOK * r->v_row, .rec = rec, .part = part};
 }
 
 INLINE page_ref cold_ref(const cache *c, const uint8_t *rec, const uint8_t *rec2) {
@@ -91,8 +96,13 @@ INLINE int list_first(const list *l, int pos) {
 	return l->kv->window && pos >= l->kv->window ? pos + 1 - l->kv->window : l->empty;
 }
 
-// run_codes are 16 of 32 neighbouring codes, as floats.
+// run_codes are 16 neighbouring codes of a run, as floats.
 INLINE vf run_codes(const int bits, const uint8_t *run, int half) {
+	if (bits == 6) {
+		vf code[4];
+		vf_six(run, code);
+		return code[half];
+	}
 	if (bits == 8) return vf_u8(run + 16 * half);
 	if (bits == 4) return half ? vf_u4_high(run) : vf_u4_low(run);
 	// Eight bytes at once, each of which gives a code after every shift. A run in
@@ -131,6 +141,48 @@ INLINE void halves(uint16_t *dst, const float *x, int n) {
 	memcpy(dst + i, h, (n - i) * sizeof *h);
 }
 
+// step_bytes is the size of a step (offload.Record).
+INLINE int step_bytes(const record *r) { return r->group == COLD_TOK ? 1 : 2; }
+
+// step_of is offload.StepOf.
+static const float step_mantissas[8] = {1, 1.0905077f, 1.1892071f, 1.2968396f, 1.4142135f, 1.5422108f, 1.6817929f, 1.8340081f};
+INLINE float step_of(uint8_t b) {
+	uint32_t bits;
+	float x = step_mantissas[b % 8];
+	memcpy(&bits, &x, 4);
+	bits += (uint32_t)(b / 8 - 16) << 23;
+	memcpy(&x, &bits, 4);
+	return x;
+}
+
+// steps_to converts n steps to floats.
+INLINE void steps_to(const record *r, float *dst, const uint8_t *src, int n) {
+	if (step_bytes(r) == 2) {
+		halves_to(dst, src, n);
+		return;
+	}
+	int i = 0;
+	for (; i + 16 <= n; i += 16) vf_store(dst + i, vf_steps(src + i, step_mantissas));
+	for (; i < n; i++) dst[i] = step_of(src[i]);
+}
+
+// vf_some are the first n of 16 floats, and 0.
+INLINE vf vf_some(const float *p, int n) {
+	if (n >= 16) return vf_load(p);
+	float x[16] = {0};
+	if (n > 0) memcpy(x, p, n * sizeof *x);
+	return vf_load(x);
+}
+INLINE void vf_store_some(float *p, vf v, int n) {
+	float x[16];
+	if (n >= 16) {
+		vf_store(p, v);
+		return;
+	}
+	vf_store(x, v);
+	if (n > 0) memcpy(p, x, n * sizeof *x);
+}
+
 // key_floats writes a page's keys [dim, PAGE_TOK]; aux holds 4 dim floats.
 INLINE void key_floats_in(const int bits, const record *r, page_ref p, int dim, float *dst, float *aux) {
 	if (bits == 16 && !p.rec2) {
@@ -142,21 +194,38 @@ INLINE void key_floats_in(const int bits, const record *r, page_ref p, int dim, 
 			vf_store(dst, vf_half(p.rec + c * r->k_row)), vf_store(dst + 16, vf_half(p.rec2 + c * r->k_row));
 		return;
 	}
-	halves_to(aux, p.rec, 2 * dim);
+	const int per = r->k_channels;
+	halves_to(aux, p.rec, dim), steps_to(r, aux + dim, p.rec + r->k_steps, dim);
 	if (!p.rec2) {
 		for (int c = 0; c < dim; c++, dst += PAGE_TOK) {
 			const vf zero = vf_set(aux[c]), step = vf_set(aux[dim + c]);
-			vf_store(dst, vf_fma(run_codes(bits, p.k + c * r->k_row, 0), step, zero));
-			vf_store(dst + 16, vf_fma(run_codes(bits, p.k + c * r->k_row, 1), step, zero));
+			const uint8_t *run = p.k + c / per * r->k_row;
+			vf_store(dst, vf_fma(run_codes(bits, run, c % per * 2), step, zero));
+			vf_store(dst + 16, vf_fma(run_codes(bits, run, c % per * 2 + 1), step, zero));
 		}
 		return;
 	}
 	float *aux2 = aux + 2 * dim;
 	const uint8_t *k = p.rec + r->k, *k2 = p.rec2 + r->k;
-	halves_to(aux2, p.rec2, 2 * dim);
-	for (int c = 0; c < dim; c++, dst += PAGE_TOK) { // a run holds two channels
-		vf_store(dst, vf_fma(run_codes(bits, k + c / 2 * r->k_row, c % 2), vf_set(aux[dim + c]), vf_set(aux[c])));
-		vf_store(dst + 16, vf_fma(run_codes(bits, k2 + c / 2 * r->k_row, c % 2), vf_set(aux2[dim + c]), vf_set(aux2[c])));
+	halves_to(aux2, p.rec2, dim), steps_to(r, aux2 + dim, p.rec2 + r->k_steps, dim);
+	for (int c = 0; c < dim; c++, dst += PAGE_TOK) {
+		vf_store(dst, vf_fma(run_codes(bits, k + c / per * r->k_row, c % per), vf_set(aux[dim + c]), vf_set(aux[c])));
+		vf_store(dst + 16, vf_fma(run_codes(bits, k2 + c / per * r->k_row, c % per), vf_set(aux2[dim + c]), vf_set(aux2[c])));
+	}
+}
+
+// value_scales reads the zeros and steps of a record's tokens [first, first+n),
+// 16 or 32, of the g-th channels.
+INLINE void value_scales(const record *r, const uint8_t *rec, int g, int first, int n, float *zero, float *step) {
+	const int groups = r->v_groups, bytes = step_bytes(r);
+	const uint8_t *zeros = rec + r->v_scales + 2 * first * groups, *steps = rec + r->v_steps + bytes * first * groups;
+	if (groups == 1) {
+		halves_to(zero, zeros, n), steps_to(r, step, steps, n);
+		return;
+	}
+	for (int t = 0; t < n; t++) {
+		zero[t] = half1(zeros + 2 * (t * groups + g));
+		step[t] = bytes == 1 ? step_of(steps[t * groups + g]) : half1(steps + 2 * (t * groups + g));
 	}
 }
 
@@ -169,16 +238,10 @@ INLINE void value_rows(const int bits, const record *r, const uint8_t *rec, int 
 		for (; i + 16 <= dim * n; i += 16) vf_store(dst + i, vf_half(row + 2 * i));
 		return;
 	}
-	const int groups = r->v_groups;
-	const uint8_t *zeros = rec + r->v_scales + 2 * first * groups, *steps = zeros + 2 * r->group * groups;
-	for (int g = 0; g < groups; g++) {
+	for (int g = 0; g < r->v_groups; g++) {
 		const int end = (g + 1) * V_GROUP < dim ? (g + 1) * V_GROUP : dim;
 		float z[PAGE_TOK], s[PAGE_TOK];
-		if (groups == 1) {
-			halves_to(z, zeros, n), halves_to(s, steps, n);
-		} else {
-			for (int t = 0; t < n; t++) z[t] = half1(zeros + 2 * (t * groups + g)), s[t] = half1(steps + 2 * (t * groups + g));
-		}
+		value_scales(r, rec, g, first, n, z, s);
 		for (int t = 0; t < n; t++) {
 			const vf zero = vf_set(z[t]), step = vf_set(s[t]);
 			for (int c = g * V_GROUP; c < end; c += 16) {
@@ -208,6 +271,7 @@ static void key_floats(const record *r, page_ref p, int dim, float *dst, float *
 	switch (r->k_bits) {
 	case 16: key_floats_in(16, r, p, dim, dst, aux); break;
 	case 8: key_floats_in(8, r, p, dim, dst, aux); break;
+	case 6: key_floats_in(6, r, p, dim, dst, aux); break;
 	case 4: key_floats_in(4, r, p, dim, dst, aux); break;
 	case 2: key_floats_in(2, r, p, dim, dst, aux); break;
 	default: key_floats_in(1, r, p, dim, dst, aux);

@@ -31,3 +31,19 @@ INLINE void quads_of(const int16_t *probe, int quads, int wide, const uint8_t *s
 		}
 	}
 }
+
+INLINE vi tops_of(const int32_t (*raw)[8]) {
+	vi top;
+	for (int i = 0; i < 16; i++) {
+		top[i] = raw[i][0];
+		for (int j = 1; j < 8; j++) top[i] = raw[i][j] > top[i] ? raw[i][j] : top[i];
+	}
+	return top;
+}
+
+// by_cold gives each of a block's cold pages what its page has.
+INLINE vf by_cold(const float *x) {
+	vf v;
+	for (int i = 0; i < 16; i++) v[i] = x[i / 2];
+	return v;
+}

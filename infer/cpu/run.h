@@ -18,10 +18,9 @@ void RUN(exec *e, int32_t thread) {
 			op_flush(e, o, i, scratch);
 		} else if (o->kind == OP_SCAN) {
 			if (o->kv->class == GATHERED) op_stream(e, o, i, thread, scratch);
-			else op_scan(e, o, i);
-		} else if (o->kind == OP_PICK) {
-			if (o->kv->class == GATHERED) op_gather(e, o, i, thread);
-			else op_pick(e, o, i, thread, scratch);
+			else op_scan(e, o, i, thread, scratch);
+		} else if (o->kind == OP_GATHER) {
+			op_gather(e, o, i, thread);
 		} else {
 			const int a = (int64_t)rows * thread / e->threads, z = (int64_t)rows * (thread + 1) / e->threads;
 			for (int r = a; r < z; r++) op_row(e, o, r, rows);

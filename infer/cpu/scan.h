@@ -5,16 +5,19 @@
 // scores, and the query in 8 bits against each page's codes. Of a cold page's
 // tokens the largest score alone is kept.
 
-enum { SCAN_HEADS = 4, SCAN_BLOCKS = 4, MAX_RANKS = RANKS * MAX_INDEX_DIM / 64 };
+enum { SCAN_BLOCKS = 4, MAX_RANKS = RANKS * MAX_INDEX_DIM / 64 };
 
 // probe is a query against one block's index, in units of 8 bits.
 typedef struct {
 	int16_t mean[MAX_INDEX_DIM]; // by channel
-	int16_t ranked[MAX_RANKS];   // by rank, times the planes' steps
+	int16_t ranked[MAX_RANKS + 16]; // by rank, times the planes' steps
 	float mean_unit;             // score of one unit of mean
 	float rank_unit;             // score of one unit of ranked and of scale
 	float base;                  // score of the references, less the means' offset
 } probe;
+
+// raw_tops are what cold_tops finds of a block's cold pages.
+typedef int32_t raw_tops[BLOCK_COLD][8];
 
 // page_probe is a probe against the pages of a block, at their PAGE_SLOT: four
 // ranks to an int32, in 8 bits.
@@ -25,13 +28,20 @@ typedef struct {
 	float unit[BLOCK_PAGES];     // units of ranked and scale that one of quad stands for
 } page_probe;
 
-// units_of rounds x [n], padded with 0 to whole 16s, to at most 127 units.
-INLINE float units_of(const float *x, int n, int16_t *code) {
+// units_of rounds x [n], padded with 0 to whole 16s, to at most 127 units, and
+// returns their size.
+INLINE float units_of(const float *x, int n, int16_t *code, int *sum) {
 	vf most = vf_zero();
 	for (int i = 0; i < n; i += 16) most = vf_max(vf_abs(vf_load(x + i)), most);
 	const float top = vf_top(most);
 	const vf inv = vf_set(top > 0 ? 127 / top : 0);
-	for (int i = 0; i < n; i += 16) vi_store_words(code + i, vf_int(vf_mul(vf_load(x + i), inv)));
+	vi total = vi_zero();
+	for (int i = 0; i < n; i += 16) {
+		const vi c = vf_int(vf_mul(vf_load(x + i), inv));
+		vi_store_words(code + i, c);
+		total = vi_add(total, c);
+	}
+	*sum = vi_sum(total);
 	return top / 127;
 }
 
@@ -40,26 +50,18 @@ static void probe_of(probe *p, const index_layout *l, const uint8_t *order, cons
 	float y[MAX_INDEX_DIM], ranked[MAX_RANKS + 16];
 	vf base = vf_zero();
 	for (int c = 0; c < l->padded; c += 16) {
-		float rest[16] = {0};
-		const int left = dim - c < 16 ? dim - c : 16;
-		memcpy(rest, q + c, left * sizeof *rest);
-		const vf x = vf_mul(vf_load(rest), vf_set(scale));
+		const vf x = vf_mul(vf_some(q + c, dim - c), vf_set(scale));
 		base = vf_fma(x, vf_load(ref + c), base);
 		vf_store(y + c, vf_mul(x, vf_load(dev + c)));
 	}
-	p->mean_unit = units_of(y, l->padded, p->mean) / INDEX_UNITS;
-	int sum = 0;
-	for (int c = 0; c < l->padded; c++) sum += p->mean[c];
+	int sum, unused;
+	p->mean_unit = units_of(y, l->padded, p->mean, &sum) / INDEX_UNITS;
 	p->base = vf_sum(base) - p->mean_unit * (float)sum * 128;
-	for (int i = 0, r = 0, end = 0; i < PLANES; i++) {
-		end += planes[i].channels * l->vectors;
-		for (; r < end && r < dim; r++) ranked[r] = y[order[r]] * planes[i].step;
-	}
-	const int n = (l->ranks + 15) / 16 * 16;
-	for (int r = dim < l->ranks ? dim : l->ranks; r < n; r++) ranked[r] = 0;
-	int16_t code[MAX_RANKS + 16];
-	p->rank_unit = units_of(ranked, n, code) / INDEX_UNITS;
-	memcpy(p->ranked, code, l->ranks * sizeof *code);
+	const int ranks = l->ranks < dim ? l->ranks : dim, wide = planes[0].channels * l->vectors;
+	for (int r = 0; r < ranks; r++) ranked[r] = y[order[r]] * (r < wide ? planes[0].step : planes[1].step);
+	const int n = whole_lanes(l->ranks);
+	for (int r = ranks; r < n; r++) ranked[r] = 0;
+	p->rank_unit = units_of(ranked, n, p->ranked, &unused) / INDEX_UNITS;
 }
 
 // plane_dots adds one vector of a plane's codes times W probes.
@@ -73,9 +75,9 @@ INLINE void plane_dots(const int W, const int bits, const uint8_t *codes, const 
 	}
 }
 
-// cold_tops finds the largest sum over a cold page's tokens for W probes. Sums of
-// two vectors of each plane fit 16 bits.
-INLINE void cold_tops(const int W, const int vectors, const uint8_t *codes, const page_probe *p, int slot, int *top) {
+// cold_tops writes the largest sums over a cold page's tokens, two in each of 8
+// lanes, for W probes. Sums of two vectors of each plane fit 16 bits.
+INLINE void cold_tops(const int W, const int vectors, const uint8_t *codes, const page_probe *p, int slot, raw_tops *top, int cold) {
 	vi sum[SCAN_HEADS];
 #pragma GCC unroll 4
 	for (int r = 0; r < W; r++) sum[r] = vi_zero();
@@ -89,18 +91,32 @@ INLINE void cold_tops(const int W, const int vectors, const uint8_t *codes, cons
 			plane_dots(W, 2, codes + (vectors + i) * 64, p, 2 * vectors + 4 * i, slot, acc);
 		}
 #pragma GCC unroll 4
-		for (int r = 0; r < W; r++) sum[r] = vi_add(sum[r], vc_wide(acc[r]));
+		for (int r = 0; r < W; r++) sum[r] = vectors > 2 ? vi_add(sum[r], vc_wide(acc[r])) : vc_wide(acc[r]);
 	}
 #pragma GCC unroll 4
-	for (int r = 0; r < W; r++) top[r] = vi_top(sum[r]);
+	for (int r = 0; r < W; r++) vi_fold(sum[r], top[r][cold]);
 }
 
 INLINE float *page_stat(const exec *e, float *of, int heads, int seq, int head) {
 	return of + ((int64_t)seq * heads + head) * e->max_pages;
 }
 
-// scan_block scores n pages of a block, from page first of the sequence on, for
-// W query heads. mean is null where nobody wants the scores of pages' means.
+// scores_of writes the largest scores of a block's cold pages, and what their
+// pages' mean keys score.
+INLINE void scores_of(raw_tops raw, const probe *p, const page_probe *x, float *top, float *mean) {
+	float base[BLOCK_PAGES], unit[BLOCK_PAGES], at[BLOCK_PAGES];
+	for (int i = 0; i < BLOCK_PAGES; i++) {
+		at[i] = p->base + p->mean_unit * (float)x->mean[i];
+		unit[i] = p->rank_unit * x->unit[i];
+		base[i] = at[i] - unit[i] / 2 * (float)x->centre[i];
+	}
+	vf_store(top, vf_fma(vi_float(tops_of(raw)), by_cold(unit), by_cold(base)));
+	if (mean) vf_store(mean, by_cold(at));
+}
+
+// scan_block scores n pages of a block, from page first of the sequence on, and
+// places behind them, for W query heads. mean is null where nobody wants the
+// scores of pages' means.
 INLINE void scan_block(const int W, const int vectors, const index_layout *l, const uint8_t *ix, const float *const *q, int dim, float scale, int first, int n, float *const *top, float *const *mean) {
 	float ref[MAX_INDEX_DIM], dev[MAX_INDEX_DIM];
 	halves_to(ref, ix + l->refs, l->padded), halves_to(dev, ix + l->steps, l->padded);
@@ -111,19 +127,9 @@ INLINE void scan_block(const int W, const int vectors, const index_layout *l, co
 		means_of(p[r].mean, l->padded / 4, ix + l->means, x[r].mean);
 		quads_of(p[r].ranked, l->ranks / 4, 2 * vectors, ix + l->scales, x[r].quad, x[r].centre, x[r].unit);
 	}
-	for (int i = 0; i < n; i++) {
-		const int slot = PAGE_SLOT(i);
-		int best[PAGE_TOK / COLD_TOK][SCAN_HEADS];
-		for (int half = 0; half < PAGE_TOK / COLD_TOK; half++)
-			cold_tops(W, vectors, ix + l->codes + (2 * i + half) * index_half(l), x, slot, best[half]);
-		for (int r = 0; r < W; r++) {
-			const float base = p[r].base + p[r].mean_unit * (float)x[r].mean[slot], unit = p[r].rank_unit * x[r].unit[slot] / 2;
-			for (int half = 0; half < PAGE_TOK / COLD_TOK; half++) {
-				top[r][2 * (first + i) + half] = base + unit * (float)(2 * best[half][r] - x[r].centre[slot]);
-				if (mean[r]) mean[r][2 * (first + i) + half] = base;
-			}
-		}
-	}
+	raw_tops raw[SCAN_HEADS];
+	for (int i = 0; i < 2 * n; i++) cold_tops(W, vectors, ix + l->codes + i * index_half(l), x, PAGE_SLOT(i / 2), raw, i);
+	for (int r = 0; r < W; r++) scores_of(raw[r], &p[r], &x[r], top[r] + 2 * first, mean[r] ? mean[r] + 2 * first : 0);
 }
 
 // scan_blocks scores blocks [b0, b1) for W query heads from head0 on.
@@ -147,46 +153,32 @@ INLINE void scan_blocks(const int W, const int vectors, exec *e, const op *o, in
 	}
 }
 
-// Sums stay in registers where the number of vectors is known, at most 4
-// (MAX_INDEX_DIM).
+// Sums stay in registers where the number of vectors is known.
 #define SCAN_WIDTH(W) \
 	static void __attribute__((noinline)) scan_blocks_##W(exec *e, const op *o, int seq, int head, int head0, int b0, int b1) { \
 		switch (o->kv->ix.vectors) { \
 		case 1: scan_blocks(W, 1, e, o, seq, head, head0, b0, b1); break; \
 		case 2: scan_blocks(W, 2, e, o, seq, head, head0, b0, b1); break; \
-		case 3: scan_blocks(W, 3, e, o, seq, head, head0, b0, b1); break; \
-		default: scan_blocks(W, 4, e, o, seq, head, head0, b0, b1); \
+		default: scan_blocks(W, o->kv->ix.vectors, e, o, seq, head, head0, b0, b1); \
 		} \
 	}
-SCAN_WIDTH(1) SCAN_WIDTH(2) SCAN_WIDTH(3) SCAN_WIDTH(4)
+SCAN_WIDTH(1)
+#if SCAN_HEADS > 1
+SCAN_WIDTH(2) SCAN_WIDTH(3) SCAN_WIDTH(4)
+#endif
 
 // scan_group scores blocks [b0, b1) for the query heads of one KV head.
 static void scan_group(exec *e, const op *o, int seq, int head, int b0, int b1) {
 	const int group = o->heads / o->kv->kv_heads;
 	for (int r = 0; r < group; r += SCAN_HEADS) {
 		const int head0 = head * group + r;
-		switch (group - r) {
+		switch (group - r < SCAN_HEADS ? group - r : SCAN_HEADS) {
 		case 1: scan_blocks_1(e, o, seq, head, head0, b0, b1); break;
+#if SCAN_HEADS > 1
 		case 2: scan_blocks_2(e, o, seq, head, head0, b0, b1); break;
 		case 3: scan_blocks_3(e, o, seq, head, head0, b0, b1); break;
 		default: scan_blocks_4(e, o, seq, head, head0, b0, b1);
+#endif
 		}
-	}
-}
-
-// op_scan hands out runs of blocks of single KV heads. Nothing is scored where
-// every page is attended to anyway.
-static void op_scan(exec *e, const op *o, int at) {
-	const cache *c = o->kv;
-	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
-	for (int s = 0; s < e->st.seqs; s++) {
-		const view *v = &e->st.views[s * e->layers + o->layer];
-		if (v->stage || v->stored / COLD_TOK <= c->budget) continue;
-		const int blocks = (v->stored + BLOCK_TOK - 1) / BLOCK_TOK, runs = (blocks + SCAN_BLOCKS - 1) / SCAN_BLOCKS;
-		for (; mine < piece + c->kv_heads * runs; mine = claim(e, at, INT32_MAX, 1, &end)) {
-			const int head = (mine - piece) / runs, b0 = (mine - piece) % runs * SCAN_BLOCKS;
-			scan_group(e, o, s, head, b0, b0 + SCAN_BLOCKS < blocks ? b0 + SCAN_BLOCKS : blocks);
-		}
-		piece += c->kv_heads * runs;
 	}
 }

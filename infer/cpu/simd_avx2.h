@@ -4,6 +4,9 @@
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL_ROWS 4 // activation rows whose sums fit the registers
 #define QUERY_ROWS 3 // query vectors whose sums fit the registers
+#define SCAN_HEADS 4 // query heads that a pass over an index serves
+#define COLD_KERNELS 1 // attention over cold pages without making floats of them
+#define COLD_SUMS 4 // sums of values that fit the registers beside what they take up
 
 typedef struct { __m256i a, b; } vi;
 typedef struct { __m256i a, b; } vw;
@@ -51,7 +54,9 @@ INLINE vb vb_bits(vb x, int at, int mask) {
 typedef struct { __m256i a, b; } vc;
 INLINE vc vc_zero(void) { return (vc){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 INLINE vc vc_dot(vc acc, vb x, const int32_t *q) {
-	const __m256i y = _mm256_set1_epi32(*q);
+	// The compiler would keep what it has once spread, in memory for lack of registers.
+	__m256i y;
+	__asm__ volatile("vpbroadcastd %1, %0" : "=x"(y) : "m"(*q));
 	return (vc){_mm256_add_epi16(acc.a, _mm256_maddubs_epi16(x.a, y)), _mm256_add_epi16(acc.b, _mm256_maddubs_epi16(x.b, y))};
 }
 INLINE vi vc_wide(vc x) {
@@ -64,12 +69,8 @@ INLINE int vi_sum(vi x) {
 	q = _mm_add_epi32(q, _mm_shuffle_epi32(q, 0x4e));
 	return _mm_cvtsi128_si32(_mm_add_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
 }
-INLINE int vi_top(vi x) {
-	__m256i s = _mm256_max_epi32(x.a, x.b);
-	__m128i q = _mm_max_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1));
-	q = _mm_max_epi32(q, _mm_shuffle_epi32(q, 0x4e));
-	return _mm_cvtsi128_si32(_mm_max_epi32(q, _mm_shuffle_epi32(q, 0xb1)));
-}
+// vi_fold keeps the larger of lanes 8 apart.
+INLINE void vi_fold(vi x, int32_t *p) { _mm256_storeu_si256((__m256i *)p, _mm256_max_epi32(x.a, x.b)); }
 
 // vi_count_from adds 1 to a lane where x is at least y.
 INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
@@ -145,6 +146,26 @@ INLINE vf vf_u4_low(const uint8_t *p) {
 INLINE vf vf_u4_high(const uint8_t *p) {
 	vi b = bytes_u(p);
 	return vi_float((vi){_mm256_srli_epi32(b.a, 4), _mm256_srli_epi32(b.b, 4)});
+}
+// vf_six are the 64 codes of a run in 6 bits (offload.Record).
+INLINE vf words_float(__m128i x) {
+	return vi_float((vi){_mm256_cvtepu8_epi32(x), _mm256_cvtepu8_epi32(_mm_srli_si128(x, 8))});
+}
+INLINE void vf_six(const uint8_t *run, vf *code) {
+	const __m128i *p = (const __m128i *)run, m = _mm_set1_epi8(63);
+	const __m128i a = _mm_loadu_si128(p), b = _mm_loadu_si128(p + 1), c = _mm_loadu_si128(p + 2);
+	const __m128i low = _mm_and_si128(_mm_srli_epi16(a, 6), _mm_set1_epi8(3)), mid = _mm_and_si128(_mm_srli_epi16(b, 4), _mm_set1_epi8(12));
+	const __m128i high = _mm_and_si128(_mm_srli_epi16(c, 2), _mm_set1_epi8(48));
+	code[0] = words_float(_mm_and_si128(a, m)), code[1] = words_float(_mm_and_si128(b, m)), code[2] = words_float(_mm_and_si128(c, m));
+	code[3] = words_float(_mm_or_si128(_mm_or_si128(low, mid), high));
+}
+// vf_steps are steps that are bytes, of so many eighths of a power of two.
+INLINE vf vf_steps(const uint8_t *p, const float *mantissas) {
+	const vi b = bytes_u(p);
+	const __m256i m = _mm256_castps_si256(_mm256_loadu_ps(mantissas)), low = _mm256_set1_epi32(16);
+#define STEPS(x) _mm256_castsi256_ps(_mm256_add_epi32(_mm256_permutevar8x32_epi32(m, x), _mm256_slli_epi32(_mm256_sub_epi32(_mm256_srli_epi32(x, 3), low), 23)))
+	return (vf){STEPS(b.a), STEPS(b.b)};
+#undef STEPS
 }
 // vi_store_bytes keeps the low byte of every lane.
 INLINE void vi_store_bytes(uint8_t *p, vi x) {

@@ -4,6 +4,9 @@
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL_ROWS 12 // activation rows whose sums fit the registers
 #define QUERY_ROWS 12 // query vectors whose sums fit the registers
+#define SCAN_HEADS 4 // query heads that a pass over an index serves
+#define COLD_KERNELS 1 // attention over cold pages without making floats of them
+#define COLD_SUMS 24 // sums of values that fit the registers beside what they take up
 
 typedef __m512i vi; // 16 int32
 typedef __m512i vw; // 32 int16
@@ -50,7 +53,8 @@ INLINE vc vc_dot(vc acc, vb a, const int32_t *q) {
 }
 INLINE vi vc_wide(vc a) { return a; }
 INLINE int vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
-INLINE int vi_top(vi a) { return _mm512_reduce_max_epi32(a); }
+// vi_fold keeps the larger of lanes 8 apart.
+INLINE void vi_fold(vi a, int32_t *p) { _mm256_storeu_si256((__m256i *)p, _mm256_max_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1))); }
 
 // vi_count_from adds 1 to a lane where x is at least y.
 INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
@@ -84,6 +88,22 @@ INLINE vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi
 INLINE vf vf_u4_low(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), _mm512_set1_epi32(15))); }
 INLINE vf vf_u4_high(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), 4)); }
 // vi_words narrows 16 int32 that fit int16.
+// vf_six are the 64 codes of a run in 6 bits (offload.Record).
+INLINE vf bytes_float(__m128i x) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x)); }
+INLINE void vf_six(const uint8_t *run, vf *code) {
+	const __m128i *p = (const __m128i *)run, m = _mm_set1_epi8(63);
+	const __m128i a = _mm_loadu_si128(p), b = _mm_loadu_si128(p + 1), c = _mm_loadu_si128(p + 2);
+	const __m128i low = _mm_and_si128(_mm_srli_epi16(a, 6), _mm_set1_epi8(3)), mid = _mm_and_si128(_mm_srli_epi16(b, 4), _mm_set1_epi8(12));
+	const __m128i high = _mm_and_si128(_mm_srli_epi16(c, 2), _mm_set1_epi8(48));
+	code[0] = bytes_float(_mm_and_si128(a, m)), code[1] = bytes_float(_mm_and_si128(b, m)), code[2] = bytes_float(_mm_and_si128(c, m));
+	code[3] = bytes_float(_mm_or_si128(_mm_or_si128(low, mid), high));
+}
+// vf_steps are steps that are bytes, of so many eighths of a power of two.
+INLINE vf vf_steps(const uint8_t *p, const float *mantissas) {
+	const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), m = _mm512_castps_si512(_mm512_broadcast_f32x8(_mm256_loadu_ps(mantissas)));
+	const __m512i exponent = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_srli_epi32(b, 3), _mm512_set1_epi32(16)), 23);
+	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi32(_mm512_and_si512(b, _mm512_set1_epi32(7)), m), exponent));
+}
 // vi_store_bytes keeps the low byte of every lane.
 INLINE void vi_store_bytes(uint8_t *p, vi a) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a)); }
 INLINE void vi_store_words(int16_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }

@@ -11,6 +11,9 @@
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL_ROWS 4 // activation rows whose sums fit the registers
 #define QUERY_ROWS 3 // query vectors whose sums fit the registers
+#define SCAN_HEADS 1 // query heads that a pass over an index serves; a compiler needs minutes to unroll more of these
+#define COLD_KERNELS 0 // for the same reason
+#define COLD_SUMS 4 // sums of values that fit the registers beside what they take up
 
 typedef int32_t vi __attribute__((vector_size(64)));
 typedef int16_t vw __attribute__((vector_size(64)));
@@ -87,11 +90,8 @@ INLINE int vi_sum(vi a) {
 	for (int i = 0; i < 16; i++) s += a[i];
 	return s;
 }
-INLINE int vi_top(vi a) {
-	int m = a[0];
-	for (int i = 1; i < 16; i++) m = a[i] > m ? a[i] : m;
-	return m;
-}
+// vi_fold keeps the larger of lanes 8 apart.
+INLINE void vi_fold(vi a, int32_t *p) { for (int i = 0; i < 8; i++) p[i] = a[i] > a[i + 8] ? a[i] : a[i + 8]; }
 
 // vi_count_from adds 1 to a lane where x is at least y.
 INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
@@ -207,6 +207,21 @@ INLINE vf vf_u8(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[
 INLINE vf vf_i8(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = (int8_t)p[i]; return v; }
 INLINE vf vf_u4_low(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[i] & 15; return v; }
 INLINE vf vf_u4_high(const uint8_t *p) { vf v; for (int i = 0; i < 16; i++) v[i] = p[i] >> 4; return v; }
+// vf_six are the 64 codes of a run in 6 bits (offload.Record).
+INLINE void vf_six(const uint8_t *run, vf *code) {
+	for (int i = 0; i < 16; i++) {
+		const uint8_t a = run[i], b = run[16 + i], c = run[32 + i];
+		code[0][i] = a & 63, code[1][i] = b & 63, code[2][i] = c & 63, code[3][i] = a >> 6 | b >> 6 << 2 | c >> 6 << 4;
+	}
+}
+// vf_steps are steps that are bytes, of so many eighths of a power of two.
+INLINE vf vf_steps(const uint8_t *p, const float *mantissas) {
+	vf v;
+	for (int i = 0; i < 16; i++) v[i] = mantissas[p[i] % 8];
+	vi bits = (vi)v;
+	for (int i = 0; i < 16; i++) bits[i] += (p[i] / 8 - 16) * (1 << 23);
+	return (vf)bits;
+}
 // vi_store_bytes keeps the low byte of every lane.
 INLINE void vi_store_bytes(uint8_t *p, vi a) { for (int i = 0; i < 16; i++) p[i] = (uint8_t)a[i]; }
 INLINE void vi_store_words(int16_t *p, vi a) { for (int i = 0; i < 16; i++) p[i] = (int16_t)a[i]; }

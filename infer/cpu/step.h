@@ -8,6 +8,7 @@
 #include "store.h"
 #include "scan.h"
 #include "choose.h"
+#include "cold.h"
 #include "attend.h"
 #include "rows.h"
 #include "run.h"

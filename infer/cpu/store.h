@@ -5,16 +5,36 @@ typedef struct {
 	float zero, step, inv, top;
 } coder;
 
-// coder_for spans [lo, hi] with codes 0..top. Zero and step are what float16
-// keeps of them, so that encoding sees what decoding will. bad, 0 or NaN, is
+// step_for is offload.StepFor.
+INLINE uint8_t step_for(float x) {
+	if (!(x > step_of(0))) return 0;
+	uint32_t bits, one;
+	memcpy(&bits, &x, 4);
+	int b = ((int)(bits >> 23) - 127 + 16) * 8;
+	float mantissa;
+	one = (bits & 0x7fffff) | 127u << 23;
+	memcpy(&mantissa, &one, 4);
+	for (int i = 0; i < 8 && step_mantissas[i] < mantissa; i++) b++;
+	return (uint8_t)(b < 255 ? b : 255);
+}
+
+// coder_for spans [lo, hi] with codes 0..top. Zero and step are what is kept of
+// them, so that encoding sees what decoding will. bad, 0 or NaN, is
 // the sum of all values times 0: the least and greatest may miss a NaN.
-INLINE coder coder_for(float lo, float hi, float bad, int bits, uint8_t *zero, uint8_t *step) {
+INLINE coder coder_for(const record *r, float lo, float hi, float bad, int bits, uint8_t *zero, uint8_t *step) {
 	coder c = {.top = (float)((1 << bits) - 1)};
 	const float zs[2] = {lo + bad, (hi - lo) / c.top};
 	uint16_t h[2];
 	halves(h, zs, 2);
-	memcpy(zero, h, 2), memcpy(step, h + 1, 2);
-	c.zero = half1(h), c.step = half1(h + 1);
+	memcpy(zero, h, 2);
+	c.zero = half1(h);
+	if (step_bytes(r) == 1) {
+		*step = step_for(zs[1]);
+		c.step = step_of(*step);
+	} else {
+		memcpy(step, h + 1, 2);
+		c.step = half1(h + 1);
+	}
 	c.inv = c.step > 0 ? 1 / c.step : 0;
 	return c;
 }
@@ -26,7 +46,7 @@ INLINE void encode(coder c, vf x, uint8_t *code) {
 	vi_store_bytes(code, vf_int(vf_min(vf_max(v, vf_zero()), vf_set(c.top))));
 }
 
-// pack_run writes 32 codes as offload.Record says.
+// pack_run writes a run of 32 codes as offload.Record says, pack_keys one of K.
 INLINE void pack_run(int bits, const uint8_t *code, uint8_t *dst) {
 	const int per = 4 * bits, share = 8 / bits;
 	for (int j = 0; j < per; j++) {
@@ -36,10 +56,19 @@ INLINE void pack_run(int bits, const uint8_t *code, uint8_t *dst) {
 	}
 }
 
+INLINE void pack_keys(int bits, const uint8_t *code, uint8_t *dst) {
+	if (bits != 6) {
+		pack_run(bits, code, dst);
+		return;
+	}
+	for (int j = 0; j < 48; j++) dst[j] = (uint8_t)(code[j] | code[48 + j % 16] >> j / 16 * 2 << 6);
+}
+
 // keys_to_record encodes the keys of a group, whose pages' K [dim, PAGE_TOK] are
 // given, channel by channel.
 static void keys_to_record(const record *r, int dim, const uint8_t *const *pages, uint8_t *rec) {
 	const int n = r->group / PAGE_TOK;
+	uint8_t code[BLOCK_PAGES][MAX_RUN] = {0};
 	for (int c = 0; c < dim; c++) {
 		vf lo = vf_set(INFINITY), hi = vf_set(-INFINITY), bad = vf_zero();
 		for (int i = 0; i < 2 * n; i++) {
@@ -47,32 +76,31 @@ static void keys_to_record(const record *r, int dim, const uint8_t *const *pages
 			lo = vf_min(x, lo), hi = vf_max(x, hi);
 			bad = vf_add(bad, vf_mul(x, vf_zero()));
 		}
-		coder q = coder_for(-vf_top(vf_sub(vf_zero(), lo)), vf_top(hi), vf_sum(bad), r->k_bits, rec + 2 * c, rec + 2 * (dim + c));
+		coder q = coder_for(r, -vf_top(vf_sub(vf_zero(), lo)), vf_top(hi), vf_sum(bad), r->k_bits, rec + 2 * c, rec + r->k_steps + 2 * c);
+		const int per = r->k_channels, at = c % per * PAGE_TOK;
 		for (int i = 0; i < n; i++) {
-			uint8_t code[PAGE_TOK];
-			for (int h = 0; h < 2; h++) encode(q, vf_half(pages[i] + 2 * (c * PAGE_TOK + 16 * h)), code + 16 * h);
-			pack_run(r->k_bits, code, rec + r->k + (i * dim + c) * r->k_row);
+			for (int h = 0; h < 2; h++) encode(q, vf_half(pages[i] + 2 * (c * PAGE_TOK + 16 * h)), code[i] + at + 16 * h);
+			if (c % per == per - 1 || c == dim - 1) pack_keys(r->k_bits, code[i], rec + r->k + (i * ((dim + per - 1) / per) + c / per) * r->k_row);
 		}
 	}
 }
 
-// keys_to_cold encodes the keys of a cold page, at k [dim, PAGE_TOK], two
-// channels to a run.
+// keys_to_cold encodes the keys of a cold page, at k [dim, PAGE_TOK].
 static void keys_to_cold(const record *r, int dim, const uint8_t *k, uint8_t *rec) {
-	for (int c = 0; c < dim; c += 2) {
-		uint8_t code[2 * COLD_TOK] = {0};
-		for (int i = c; i < c + 2 && i < dim; i++) {
+	for (int c = 0; c < dim; c += r->k_channels) {
+		uint8_t code[MAX_RUN] = {0};
+		for (int i = c; i < c + r->k_channels && i < dim; i++) {
 			const vf x = vf_half(k + 2 * i * PAGE_TOK);
-			coder q = coder_for(-vf_top(vf_sub(vf_zero(), x)), vf_top(x), vf_sum(vf_mul(x, vf_zero())), r->k_bits, rec + 2 * i, rec + 2 * (dim + i));
+			coder q = coder_for(r, -vf_top(vf_sub(vf_zero(), x)), vf_top(x), vf_sum(vf_mul(x, vf_zero())), r->k_bits, rec + 2 * i, rec + r->k_steps + i);
 			encode(q, x, code + (i - c) * COLD_TOK);
 		}
-		pack_run(r->k_bits, code, rec + r->k + c / 2 * r->k_row);
+		pack_keys(r->k_bits, code, rec + r->k + c / r->k_channels * r->k_row);
 	}
 }
 
 // values_to_record encodes one token's value [dim] as token t of a group.
 static void value_to_record(const record *r, int dim, int t, const uint8_t *row, uint8_t *rec) {
-	uint8_t *zeros = rec + r->v_scales + 2 * t * r->v_groups, *steps = zeros + 2 * r->group * r->v_groups;
+	uint8_t *zeros = rec + r->v_scales + 2 * t * r->v_groups, *steps = rec + r->v_steps + step_bytes(r) * t * r->v_groups;
 	uint8_t *dst = rec + r->v + t * r->v_row;
 	for (int g = 0; g < r->v_groups; g++) {
 		const int n = dim - g * V_GROUP < V_GROUP ? dim - g * V_GROUP : V_GROUP;
@@ -81,7 +109,7 @@ static void value_to_record(const record *r, int dim, int t, const uint8_t *row,
 		float lo = x[0], hi = x[0], bad = x[0] * 0;
 		for (int i = 1; i < n; i++) lo = x[i] < lo ? x[i] : lo, hi = x[i] > hi ? x[i] : hi, bad += x[i] * 0;
 		for (int i = n; i < V_GROUP; i++) x[i] = lo;
-		coder q = coder_for(lo, hi, bad, r->v_bits, zeros + 2 * g, steps + 2 * g);
+		coder q = coder_for(r, lo, hi, bad, r->v_bits, zeros + 2 * g, steps + step_bytes(r) * g);
 		for (int i = 0; i < n; i += 32) {
 			uint8_t code[32];
 			encode(q, vf_load(x + i), code), encode(q, vf_load(x + i + 16), code + 16);

@@ -15,9 +15,6 @@ type record struct {
 	b  []byte
 }
 
-// runCodes is how many neighbouring codes are packed together.
-const runCodes = 32
-
 // kvStore writes the records of tokens that leave the tails in this step. A
 // prompt's records are written after its last rows instead.
 func (s step) kvStore(layer int) {
@@ -78,16 +75,30 @@ func (v view) value(pos, head int) []float32 {
 	return x
 }
 
-// valueScale is the byte offset of the zero of one token's g-th channels.
-func (r record) valueScale(t, g int) int { return r.at.VScales + 2*(t*r.at.VGroups()+g) }
+// putStep writes the i-th step from a byte offset on.
+func (r record) putStep(at, i int, step float32) {
+	if r.at.StepBytes() == 1 {
+		r.b[at+i] = offload.StepFor(step)
+	} else {
+		putHalf(r.b[at+2*i:], step)
+	}
+}
+
+// step reads it.
+func (r record) step(at, i int) float64 {
+	if r.at.StepBytes() == 1 {
+		return float64(offload.StepOf(r.b[at+i]))
+	}
+	return float64(half(r.b[at+2*i:]))
+}
 
 // setKeys writes one channel of all tokens.
 func (r record) setKeys(channel int, x []float32) {
 	var c coder
 	if !r.at.Elem.Exact() {
-		c = newCoder(x, r.at.Elem.KBits())
+		c = newCoder(x, r.at.Elem.KBits(), r.at.StepBytes())
 		putHalf(r.b[r.at.KScales+2*channel:], c.zero)
-		putHalf(r.b[r.at.KScales+2*(r.at.Dim+channel):], c.step)
+		r.putStep(r.at.KSteps(), channel, c.step)
 	}
 	for t, v := range x {
 		at, i := r.keyAt(t, channel)
@@ -117,9 +128,10 @@ func (r record) setValue(t int, x []float32) {
 	}
 	for g := range r.at.VGroups() {
 		part := x[g*offload.VGroup : min((g+1)*offload.VGroup, len(x))]
-		c := newCoder(part, r.at.Elem.VBits())
-		putHalf(r.b[r.valueScale(t, g):], c.zero)
-		putHalf(r.b[r.valueScale(t+r.at.Group, g):], c.step)
+		c := newCoder(part, r.at.Elem.VBits(), r.at.StepBytes())
+		at := t*r.at.VGroups() + g
+		putHalf(r.b[r.at.VScales+2*at:], c.zero)
+		r.putStep(r.at.VSteps(), at, c.step)
 		for i, v := range part {
 			r.set(row, g*offload.VGroup+i, r.at.Elem.VBits(), v, c)
 		}
@@ -133,8 +145,22 @@ func (r record) set(at, i, bits int, x float32, c coder) {
 		putHalf(r.b[at+2*i:], x)
 		return
 	}
-	run, j := r.b[at+i/runCodes*runCodes*bits/8:][:runCodes*bits/8], i%runCodes
-	run[j%len(run)] |= byte(c.code(x) << (bits * (j / len(run))))
+	run, j := r.run(at, i, bits)
+	code := c.code(x)
+	if bits == 6 && j >= len(run) {
+		for part := range 3 {
+			run[part*16+j-len(run)] |= byte(code>>(2*part)&3) << 6
+		}
+		return
+	}
+	run[j%len(run)] |= byte(code << (bits * (j / len(run))))
+}
+
+// run is the bytes of the run of the i-th of neighbouring codes from a byte
+// offset on, and its place there.
+func (r record) run(at, i, bits int) (run []byte, j int) {
+	n := offload.RunCodes(bits)
+	return r.b[at+i/n*n*bits/8:][:n*bits/8], i % n
 }
 
 // get reads the i-th of neighbouring values from a byte offset on.
@@ -142,8 +168,15 @@ func (r record) get(at, i, bits int, zero, step float64) float64 {
 	if r.at.Elem.Exact() {
 		return float64(half(r.b[at+2*i:]))
 	}
-	run, j := r.b[at+i/runCodes*runCodes*bits/8:][:runCodes*bits/8], i%runCodes
-	code := int(run[j%len(run)]) >> (bits * (j / len(run))) & (1<<bits - 1)
+	run, j := r.run(at, i, bits)
+	code := 0
+	if bits == 6 && j >= len(run) {
+		for part := range 3 {
+			code |= int(run[part*16+j-len(run)]) >> 6 << (2 * part)
+		}
+	} else {
+		code = int(run[j%len(run)]) >> (bits * (j / len(run))) & (1<<bits - 1)
+	}
 	return zero + step*float64(code)
 }
 
@@ -152,14 +185,14 @@ func (r record) token(t int, k, v []float64) {
 	var zero, step float64
 	for c := range k {
 		if !r.at.Elem.Exact() {
-			zero, step = float64(half(r.b[r.at.KScales+2*c:])), float64(half(r.b[r.at.KScales+2*(r.at.Dim+c):]))
+			zero, step = float64(half(r.b[r.at.KScales+2*c:])), r.step(r.at.KSteps(), c)
 		}
 		at, i := r.keyAt(t, c)
 		k[c] = r.get(at, i, r.at.Elem.KBits(), zero, step)
 	}
 	for c := range v {
-		if g := c / offload.VGroup; !r.at.Elem.Exact() {
-			zero, step = float64(half(r.b[r.valueScale(t, g):])), float64(half(r.b[r.valueScale(t+r.at.Group, g):]))
+		if g := t*r.at.VGroups() + c/offload.VGroup; !r.at.Elem.Exact() {
+			zero, step = float64(half(r.b[r.at.VScales+2*g:])), r.step(r.at.VSteps(), g)
 		}
 		v[c] = r.get(r.at.V+t*r.at.VRow, c, r.at.Elem.VBits(), zero, step)
 	}
@@ -178,9 +211,10 @@ type coder struct {
 	top             int
 }
 
-// newCoder spans the values with codes of so many bits. A value that is not
-// finite makes zero NaN, so that whoever reads the codes sees it.
-func newCoder(x []float32, bits int) coder {
+// newCoder spans the values with codes of so many bits, with a step of so many
+// bytes. A value that is not finite makes zero NaN, so that whoever reads the
+// codes sees it.
+func newCoder(x []float32, bits, stepBytes int) coder {
 	lo, hi, bad := x[0], x[0], float32(0)
 	for _, v := range x {
 		lo, hi = min(lo, v), max(hi, v)
@@ -188,7 +222,12 @@ func newCoder(x []float32, bits int) coder {
 	}
 	c := coder{top: 1<<bits - 1}
 	c.zero = float16.Fromfloat32(lo + bad).Float32()
-	c.step = float16.Fromfloat32((hi - lo) / float32(c.top)).Float32()
+	c.step = (hi - lo) / float32(c.top)
+	if stepBytes == 1 {
+		c.step = offload.StepOf(offload.StepFor(c.step))
+	} else {
+		c.step = float16.Fromfloat32(c.step).Float32()
+	}
 	if c.step > 0 {
 		c.inv = 1 / c.step
 	}

@@ -1,0 +1,105 @@
+// Attention over records of cold pages in the widths that plans choose: codes
+// meet queries and weights that have taken up their steps, so that they need not
+// become values first. With x = zero + step*code, q k is q zero + (q step) code,
+// and p v is p zero + (p step) code.
+
+// cold_fast says whether a record's keys and values have kernels here.
+INLINE int cold_fast(const record *r) {
+	return COLD_KERNELS && r->group == COLD_TOK && (r->k_bits == 8 || r->k_bits == 6) && (r->v_bits == 8 || r->v_bits == 4);
+}
+
+// cold_keys are the codes of channels c to c+3 of 16 tokens.
+INLINE void cold_keys(const int bits, const uint8_t *k, int c, vf *code) {
+	if (bits == 6) {
+		vf_six(k + c / 4 * 48, code);
+		return;
+	}
+#pragma GCC unroll 4
+	for (int i = 0; i < 4; i++) code[i] = vf_u8(k + (c + i) * COLD_TOK);
+}
+
+// cold_scores writes the scores [W][SPAN] of a record's tokens. Queries q
+// [W][lanes] are padded with 0; aux holds W+2 of them.
+INLINE void cold_scores(const int W, const int bits, const record *r, const uint8_t *rec, int dim, const float *q, float *score, float *aux) {
+	const int lanes = whole_lanes(dim);
+	float *zero = aux, *step = aux + lanes, *scaled = aux + 2 * lanes;
+	for (int c = dim; c < lanes; c++) zero[c] = step[c] = 0;
+	halves_to(zero, rec, dim), steps_to(r, step, rec + r->k_steps, dim);
+	vf acc[MAX_QUERY];
+#pragma GCC unroll 12
+	for (int i = 0; i < W; i++) {
+		vf base = vf_zero();
+		for (int c = 0; c < lanes; c += 16) {
+			const vf x = vf_load(q + i * lanes + c);
+			base = vf_fma(x, vf_load(zero + c), base);
+			vf_store(scaled + i * lanes + c, vf_mul(x, vf_load(step + c)));
+		}
+		acc[i] = vf_set(vf_sum(base));
+	}
+	for (int c = 0; c < dim; c += 4) {
+		vf code[4];
+		cold_keys(bits, rec + r->k, c, code);
+#pragma GCC unroll 4
+		for (int j = 0; j < 4; j++)
+#pragma GCC unroll 12
+			for (int i = 0; i < W; i++) acc[i] = vf_fma(code[j], vf_set(scaled[i * lanes + c + j]), acc[i]);
+	}
+#pragma GCC unroll 12
+	for (int i = 0; i < W; i++) vf_store(score + i * SPAN, acc[i]);
+}
+
+// cold_channels adds 16 N channels from c on of a record's tokens, weighted by w
+// [W][COLD_TOK], to acc [W][dim]; they lie in one run.
+INLINE void cold_channels(const int W, const int N, const int bits, const record *r, const uint8_t *rec, int dim, int c, const float *w, const float *bias, float *acc, int fresh) {
+	vf a[2 * MAX_QUERY]; // [W][N]
+	const int whole = c + 16 * N <= dim;
+#pragma GCC unroll 12
+	for (int i = 0; i < W; i++)
+#pragma GCC unroll 2
+		for (int h = 0; h < N; h++) a[i * N + h] = vf_add(vf_set(bias[i]), fresh ? vf_zero() : vf_some(acc + i * dim + c + 16 * h, whole ? 16 : dim - c - 16 * h));
+	const uint8_t *row = rec + r->v + c / 32 * 4 * bits;
+	const int half = c / 16 % 2;
+	for (int t = 0; t < COLD_TOK; t++, row += r->v_row) {
+		vf code[2];
+#pragma GCC unroll 2
+		for (int h = 0; h < N; h++) code[h] = run_codes(bits, row, half + h);
+#pragma GCC unroll 12
+		for (int i = 0; i < W; i++) {
+			const vf x = vf_set(w[i * COLD_TOK + t]);
+#pragma GCC unroll 2
+			for (int h = 0; h < N; h++) a[i * N + h] = vf_fma(code[h], x, a[i * N + h]);
+		}
+	}
+#pragma GCC unroll 12
+	for (int i = 0; i < W; i++)
+#pragma GCC unroll 2
+		for (int h = 0; h < N; h++) vf_store_some(acc + i * dim + c + 16 * h, a[i * N + h], whole ? 16 : dim - c - 16 * h);
+}
+
+// cold_values adds a record's tokens, with weights p [W][SPAN], to acc [W][dim].
+INLINE void cold_values(const int W, const int bits, const record *r, const uint8_t *rec, int dim, const float *p, float *acc, int fresh) {
+	for (int g = 0; g < r->v_groups; g++) {
+		float z[COLD_TOK], s[COLD_TOK], w[MAX_QUERY * COLD_TOK], bias[MAX_QUERY];
+		value_scales(r, rec, g, 0, COLD_TOK, z, s);
+#pragma GCC unroll 12
+		for (int i = 0; i < W; i++) {
+			const vf x = vf_load(p + i * SPAN);
+			vf_store(w + i * COLD_TOK, vf_mul(x, vf_load(s)));
+			bias[i] = vf_sum(vf_mul(x, vf_load(z)));
+		}
+		const int end = (g + 1) * V_GROUP < dim ? (g + 1) * V_GROUP : dim;
+		for (int c = g * V_GROUP; c < end; c += 32) {
+			if (2 * W <= COLD_SUMS) {
+				cold_channels(W, 2, bits, r, rec, dim, c, w, bias, acc, fresh);
+				continue;
+			}
+			cold_channels(W, 1, bits, r, rec, dim, c, w, bias, acc, fresh);
+			if (c + 16 < end) cold_channels(W, 1, bits, r, rec, dim, c + 16, w, bias, acc, fresh);
+		}
+	}
+}
+
+// ahead_record asks for all of a record.
+INLINE void ahead_record(const record *r, const uint8_t *rec) {
+	for (int i = 0; i < r->bytes; i += 64) ahead(rec + i);
+}
