@@ -35,9 +35,7 @@ type machine struct {
 // step or prompt that is given up changes nothing, and units, slots and bytes
 // all come back.
 func TestSequencesKeepTheirTokens(t *testing.T) {
-	for name, plans := range map[string][]LayerPlan{
-		"exact": ExactLayers([]LayerSpec{{KVHeads: 1, HeadDim: 2}, {KVHeads: 2, HeadDim: 4, Window: 8}}, F16), "mixed": mixed(), "tailored": tailored(),
-	} {
+	for name, plans := range plansByName() {
 		t.Run(name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { runMachine(t, plans) })
 		})
@@ -54,7 +52,7 @@ func runMachine(t *rapid.T, plans []LayerPlan) {
 	free := p.FreeTok()
 	m := &machine{kernel: kernel{p}}
 	actions := map[string]func(*rapid.T){
-		"open": m.open, "step": m.step, "give up step": m.giveUpStep, "truncate": m.truncate, "fork": m.fork, "free": m.free, "": m.check,
+		"open": m.open, "step": m.step, "give up step": m.giveUpStep, "truncate": m.truncate, "fork": m.fork, "resume": m.resume, "free": m.free, "": m.check,
 	}
 	if p.LayerMajor() {
 		actions["begin prompt"], actions["read layers"], actions["give up prompt"] = m.begin, m.readLayers, m.giveUpPrompt

@@ -1,0 +1,198 @@
+package offload
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrSnapshot is wrapped when a snapshot is not one of a sequence that this
+// pool could hold: of another format, damaged, or incomplete.
+var ErrSnapshot = errors.New("snapshot cannot be restored")
+
+// Restore is a sequence on its way back from a snapshot. Nobody sees it before
+// all of it is there. Finish or Cancel must be called, and end it.
+type Restore struct {
+	seq   *Seq
+	state state
+	got   [][]int64 // [blocks, then the tail][layers] bytes received
+	want  [][]int64 // and expected
+}
+
+// BeginRestore claims memory for a snapshot, given the tail's [StatePart]. When
+// it fails with [ErrNoPages] or [ErrNoSlots], the caller may free a sequence
+// and try again.
+func (p *Pool) BeginRestore(statePart []byte) (*Restore, error) {
+	st, err := p.decodeState(append([]byte(nil), statePart...))
+	if err != nil {
+		return nil, fmt.Errorf("restore sequence: %w", err)
+	}
+	s, err := p.NewSeq()
+	if err != nil {
+		return nil, fmt.Errorf("restore sequence: %w", err)
+	}
+	s.nTok, s.stored, s.low = st.tokens, st.stored, st.low
+	if err := s.takeUnits(); err != nil {
+		s.Free()
+		return nil, fmt.Errorf("restore sequence of %d tokens: %w", st.tokens, err)
+	}
+	r := &Restore{seq: s, state: st}
+	for b := range s.Blocks() + 1 {
+		want := make([]int64, len(p.layers))
+		for l := range want {
+			for _, x := range r.runs(b, l) {
+				want[l] += int64(len(x.mem))
+			}
+		}
+		r.want, r.got = append(r.want, want), append(r.got, make([]int64, len(p.layers)))
+	}
+	return r, nil
+}
+
+// takeUnits gives a sequence that has none the units for its tokens.
+func (s *Seq) takeUnits() error {
+	for i := range s.pool.layers {
+		l := &s.pool.layers[i]
+		if _, end := s.writes(l, s.nTok); l.unit > 0 && unitsFor(end, l.unit) > len(l.free) {
+			return fmt.Errorf("%w: %d units of %d tokens needed, %d free", ErrNoPages, unitsFor(end, l.unit), l.unit, len(l.free))
+		}
+	}
+	for i := range s.pool.layers {
+		l := &s.pool.layers[i]
+		if l.unit == 0 {
+			continue
+		}
+		_, end := s.writes(l, s.nTok)
+		for ; s.used[i] < unitsFor(end, l.unit); s.used[i]++ {
+			s.tables[i][s.used[i]] = l.take()
+		}
+	}
+	return nil
+}
+
+// runs is where a layer's part of a block goes, or of the tail behind the last.
+func (r *Restore) runs(block, layer int) []run {
+	if block < r.seq.Blocks() {
+		return r.seq.blockRuns(layer, block)
+	}
+	return r.seq.tailRuns(layer)
+}
+
+// Len is the number of tokens that the sequence will hold.
+func (r *Restore) Len() int { return r.state.tokens }
+
+// Blocks is the number of whole blocks of the snapshot.
+func (r *Restore) Blocks() int { return len(r.want) - 1 }
+
+// PutBlock takes data of a part of a block, from byte off on: any part at any
+// time, but its data in order. The data is copied.
+func (r *Restore) PutBlock(block, part int, off int64, data []byte) error {
+	if block < 0 || block >= r.Blocks() {
+		return fmt.Errorf("restore block %d: %w: it has %d blocks", block, ErrSnapshot, r.Blocks())
+	}
+	if err := r.put(block, part-1, off, data); err != nil {
+		return fmt.Errorf("restore block %d, part %d: %w", block, part, err)
+	}
+	return nil
+}
+
+// PutTail is PutBlock for the tail. Its StatePart has been used already and is
+// refused.
+func (r *Restore) PutTail(part int, off int64, data []byte) error {
+	if err := r.put(r.Blocks(), part-1, off, data); err != nil {
+		return fmt.Errorf("restore tail, part %d: %w", part, err)
+	}
+	return nil
+}
+
+func (r *Restore) put(block, layer int, off int64, data []byte) error {
+	if layer < 0 || layer >= len(r.want[block]) {
+		return fmt.Errorf("%w: no such part", ErrSnapshot)
+	}
+	got, want := &r.got[block][layer], r.want[block][layer]
+	if off != *got || int64(len(data)) > want-off {
+		return fmt.Errorf("%w: %d bytes from byte %d on, byte %d of %d is next", ErrSnapshot, len(data), off, *got, want)
+	}
+	*got += int64(len(data))
+	for _, x := range r.runs(block, layer) {
+		if skip := min(off, int64(len(x.mem))); skip < int64(len(x.mem)) {
+			data = data[copy(x.mem[skip:], data):]
+		}
+		off = max(off-int64(len(x.mem)), 0)
+	}
+	return nil
+}
+
+// Finish gives the sequence out when all of it is there, and frees it
+// otherwise. Where no working set is free, or it was larger than this pool's
+// are, the next step begins a new one.
+func (r *Restore) Finish() (*Seq, error) {
+	for block := range r.want {
+		for layer, want := range r.want[block] {
+			if got := r.got[block][layer]; got != want {
+				r.Cancel()
+				return nil, fmt.Errorf("restore sequence: block %d of %d, layer %d: %w: %d bytes of %d are missing", block, len(r.want)-1, layer, ErrSnapshot, want-got, want)
+			}
+		}
+	}
+	s := r.seq
+	r.seq = nil
+	peaks := r.state.peaks
+	for i := range s.pool.layers {
+		if l := &s.pool.layers[i]; l.Class == Gathered {
+			peaks = peaks[copy(l.peaksOf(s.slot), peaks):]
+		}
+	}
+	s.restoreSets(r.state.held)
+	return s, nil
+}
+
+// Cancel gives all memory back; once the restore has ended it does nothing.
+func (r *Restore) Cancel() {
+	if r.seq != nil {
+		r.seq.Free()
+		r.seq = nil
+	}
+}
+
+// restoreSets brings the pages that [Paged layers][kvHeads] working sets held.
+func (s *Seq) restoreSets(held [][]uint32) {
+	set := s.pool.sets.oldest()
+	if s.pool.sets.holder[set] != nil || !s.pool.setsFit(held) {
+		return
+	}
+	s.pool.claim(s, set)
+	for i := range s.pool.layers {
+		l := &s.pool.layers[i]
+		for head := range l.pagedHeads() {
+			list := l.setList(set, head)
+			list[0] = uint32(copy(list[1:], held[0]))
+			for j, page := range held[0] {
+				place := int(list[1+l.Budget+j])
+				copy(part(l.setRecords(set), head*l.Budget+place, l.record.Bytes), s.coldPage(i, int(page), head))
+			}
+			held = held[1:]
+		}
+	}
+}
+
+// setsFit says whether there is any page, and room for all.
+func (p *Pool) setsFit(held [][]uint32) bool {
+	some := false
+	for i := range p.layers {
+		for range p.layers[i].pagedHeads() {
+			some = some || len(held[0]) > 0
+			if len(held[0]) > p.layers[i].Budget {
+				return false
+			}
+			held = held[1:]
+		}
+	}
+	return some
+}
+
+// coldPage is the record of a cold page of a KV head.
+func (s *Seq) coldPage(layer, page, head int) []byte {
+	l := &s.pool.layers[layer]
+	unit := l.unitOf(s.tables[layer][page/blockCold])
+	return part(unit, page%blockCold*l.KVHeads+head, l.record.Bytes)
+}

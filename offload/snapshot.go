@@ -1,0 +1,89 @@
+package offload
+
+import "fmt"
+
+// A snapshot is what a sequence needs to go on in another pool of the same
+// [Pool.Format]: payloads for its whole blocks of [BlockTok] tokens, which do
+// not change any more, and one for what follows them. Payloads are cut into
+// parts, one for every layer that keeps something there.
+//
+//	block: records and index of Stored layers, pages of Exact ones
+//	tail: the state; records behind the last whole block, with their index;
+//	  exact tokens; what Window layers still show
+//
+// The records of working sets are not part of it: they are copies, and their
+// pages' numbers are in the state.
+
+// StatePart is the tail's first part, see [Pool.BeginRestore]; layer i is part
+// i+1 of blocks and tail.
+const StatePart = 0
+
+// Part is a piece of a snapshot.
+type Part struct {
+	ID   int
+	Data [][]byte // one after the other; never empty
+}
+
+// Size is the part's bytes.
+func (p Part) Size() int64 {
+	var n int64
+	for _, b := range p.Data {
+		n += int64(len(b))
+	}
+	return n
+}
+
+// Blocks is the number of whole blocks: all layers keep their tokens as they
+// will stay. It is 0 where all layers have windows.
+func (s *Seq) Blocks() int { return s.pool.blocks(s.nTok, s.stored) }
+
+func (p *Pool) blocks(nTok, stored int) int {
+	switch {
+	case p.group > 0:
+		return stored / BlockTok
+	case p.tableLen == 0:
+		return 0
+	}
+	return nTok / BlockTok
+}
+
+// SnapshotBlock is the payload of a whole block, in place: any goroutine may
+// read it for as long as this sequence or a fork holds the block's tokens.
+func (s *Seq) SnapshotBlock(i int) ([]Part, error) {
+	if i < 0 || i >= s.Blocks() {
+		return nil, fmt.Errorf("snapshot block %d: the sequence has %d whole blocks", i, s.Blocks())
+	}
+	var parts []Part
+	for l := range s.pool.layers {
+		parts = addPart(parts, l+1, s.blockRuns(l, i))
+	}
+	return parts, nil
+}
+
+// SnapshotTail is the payload of all that is not in whole blocks. It is in
+// place for the most part, and good until the sequence or its sets change.
+func (s *Seq) SnapshotTail() []Part {
+	parts := []Part{{ID: StatePart, Data: [][]byte{s.state().encode(s.pool)}}}
+	for l := range s.pool.layers {
+		parts = addPart(parts, l+1, s.tailRuns(l))
+	}
+	return parts
+}
+
+// addPart leaves out layers that have nothing to say, and clears what belongs
+// to no token of the sequence: it may be another one's.
+func addPart(parts []Part, id int, runs []run) []Part {
+	if len(runs) == 0 {
+		return parts
+	}
+	p := Part{ID: id}
+	for _, r := range runs {
+		b := r.mem
+		if r.clear != nil {
+			b = append([]byte(nil), b...)
+			r.clear(b)
+		}
+		p.Data = append(p.Data, b)
+	}
+	return append(parts, p)
+}

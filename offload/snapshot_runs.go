@@ -1,0 +1,116 @@
+package offload
+
+// run is memory of a part of a snapshot.
+type run struct {
+	mem []byte
+	// clear clears, in a copy of mem, what holds no token of the sequence; nil
+	// where all of it does.
+	clear func(b []byte)
+}
+
+// blockRuns is where a layer keeps a whole block.
+func (s *Seq) blockRuns(layer, block int) []run {
+	l := &s.pool.layers[layer]
+	switch {
+	case l.Class == Exact:
+		return s.exactRuns(layer, block*blockPages, (block+1)*blockPages)
+	case l.Class.Stored():
+		id := s.tables[layer][block]
+		runs := []run{{mem: l.unitOf(id)}}
+		if l.Class == Paged {
+			runs = append(runs, run{mem: l.indexOf(id)})
+		}
+		return runs
+	}
+	return nil
+}
+
+// tailRuns is where a layer keeps what is not in whole blocks.
+func (s *Seq) tailRuns(layer int) []run {
+	l := &s.pool.layers[layer]
+	end := pagesFor(s.nTok)
+	switch {
+	case l.Class == Exact:
+		return s.exactRuns(layer, s.Blocks()*blockPages, end)
+	case l.Class == Window:
+		return s.ringRuns(l, s.low/PageTok, end)
+	}
+	return append(s.recordRuns(layer), s.ringRuns(l, s.stored/PageTok, end)...)
+}
+
+// exactRuns are pages of an Exact layer.
+func (s *Seq) exactRuns(layer, from, to int) []run {
+	l := &s.pool.layers[layer]
+	var runs []run
+	for page := from; page < to; page++ {
+		runs = append(runs, s.pageRun(l, page, l.unitOf(s.tables[layer][page])))
+	}
+	return runs
+}
+
+// ringRuns are pages of an exact tail.
+func (s *Seq) ringRuns(l *layer, from, to int) []run {
+	var runs []run
+	for page := from; page < to; page++ {
+		runs = append(runs, s.pageRun(l, page, s.tailPage(l, page)))
+	}
+	return runs
+}
+
+func (s *Seq) pageRun(l *layer, page int, mem []byte) run {
+	n := s.nTok - page*PageTok
+	if n >= PageTok {
+		return run{mem: mem}
+	}
+	return run{mem: mem, clear: func(b []byte) { l.pages.clearFrom(b, n) }}
+}
+
+// recordRuns are the records behind the last whole block, and their index.
+func (s *Seq) recordRuns(layer int) []run {
+	l := &s.pool.layers[layer]
+	n := s.stored % BlockTok
+	if n == 0 {
+		return nil
+	}
+	id := s.tables[layer][s.stored/BlockTok]
+	runs := []run{{mem: l.unitOf(id)[:n/l.Group*l.KVHeads*l.record.Bytes]}}
+	if l.Class != Paged {
+		return runs
+	}
+	return append(runs, run{mem: l.indexOf(id), clear: func(b []byte) {
+		for head := range l.KVHeads {
+			l.index.clearFrom(part(b, head, l.index.Bytes), n/PageTok)
+		}
+	}})
+}
+
+// clearFrom clears the slots of a page from slot n on.
+func (l Layout) clearFrom(page []byte, n int) {
+	size, dim := l.Elem.KBits()/8, l.Spec.HeadDim
+	for head := range l.Spec.KVHeads {
+		k := page[l.KOffset(head):l.VOffset(head)]
+		for c := range dim {
+			clear(k[(c*PageTok+n)*size : (c+1)*PageTok*size])
+		}
+		clear(page[l.VOffset(head)+n*dim*size : (head+1)*l.HeadBytes])
+	}
+}
+
+// clearFrom clears what one head's index of a block says of its pages from
+// page n on.
+func (x Index) clearFrom(b []byte, n int) {
+	for page := n; page < blockPages; page++ {
+		for i := range x.Padded {
+			b[x.Means+x.Beside(page, i)] = 0
+		}
+		for i := range x.Ranks() {
+			b[x.Scales+x.Beside(page, i)] = 0
+		}
+	}
+	perCold := x.PageVectors() * 64
+	clear(b[x.Codes+2*n*perCold : x.Codes+blockCold*perCold])
+	if x.Values > 0 {
+		clear(b[x.Values+2*n*x.Padded : x.Values+blockCold*x.Padded])
+		clear(b[x.ValueStep+4*n : x.ValueStep+2*blockCold])
+	}
+}
