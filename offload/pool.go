@@ -12,6 +12,9 @@
 // [MakePlan] chooses the layers' plans for a policy within the bytes of both
 // tiers, and says exactly what the pool will take.
 //
+// [Seq.SnapshotBlock] and [Seq.SnapshotTail] give what has to be stored for a
+// sequence to go on in another process, and [Pool.BeginRestore] takes it back.
+//
 // # Ownership
 //
 // A [Pool] owns every page, block and table; all memory is taken from
@@ -21,13 +24,16 @@
 //
 // # Goroutine-safety
 //
-// None. A pool and its sequences belong to the engine's owner goroutine.
+// None. A pool and its sequences belong to the engine's owner goroutine. Only the
+// memory of whole blocks may be read by others, while a sequence holds them.
 //
 // # Failure modes
 //
 // [ErrNoPages] and [ErrNoSlots] say that the pool is exhausted; the caller may
 // free a sequence and try again. Nothing is evicted unasked. A sequence cannot
 // be cut anywhere once tokens have left its tail: [Seq.Keepable] says where.
+// A snapshot that is damaged, incomplete or of another format is refused with
+// [ErrSnapshot].
 package offload
 
 import (
