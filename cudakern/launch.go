@@ -64,20 +64,23 @@ type (
 		Gate, Up, X, Dst                                       driver.Ptr
 		GateType, UpType, N, K, GateBytes, UpBytes, Rows, GELU uint32
 	}
-	// Tiled: up to three tiled matrices of one type.
+	// Tiled: up to three tiled matrices of one type. Of a tile's Units, those of
+	// K inputs from unit First on are multiplied.
 	Tiled struct {
-		W, Dst, Bias [3]driver.Ptr
-		X, Norm      driver.Ptr
-		N            [3]uint32
-		K, Rows      uint32
-		Warps, Add   uint32 // warps that share a tile; bit i: Dst[i] +=
-		Eps          float32
+		W, Dst, Bias  [3]driver.Ptr
+		X, Norm       driver.Ptr
+		N             [3]uint32
+		K, Rows, LD   uint32 // LD: from one row of X to the next
+		Units, First  uint32
+		Warps, Stages uint32 // warps that share a tile; units in a warp's ring
+		Add           uint32 // bit i: Dst[i] +=
+		Eps           float32
 	}
 	// TiledGated: a pair of tiled matrices of one type.
 	TiledGated struct {
-		Gate, Up, Dst, X, Norm  driver.Ptr
-		N, K, Rows, Warps, GELU uint32
-		Eps                     float32
+		Gate, Up, Dst, X, Norm          driver.Ptr
+		N, K, Rows, Warps, Stages, GELU uint32
+		Eps                             float32
 	}
 	// PackTiles: a warp per unit, by tiles.
 	PackTiles struct {
@@ -166,7 +169,7 @@ func Params() map[string]any {
 		"pack_tiles": PackTiles{}, "unpack_tiles": UnpackTiles{}, "unpack_rows": UnpackRows{}, "halve_rows": HalveRows{}, "gemm": Gemm{}, "read_bytes": ReadBytes{},
 	}
 	for _, t := range []string{"q4k", "q5k", "q6k", "q8", "f16"} {
-		for _, n := range []string{"4", "8"} {
+		for _, n := range []string{"2", "8"} {
 			p["tiled_"+t+"_"+n], p["tiled_gated_"+t+"_"+n] = Tiled{}, TiledGated{}
 		}
 	}

@@ -17,6 +17,9 @@ struct Source {
 static __device__ __forceinline__ u32 k_code(const u8 *b, int head, int e) { return b[head + e / 64 * 32 + e % 32] >> (e % 64 / 32 * 4) & 15; }
 static __device__ __forceinline__ u32 k_high(const u8 *b, int e) { return b[16 + e % 32] >> (e / 32) & 1; }
 
+// The input of a block of 32 that is code i of eight of lane t.
+static __device__ __forceinline__ int input_of(int t, int i) { return i / 4 * 16 + t * 4 + i % 4; }
+
 template <int bits> static __device__ void pack_k(Source src, u8 *to, int tile, int unit, int lane) {
 	typedef KTile<bits> T;
 	int g = lane / 4, t = lane % 4, head = bits ? 48 : 16;
@@ -25,10 +28,10 @@ template <int bits> static __device__ void pack_k(Source src, u8 *to, int tile, 
 		for (int j = 0; j < 8; j++) {
 			u32 word = 0, high = 0;
 			for (int i = 0; i < 8 && b; i++) {
-				int e = j * 32 + t * 8 + i;
-				word |= k_code(b, head, e) << (i / 2 * 4 + i % 2 * 16);
+				int e = j * 32 + input_of(t, i);
+				word |= k_code(b, head, e) << (i % 4 * 8 + i / 4 * 4);
 				if (bits)
-					high |= k_high(b, e) << (j % 2 * 8 + r * 4 + i / 2 + i % 2 * 16);
+					high |= k_high(b, e) << (i % 4 * 8 + j % 2 * 4 + r * 2 + i / 4);
 			}
 			((u32 *)(to + j / 2 * 512 + lane * 16))[j % 2 * 2 + r] = word;
 			if (bits)
@@ -54,9 +57,9 @@ static __device__ void pack_q6(Source src, u8 *to, int tile, int unit, int lane)
 		for (int j = 0; j < 8; j++) {
 			u32 word = 0, high = 0;
 			for (int i = 0; i < 8 && b; i++) {
-				int e = j * 32 + t * 8 + i, x = e % 128;
-				word |= (u32)(b[e / 128 * 64 + x % 64] >> (x / 64 * 4) & 15) << (i / 2 * 4 + i % 2 * 16);
-				high |= (u32)(b[128 + e / 128 * 32 + e % 32] >> (x / 32 * 2) & 3) << (r * 8 + i / 2 * 2 + i % 2 * 16);
+				int e = j * 32 + input_of(t, i), x = e % 128;
+				word |= (u32)(b[e / 128 * 64 + x % 64] >> (x / 64 * 4) & 15) << (i % 4 * 8 + i / 4 * 4);
+				high |= (u32)(b[128 + e / 128 * 32 + e % 32] >> (x / 32 * 2) & 3) << (i % 4 * 8 + r * 4 + i / 4 * 2);
 			}
 			((u32 *)(to + j / 2 * 512 + lane * 16))[j % 2 * 2 + r] = word;
 			((u32 *)(to + T::CODES + j / 4 * 512 + lane * 16))[j % 4] |= high; // cleared before
@@ -75,7 +78,7 @@ static __device__ void pack_q8(Source src, u8 *to, int tile, int unit, int lane)
 		for (int r = 0; r < 2; r++) {
 			const u8 *b = src.at(tile * 16 + g + 8 * r, unit * 256 + j * 32);
 			for (int i = 0; i < 8; i++)
-				to[j * 512 + lane * 16 + r * 8 + i] = b ? b[2 + t * 8 + i] : 0;
+				to[j * 512 + lane * 16 + r * 8 + i] = b ? b[2 + input_of(t, i)] : 0;
 		}
 	for (int i = 0; i < 4; i++) {
 		const u8 *b = src.at(tile * 16 + g + t / 2 * 8, unit * 256 + (t % 2 * 4 + i) * 32);
@@ -107,28 +110,34 @@ KERNEL(32, 1) pack_tiles(const u8 *w, u8 *dst, u32 type, u32 n, u32 k, u32 row_b
 	}
 }
 
-// One unit to float16 rows [.., k].
+// One unit of codes to float16 rows [.., k].
 template <class T> static __device__ void unpack(const u8 *unit, u16 *dst, int n, int k, int tile, int first, int lane) {
 	T u;
 	u.load(unit, lane);
-	u.prepare(lane);
+#pragma unroll
 	for (int r = 0; r < 2; r++) {
 		int row = tile * 16 + lane / 4 + 8 * r;
-		float d = u.scale(lane, r), low = u.low(lane, r);
 #pragma unroll
-		for (int j = 0; j < T::SPAN / 32; j++) {
-			int at = first + j * 32 + lane % 4 * 8;
-			u32 a[4];
-			u.pairs(lane, j, r, a);
-			float s = T::BLOCK_SCALES ? u.block_scale(j, r) : d, m = T::MINS ? low * u.minimum(j, r) : 0;
-			uint4 v;
-			u32 *p = &v.x;
+		for (int j = 0; j < T::SPAN / 32; j++)
 #pragma unroll
-			for (int i = 0; i < 4; i++)
-				p[i] = to_half2(from_half((u16)a[i]) * s - m, from_half((u16)(a[i] >> 16)) * s - m);
-			if (row < n && at < k)
-				*(uint4 *)(dst + (u64)row * k + at) = v;
-		}
+			for (int half = 0; half < 2; half++) {
+				int at = first + j * 32 + half * 16 + lane % 4 * 4;
+				u32 c = u.codes(j, r, half);
+				float x[4];
+#pragma unroll
+				for (int i = 0; i < 4; i++)
+					x[i] = u.value(lane, j, r, half, byte_of(c, i));
+				if (row < n && at < k)
+					*(uint2 *)(dst + (u64)row * k + at) = make_uint2(to_half2(x[0], x[1]), to_half2(x[2], x[3]));
+			}
+	}
+}
+
+static __device__ void unpack_half(const u8 *unit, u16 *dst, int n, int k, int tile, int first, int lane) {
+	for (int i = 0; i < 4; i++) {
+		int row = tile * 16 + lane / 4 + i % 2 * 8, at = first + i / 2 * 32 + lane % 4 * 8;
+		if (row < n && at < k)
+			*(uint4 *)(dst + (u64)row * k + at) = *(const uint4 *)(unit + i * 512 + lane * 16);
 	}
 }
 
@@ -145,7 +154,7 @@ KERNEL(128, 1) unpack_tiles(const u8 *tiles, u16 *dst, u32 type, u32 n, u32 k) {
 	case Q5_K: unpack<KTile<1>>(tiles + at * KTile<1>::BYTES, dst, n, k, tile, unit * 256, lane); break;
 	case Q6_K: unpack<Q6Tile>(tiles + at * Q6Tile::BYTES, dst, n, k, tile, unit * 256, lane); break;
 	case Q8_0: unpack<Q8Tile>(tiles + at * Q8Tile::BYTES, dst, n, k, tile, unit * 256, lane); break;
-	case F16: unpack<HalfTile>(tiles + at * HalfTile::BYTES, dst, n, k, tile, unit * 64, lane); break;
+	case F16: unpack_half(tiles + at * HalfTile::BYTES, dst, n, k, tile, unit * 64, lane); break;
 	}
 }
 

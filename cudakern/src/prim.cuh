@@ -85,6 +85,20 @@ static __device__ __forceinline__ void mma8(float d[4], u32 a0, u32 a1, u32 b0) 
 		: "r"(a0), "r"(a1), "r"(b0));
 }
 
+// d += a [16, 32] b [32, 8], of int8.
+static __device__ __forceinline__ void mma32_int(int d[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+	asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+		: "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+		: "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// d += a [16, 16] b [16, 8], of int8.
+static __device__ __forceinline__ void mma16_int(int d[4], u32 a0, u32 a1, u32 b0) {
+	asm("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+		: "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+		: "r"(a0), "r"(a1), "r"(b0));
+}
+
 static __device__ __forceinline__ u32 shared_address(const void *p) { return (u32)__cvta_generic_to_shared(p); }
 
 // Copies 16 bytes to shared memory while the thread goes on; zeros where !ok.
@@ -114,18 +128,6 @@ static __device__ __forceinline__ void load_matrices_turned(u32 r[4], u32 at) {
 static __device__ __forceinline__ uint4 load_stream(const void *p) {
 	uint4 v;
 	asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
-	return v;
-}
-
-static __device__ __forceinline__ uint2 load_stream8(const void *p) {
-	uint2 v;
-	asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
-	return v;
-}
-
-static __device__ __forceinline__ u32 load_stream4(const void *p) {
-	u32 v;
-	asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(p));
 	return v;
 }
 

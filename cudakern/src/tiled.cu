@@ -1,276 +1,406 @@
 // Products of a few input rows with tiled weights (tiles.cuh), on tensor cores:
 // what decode steps spend their time in.
 //
-// Inputs are split into a float16 and what that leaves, times 2048, which take
-// two of the instruction's eight columns: 22 bits survive, and four rows cost as
-// much as one. The norm in front of a product is computed by every block, while
-// its first weights are under way.
+// Inputs are scaled by a power of two and cut into three digits of 8 bits, or for
+// float16 weights into a float16 and what that leaves: what float32 holds
+// survives, and two rows cost as much as one. A warp prepares the inputs of its
+// own units, without waiting for others; a norm in front of the product becomes a
+// factor of its result. A block fills a multiprocessor; its warps bring units of
+// weights to rings in shared memory, and begin with that before the kernel in
+// front has ended.
 #include "tiles.cuh"
 
-#define WARPS 8
-#define THREADS (WARPS * 32)
+extern __shared__ __align__(16) u8 dynamic[];
 
-extern __shared__ u8 dynamic[];
+#define TOP (127.0f * 65536) // the largest input as an integer of three digits
 
-// The block's inputs in shared memory, as the second operand:
-//   x [k/32][2 rows][32] float16, column 2b and 2b+1 of row b
-//   sums of 32 of them [k/256][2 rows][8] float16, likewise
+// A warp's inputs in shared memory, as the second operand, unit after unit:
+//   x [SPAN/32][columns][32] int8, each lane's 8 together, or float16
+//   sums of 32 or 16 of them [2 rows][256/SUMS] float16: the sum, and what that leaves times 2048
 struct Inputs {
-	u16 *x, *sums;
-	float *factor; // [rows] that products are multiplied with
-	int columns;   // 2 rows
+	u8 *x;
+	u16 *sums;
+	float *factor; // [units][rows] that products are multiplied with
+	int columns, rows;
 };
 
-// Reads rows of x, normalises them where there is a w, and splits them.
-static __device__ void read_inputs(Inputs in, const float *x, const float *w, float eps, int k, int span, int rows) {
-	for (int b = 0; b < rows; b++) {
-		const float *row = x + (u64)b * k;
-		float sum = 0, top = 0;
-		for (int i = threadIdx.x * 4; i < k; i += THREADS * 4) {
-			float4 v = *(const float4 *)(row + i);
-			if (w) {
-				float4 f = *(const float4 *)(w + i);
-				sum += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-				v = make_float4(v.x * f.x, v.y * f.y, v.z * f.z, v.w * f.w);
-			}
-			top = fmaxf(fmaxf(fmaxf(fabsf(v.x), fabsf(v.y)), fmaxf(fabsf(v.z), fabsf(v.w))), top);
-		}
-		block_reduce(&sum, &top);
-		float r = w ? rsqrtf(sum / k + eps) : 1;
-		// The power of two above the largest input, so that scaling is exact.
-		u32 e = __float_as_uint(top * r) >> 23;
-		e = min(max(e + 1, 1u), 253u);
-		float up = __uint_as_float(e << 23), down = __uint_as_float((254 - e) << 23) * r;
-		if (threadIdx.x == 0)
-			in.factor[b] = up;
-		u16 *hi = in.x + 2 * b * 32, *lo = hi + 32;
-		for (int i = threadIdx.x * 8; i < span; i += THREADS * 8) {
-			u32 h[4], l[4];
-			float sum8 = 0;
+template <class T> static __device__ __forceinline__ u8 *inputs_of(const Inputs &in, int unit) {
+	return in.x + unit * T::SPAN * in.columns * (T::INTS ? 1 : 2);
+}
+
+static __device__ __forceinline__ u16 *sums_of(const Inputs &in, int unit) { return in.sums + unit * 32 * in.rows; }
+
+// Puts eight inputs of a unit from i on.
+template <class T> static __device__ __forceinline__ void split_inputs(const Inputs &in, int unit, int b, int i, const float v[8], float down) {
+	if constexpr (!T::INTS) {
+		u32 h[4], l[4];
 #pragma unroll
-			for (int p = 0; p < 2; p++) {
-				float4 v = make_float4(0, 0, 0, 0);
-				if (i + 4 * p < k)
-					v = *(const float4 *)(row + i + 4 * p);
-				if (w && i + 4 * p < k) {
-					float4 f = *(const float4 *)(w + i + 4 * p);
-					v = make_float4(v.x * f.x, v.y * f.y, v.z * f.z, v.w * f.w);
-				}
-				v = make_float4(v.x * down, v.y * down, v.z * down, v.w * down);
-				h[2 * p] = to_half2(v.x, v.y);
-				h[2 * p + 1] = to_half2(v.z, v.w);
-				l[2 * p] = to_half2((v.x - from_half((u16)h[2 * p])) * 2048, (v.y - from_half((u16)(h[2 * p] >> 16))) * 2048);
-				l[2 * p + 1] = to_half2((v.z - from_half((u16)h[2 * p + 1])) * 2048, (v.w - from_half((u16)(h[2 * p + 1] >> 16))) * 2048);
-				sum8 += v.x + v.y + v.z + v.w;
+		for (int p = 0; p < 4; p++) {
+			float a = v[2 * p] * down, c = v[2 * p + 1] * down;
+			h[p] = to_half2(a, c);
+			l[p] = to_half2((a - from_half((u16)h[p])) * 2048, (c - from_half((u16)(h[p] >> 16))) * 2048);
+		}
+		u8 *to = inputs_of<T>(in, unit) + ((i / 32 * in.columns + 2 * b) * 32 + i % 32) * 2;
+		if (i < T::SPAN) {
+			*(uint4 *)to = make_uint4(h[0], h[1], h[2], h[3]);
+			*(uint4 *)(to + 64) = make_uint4(l[0], l[1], l[2], l[3]);
+		}
+		return;
+	}
+	float sum = 0;
+	u32 digit[3][2] = {}; // of inputs 0-3 and 4-7
+#pragma unroll
+	for (int e = 0; e < 8; e++) {
+		float a = v[e] * down;
+		sum += a;
+		int x = __float2int_rn(a * TOP), low = (i8)x;
+		x = (x - low) >> 8;
+		int mid = (i8)x;
+		x = (x - mid) >> 8;
+		digit[0][e / 4] |= (u32)(u8)x << (e % 4 * 8);
+		digit[1][e / 4] |= (u32)(u8)mid << (e % 4 * 8);
+		digit[2][e / 4] |= (u32)(u8)low << (e % 4 * 8);
+	}
+	// Inputs 4t.. of the first and second 16 lie together.
+	u8 *to = inputs_of<T>(in, unit) + (i / 32 * in.columns + 3 * b) * 32 + i % 16 / 4 * 8 + i % 32 / 16 * 4;
+#pragma unroll
+	for (int d = 0; d < 3; d++) {
+		*(u32 *)(to + d * 32) = digit[d][0];
+		*(u32 *)(to + d * 32 + 8) = digit[d][1];
+	}
+	if constexpr (T::SUMS > 0) {
+		sum += __shfl_xor_sync(~0u, sum, 1);
+		if (T::SUMS == 32)
+			sum += __shfl_xor_sync(~0u, sum, 2);
+		const int EACH = 256 / T::SUMS;
+		if (i % T::SUMS == 0) {
+			u16 *s = sums_of(in, unit) + 2 * b * EACH + i / T::SUMS, top = to_half(sum);
+			s[0] = top;
+			s[EACH] = to_half((sum - from_half(top)) * 2048);
+		}
+	}
+}
+
+// Prepares a row of a unit's inputs, of which those behind left are zeros, times
+// w where there is one. Returns this lane's sum of squares.
+template <class T> static __device__ __forceinline__ float read_unit(const Inputs &in, int unit, int b, const float *row, const float *w, int left, int lane) {
+	float v[8] = {}, sum = 0, top = 0;
+	int i = lane * 8;
+	if (i < left && i < T::SPAN) {
+		float f[8];
+		*(float4 *)v = *(const float4 *)(row + i);
+		*(float4 *)(v + 4) = *(const float4 *)(row + i + 4);
+		if (w) {
+			*(float4 *)f = *(const float4 *)(w + i);
+			*(float4 *)(f + 4) = *(const float4 *)(w + i + 4);
+		}
+#pragma unroll
+		for (int e = 0; e < 8; e++) {
+			sum += v[e] * v[e];
+			if (w)
+				v[e] *= f[e];
+			top = fmaxf(top, fabsf(v[e]));
+		}
+	}
+	// The power of two above the largest input, so that scaling is exact.
+	u32 e = min(max((__float_as_uint(warp_max(top)) >> 23) + 1, 1u), 253u);
+	if (lane == 0)
+		in.factor[unit * in.rows + b] = __uint_as_float(e << 23);
+	split_inputs<T>(in, unit, b, i, v, __uint_as_float((254 - e) << 23));
+	return sum;
+}
+
+static __device__ __forceinline__ float factor_of(const Inputs &in, int unit, int row) { return row < in.rows ? in.factor[unit * in.rows + row] : 0; }
+
+// Adds a unit's products to total [rows g, g+8 of the input row of this lane's
+// columns]; lanes t and t^1 have a share each.
+template <class T, int NT> static __device__ __forceinline__ void multiply_codes(const u8 *unit, const Inputs &in, int nth, int lane, float total[NT][2]) {
+	int g = lane / 4, t = lane % 4;
+	const u8 *inputs = inputs_of<T>(in, nth);
+	const float w0 = (t % 2 ? 1.0f : 65536.0f) / TOP, w1 = (t % 2 ? 0.0f : 256.0f) / TOP;
+	T u;
+	u.load(unit, lane);
+	int acc[NT][4] = {};
+	float sum[NT][2] = {};
+#pragma unroll
+	for (int j = 0; j < T::SPAN / 32; j++) {
+		u32 a[2][2];
+#pragma unroll
+		for (int r = 0; r < 2; r++)
+#pragma unroll
+			for (int half = 0; half < 2; half++)
+				a[r][half] = u.codes(j, r, half);
+#pragma unroll
+		for (int c = 0; c < NT; c++) {
+			uint2 x = make_uint2(0, 0);
+			int row = c * 2 + g / 4;
+			if (g % 4 < 3 && row < in.rows)
+				x = *(const uint2 *)(inputs + (j * in.columns + row * 3 + g % 4) * 32 + t * 8);
+			int part[4] = {};
+			if constexpr (T::SUMS == 16) { // 16 codes share a scale
+				int more[4] = {};
+				mma16_int(part, a[0][0], a[1][0], x.x);
+				mma16_int(more, a[0][1], a[1][1], x.y);
+#pragma unroll
+				for (int i = 0; i < 4; i++)
+					acc[c][i] += u.scale(j, i / 2, 0) * part[i] + u.scale(j, i / 2, 1) * more[i];
+				continue;
 			}
-			int at = i / 32 * in.columns * 32 + i % 32;
-			*(uint4 *)(hi + at) = make_uint4(h[0], h[1], h[2], h[3]);
-			*(uint4 *)(lo + at) = make_uint4(l[0], l[1], l[2], l[3]);
-			sum8 += __shfl_xor_sync(__activemask(), sum8, 1);
-			sum8 += __shfl_xor_sync(__activemask(), sum8, 2);
-			if (i % 32 == 0) {
-				int s = (i / 256 * in.columns + 2 * b) * 8 + i / 32 % 8;
-				u16 top16 = to_half(sum8);
-				in.sums[s] = top16;
-				in.sums[s + 8] = to_half((sum8 - from_half(top16)) * 2048);
+			mma32_int(part, a[0][0], a[1][0], a[0][1], a[1][1], x.x, x.y);
+			if constexpr (T::BLOCK_SCALES) {
+				sum[c][0] += u.block_scale(j, 0) * (part[0] * w0 + part[1] * w1);
+				sum[c][1] += u.block_scale(j, 1) * (part[2] * w0 + part[3] * w1);
+			} else {
+#pragma unroll
+				for (int i = 0; i < 4; i++)
+					acc[c][i] += u.scale(j, i / 2, 0) * part[i];
 			}
 		}
 	}
-	__syncthreads();
+	if constexpr (T::BLOCK_SCALES) {
+#pragma unroll
+		for (int c = 0; c < NT; c++) {
+			float factor = factor_of(in, nth, c * 2 + t / 2);
+			total[c][0] += factor * sum[c][0];
+			total[c][1] += factor * sum[c][1];
+		}
+		return;
+	}
+	u32 a[4];
+	float f[2], d0 = u.step(lane, 0), d1 = u.step(lane, 1);
+	u.take(lane, a, f);
+#pragma unroll
+	for (int c = 0; c < NT; c++) {
+		// The sums' two columns stand where the digits' first two do.
+		float low[4] = {};
+		int row = c * 2 + g / 4;
+		const int EACH = 256 / (T::SUMS ? T::SUMS : 1);
+		const u16 *s = sums_of(in, nth) + (2 * row + g % 4) * EACH + 2 * t;
+		bool ok = g % 4 < 2 && row < in.rows;
+		u32 b0 = ok ? *(const u32 *)s : 0;
+		if (T::SUMS == 16)
+			mma16(low, a[0], a[1], a[2], a[3], b0, ok ? *(const u32 *)(s + 8) : 0);
+		else
+			mma8(low, a[0], a[1], b0);
+		float factor = factor_of(in, nth, c * 2 + t / 2);
+		total[c][0] += factor * (d0 * (acc[c][0] * w0 + acc[c][1] * w1) - f[0] * (low[0] + low[1] * (1.0f / 2048)));
+		total[c][1] += factor * (d1 * (acc[c][2] * w0 + acc[c][3] * w1) - f[1] * (low[2] + low[3] * (1.0f / 2048)));
+	}
 }
 
-// Adds a unit's products to total [row g, g+8 of column 2t and 2t+1].
-template <class T, int NT> static __device__ __forceinline__ void multiply(T &u, const Inputs &in, int first, int lane, float total[NT][4]) {
+template <int NT> static __device__ __forceinline__ void multiply_halves(const u8 *unit, const Inputs &in, int nth, int lane, float total[NT][2]) {
 	int g = lane / 4, t = lane % 4;
+	const u8 *inputs = inputs_of<HalfTile>(in, nth);
+	HalfTile u;
+	u.load(unit, lane);
 	float acc[NT][4] = {};
-	u.prepare(lane);
 #pragma unroll
-	for (int j = 0; j < T::SPAN / 32; j++) {
-		u32 a[4], b[4];
-		u.pairs(lane, j, 0, a);
-		u.pairs(lane, j, 1, b);
+	for (int j = 0; j < HalfTile::SPAN / 32; j++) {
+		const uint4 &a = u.w[2 * j], &b = u.w[2 * j + 1];
 #pragma unroll
 		for (int c = 0; c < NT; c++) {
 			uint4 x = make_uint4(0, 0, 0, 0);
-			if (c * 8 + g < in.columns)
-				x = *(const uint4 *)(in.x + ((first / 32 + j) * in.columns + c * 8 + g) * 32 + 8 * t);
-			if (T::BLOCK_SCALES) {
-				float part[4] = {};
-				mma16(part, a[0], b[0], a[1], b[1], x.x, x.y);
-				mma16(part, a[2], b[2], a[3], b[3], x.z, x.w);
-				float s0 = u.block_scale(j, 0), s1 = u.block_scale(j, 1);
-				acc[c][0] += s0 * part[0];
-				acc[c][1] += s0 * part[1];
-				acc[c][2] += s1 * part[2];
-				acc[c][3] += s1 * part[3];
-			} else {
-				mma16(acc[c], a[0], b[0], a[1], b[1], x.x, x.y);
-				mma16(acc[c], a[2], b[2], a[3], b[3], x.z, x.w);
-			}
+			int row = c * 2 + g / 4;
+			if (g % 4 < 2 && row < in.rows)
+				x = *(const uint4 *)(inputs + ((j * in.columns + row * 2 + g % 4) * 32 + 8 * t) * 2);
+			mma16(acc[c], a.x, b.x, a.y, b.y, x.x, x.y);
+			mma16(acc[c], a.z, b.z, a.w, b.w, x.z, x.w);
 		}
-	}
-	float d0 = u.scale(lane, 0), d1 = u.scale(lane, 1), m0 = 0, m1 = 0;
-	u32 a0 = 0, a1 = 0;
-	if (T::MINS) {
-		m0 = u.low(lane, 0);
-		m1 = u.low(lane, 1);
-		a0 = u.minima(lane, 0);
-		a1 = u.minima(lane, 1);
 	}
 #pragma unroll
 	for (int c = 0; c < NT; c++) {
-		float low[4] = {};
-		if (T::MINS) {
-			u32 s = 0;
-			if (c * 8 + g < in.columns)
-				s = *(const u32 *)(in.sums + (first / 256 * in.columns + c * 8 + g) * 8 + 2 * t);
-			mma8(low, a0, a1, s);
-		}
-		total[c][0] += d0 * acc[c][0] - m0 * low[0];
-		total[c][1] += d0 * acc[c][1] - m0 * low[1];
-		total[c][2] += d1 * acc[c][2] - m1 * low[2];
-		total[c][3] += d1 * acc[c][3] - m1 * low[3];
+		float factor = factor_of(in, nth, c * 2 + t / 2);
+		total[c][0] += factor * (acc[c][0] + acc[c][1] * (1.0f / 2048));
+		total[c][1] += factor * (acc[c][2] + acc[c][3] * (1.0f / 2048));
 	}
 }
 
-// What a launch multiplies with: up to three matrices one after the other, or
-// with gated a pair whose tiles alternate.
+// What a launch multiplies with: up to three matrices one after the other, or a
+// pair whose tiles alternate. Of a tile's units, those from first on.
 struct Parts {
 	const u8 *w[3];
 	float *dst[3];
 	const float *bias[3];
-	int tiles[3]; // of each
-	int n[3];
+	int tiles[3], n[3];
 	int add; // bit i: dst[i] +=
+	int units, first;
+};
+
+// Which unit of which tile a warp is at: its work is one sequence of them.
+template <int NW> struct Cursor {
+	int step, which, unit;
+	int nth; // of the warp's units of a tile
+	// Goes on; true when that ended a tile.
+	__device__ __forceinline__ bool next(int begin, int wk, int units) {
+		unit += wk;
+		nth++;
+		if (unit < units)
+			return false;
+		unit = begin;
+		nth = 0;
+		if (++which < NW)
+			return false;
+		which = 0;
+		step += gridDim.x;
+		return true;
+	}
 };
 
 // Products of all parts. wk warps share a tile's inputs; WARPS/wk tiles are at
 // work at a time. NW is 2 when tiles come in pairs.
-template <class T, int NT, int NW> static __device__ void tiled(Parts p, const float *x, const float *norm, float eps, int k, int rows, int wk, int gelu) {
+template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const Parts &p, const float *x, const float *norm, float eps, int k, int rows, int ld, int wk, int stages, int gelu) {
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wn = WARPS / wk;
-	int units = (k + T::SPAN - 1) / T::SPAN, span = (k + 255) / 256 * 256;
+	int units = (k + T::SPAN - 1) / T::SPAN, own = (units + wk - 1) / wk;
 	int tiles = p.tiles[0] + p.tiles[1] + p.tiles[2], steps = (tiles + wn - 1) / wn;
+	const int EACH = NW * 2 * NT * 16 + 1; // padded: the warps' sums are read side by side
+	u8 *ring = dynamic + warp * stages * T::BYTES;
 	Inputs in;
-	in.columns = 2 * rows;
-	in.x = (u16 *)dynamic;
-	in.sums = in.x + span * in.columns;
-	in.factor = (float *)(in.sums + span / 32 * in.columns);
-	float *reduced = in.factor + 8; // [2][WARPS][NW][4*NT][16]
-	const int each = NW * 4 * NT * 16;
+	in.rows = rows;
+	in.columns = T::DIGITS * rows;
+	int x_bytes = own * T::SPAN * in.columns * (T::INTS ? 1 : 2);
+	in.x = dynamic + WARPS * stages * T::BYTES + warp * x_bytes;
+	u16 *sums = (u16 *)(dynamic + WARPS * (stages * T::BYTES + x_bytes));
+	in.sums = sums + warp * own * 32 * rows;
+	float *factors = (float *)(sums + WARPS * own * 32 * rows);
+	in.factor = factors + warp * own * rows;
+	float *squares = factors + WARPS * own * rows; // [rows][WARPS]
+	float *reduced = squares + rows * WARPS;       // [2][WARPS][EACH]
 
 	allow_next();
-	// A warp's work is one sequence of units, of which the next is always under way.
-	int step = blockIdx.x, unit = warp % wk, which = 0;
-	auto address = [&](int step, int unit, int which) -> const u8 * {
-		int tile = step * wn + warp / wk;
-		if (step >= steps || tile >= tiles || unit >= units)
-			return 0;
-		const u8 *base = p.w[0];
-		if (NW == 2)
-			base = which ? p.w[1] : p.w[0];
-		else if (tile >= p.tiles[0]) {
-			tile -= p.tiles[0];
-			base = p.w[1];
-			if (tile >= p.tiles[1]) {
-				tile -= p.tiles[1];
-				base = p.w[2];
+	int begin = warp % wk;
+	Cursor<NW> ahead = {(int)blockIdx.x, 0, begin, 0}, here = ahead;
+	int put = 0, get = 0; // stages of the ring
+	auto bring = [&]() {
+		int tile = ahead.step * wn + warp / wk;
+		if (ahead.step < steps && tile < tiles && ahead.unit < units) {
+			const u8 *base = p.w[0];
+			if (NW == 2) {
+				base = ahead.which ? p.w[1] : p.w[0];
+			} else if (tile >= p.tiles[0]) {
+				tile -= p.tiles[0];
+				base = p.w[1];
+				if (tile >= p.tiles[1]) {
+					tile -= p.tiles[1];
+					base = p.w[2];
+				}
 			}
+			const u8 *from = base + ((u64)tile * p.units + p.first + ahead.unit) * T::BYTES;
+			u32 to = shared_address(ring + put * T::BYTES);
+#pragma unroll
+			for (int i = 0; i < T::BYTES / 16; i += 32)
+				if (i + lane < T::BYTES / 16)
+					copy_async(to + (i + lane) * 16, from + (i + lane) * 16, true);
 		}
-		return base + ((u64)tile * units + unit) * T::BYTES;
+		copy_commit();
+		ahead.next(begin, wk, units);
+		put = put + 1 == stages ? 0 : put + 1;
 	};
-	T now, next;
-	const u8 *here = address(step, unit, 0);
-	if (here)
-		now.load(here, lane);
+	for (int s = 0; s + 1 < stages; s++)
+		bring();
 	after_previous();
-	read_inputs(in, x, norm, eps, k, span, rows);
-
-	float total[NW][NT][4] = {};
-	for (int turn = 0; step < steps;) {
-		int step2 = step, unit2 = unit + wk, which2 = which;
-		bool end = false;
-		if (unit2 >= units) {
-			unit2 = warp % wk;
-			if (++which2 == NW) {
-				which2 = 0;
-				step2 = step + gridDim.x;
-				end = true;
-			}
-		}
-		const u8 *there = address(step2, unit2, which2);
-		if (there)
-			next.load(there, lane);
-		if (here)
-			multiply<T, NT>(now, in, unit * T::SPAN, lane, NW == 2 && which ? total[NW - 1] : total[0]);
-		if (end) {
-			float *mine = reduced + (turn * WARPS + warp) * each;
-			int g = lane / 4, t = lane % 4;
-#pragma unroll
-			for (int v = 0; v < NW; v++)
-#pragma unroll
-				for (int c = 0; c < NT; c++) {
-					float *at = mine + (v * 4 * NT + 4 * c + t) * 16;
-					at[g] = total[v][c][0] + total[v][c][1] * (1.0f / 2048);
-					at[g + 8] = total[v][c][2] + total[v][c][3] * (1.0f / 2048);
-					total[v][c][0] = total[v][c][1] = total[v][c][2] = total[v][c][3] = 0;
-				}
-			__syncthreads();
-			for (int i = threadIdx.x; i < wn * rows * 16; i += THREADS) {
-				int r = i % 16, b = i / 16 % rows, tile = step * wn + i / 16 / rows;
-				if (tile >= tiles)
-					continue;
-				float y[NW];
-#pragma unroll
-				for (int v = 0; v < NW; v++) {
-					y[v] = 0;
-					for (int s = 0; s < wk; s++)
-						y[v] += reduced[(turn * WARPS + i / 16 / rows * wk + s) * each + (v * 4 * NT + b) * 16 + r];
-					y[v] *= in.factor[b];
-				}
-				int part = 0;
-				if (NW == 1)
-					while (part < 2 && tile >= p.tiles[part])
-						tile -= p.tiles[part++];
-				int out = tile * 16 + r;
-				if (out >= p.n[part])
-					continue;
-				float *to = p.dst[part] + (u64)b * p.n[part] + out;
-				if (NW == 2) {
-					*to = activate(gelu, y[0]) * y[NW - 1];
-				} else {
-					if (p.bias[part])
-						y[0] += p.bias[part][out];
-					*to = p.add >> part & 1 ? *to + y[0] : y[0];
-				}
-			}
-			turn ^= 1;
-		}
-		here = there;
-		now = next;
-		step = step2;
-		unit = unit2;
-		which = which2;
+	for (int b = 0; b < rows; b++) {
+		float sum = 0;
+		for (int unit = begin, nth = 0; unit < units; unit += wk, nth++)
+			sum += read_unit<T>(in, nth, b, x + (u64)b * ld + unit * T::SPAN, norm ? norm + unit * T::SPAN : 0, k - unit * T::SPAN, lane);
+		sum = warp_sum(sum);
+		if (lane == 0)
+			squares[b * WARPS + warp] = sum;
 	}
+	__syncwarp();
+
+	float total[NW][NT][2] = {};
+	for (int turn = 0; here.step < steps;) {
+		if (stages >= 4)
+			copy_wait<2>();
+		else if (stages == 3)
+			copy_wait<1>();
+		else
+			copy_wait<0>();
+		__syncwarp();
+		int step = here.step;
+		if (here.unit < units && step * wn + warp / wk < tiles)
+			if constexpr (T::INTS)
+				multiply_codes<T, NT>(ring + get * T::BYTES, in, here.nth, lane, NW == 2 && here.which ? total[NW - 1] : total[0]);
+			else
+				multiply_halves<NT>(ring + get * T::BYTES, in, here.nth, lane, NW == 2 && here.which ? total[NW - 1] : total[0]);
+		__syncwarp();
+		bring();
+		get = get + 1 == stages ? 0 : get + 1;
+		if (!here.next(begin, wk, units))
+			continue;
+		float *mine = reduced + (turn * WARPS + warp) * EACH;
+		int g = lane / 4, t = lane % 4;
+#pragma unroll
+		for (int v = 0; v < NW; v++)
+#pragma unroll
+			for (int c = 0; c < NT; c++)
+#pragma unroll
+				for (int r = 0; r < 2; r++) {
+					float y = total[v][c][r];
+					y += __shfl_xor_sync(~0u, y, 1);
+					if (t % 2 == 0)
+						mine[(v * 2 * NT + 2 * c + t / 2) * 16 + g + 8 * r] = y;
+					total[v][c][r] = 0;
+				}
+		__syncthreads();
+		// wk lanes add up an output.
+		int outs = 32 / wk, s = lane % wk;
+		for (int i = warp * outs + lane / wk; i < wn * rows * 16; i += WARPS * outs) {
+			int r = i % 16, b = i / 16 % rows, tile = step * wn + i / 16 / rows;
+			const float *from = reduced + (turn * WARPS + i / 16 / rows * wk + s) * EACH + b * 16 + r;
+			float y = from[0], z = NW == 2 ? from[2 * NT * 16] : 0;
+			float square = squares[b * WARPS + i / 16 / rows * wk + s];
+			u32 active = __activemask(); // whole groups of wk
+			for (int d = wk / 2; d > 0; d /= 2) {
+				y += __shfl_xor_sync(active, y, d);
+				square += __shfl_xor_sync(active, square, d);
+				if (NW == 2)
+					z += __shfl_xor_sync(active, z, d);
+			}
+			if (s != 0 || tile >= tiles)
+				continue;
+			// Digits do not show what is no number; the squares do.
+			float factor = (norm ? rsqrtf(square / k + eps) : 1) + 0 * square;
+			y *= factor;
+			int part = 0;
+			if (NW == 1)
+				while (part < 2 && tile >= p.tiles[part])
+					tile -= p.tiles[part++];
+			int out = tile * 16 + r;
+			if (out >= p.n[part])
+				continue;
+			float *to = p.dst[part] + (u64)b * p.n[part] + out;
+			if (NW == 2) {
+				*to = activate(gelu, y) * z * factor;
+			} else {
+				if (p.bias[part])
+					y += p.bias[part][out];
+				*to = p.add >> part & 1 ? *to + y : y;
+			}
+		}
+		turn ^= 1;
+	}
+	copy_wait<0>();
 }
 
-#define TILED(name, T, NT) \
-	KERNEL(THREADS, 2) tiled_##name(const u8 *w0, const u8 *w1, const u8 *w2, float *dst0, float *dst1, float *dst2, const float *bias0, const float *bias1, const float *bias2, \
-		const float *x, const float *norm, u32 n0, u32 n1, u32 n2, u32 k, u32 rows, u32 wk, u32 add, float eps) { \
-		Parts p = {{w0, w1, w2}, {dst0, dst1, dst2}, {bias0, bias1, bias2}, {((int)n0 + 15) / 16, ((int)n1 + 15) / 16, ((int)n2 + 15) / 16}, {(int)n0, (int)n1, (int)n2}, (int)add}; \
-		tiled<T, NT, 1>(p, x, norm, eps, k, rows, wk, 0); \
+#define TILED(name, T, NT, WARPS) \
+	KERNEL(WARPS * 32, 1) tiled_##name(const u8 *w0, const u8 *w1, const u8 *w2, float *dst0, float *dst1, float *dst2, const float *bias0, const float *bias1, const float *bias2, \
+		const float *x, const float *norm, u32 n0, u32 n1, u32 n2, u32 k, u32 rows, u32 ld, u32 units, u32 first, u32 wk, u32 stages, u32 add, float eps) { \
+		Parts p = {{w0, w1, w2}, {dst0, dst1, dst2}, {bias0, bias1, bias2}, {((int)n0 + 15) / 16, ((int)n1 + 15) / 16, ((int)n2 + 15) / 16}, {(int)n0, (int)n1, (int)n2}, (int)add, (int)units, (int)first}; \
+		tiled<T, NT, 1, WARPS>(p, x, norm, eps, k, rows, ld, wk, stages, 0); \
 	} \
-	KERNEL(THREADS, 2) tiled_gated_##name(const u8 *gate, const u8 *up, float *dst, const float *x, const float *norm, u32 n, u32 k, u32 rows, u32 wk, u32 gelu, float eps) { \
-		Parts p = {{gate, up, 0}, {dst, 0, 0}, {0, 0, 0}, {((int)n + 15) / 16, 0, 0}, {(int)n, 0, 0}, 0}; \
-		tiled<T, NT, 2>(p, x, norm, eps, k, rows, wk, gelu); \
+	KERNEL(WARPS * 32, 1) tiled_gated_##name(const u8 *gate, const u8 *up, float *dst, const float *x, const float *norm, u32 n, u32 k, u32 rows, u32 wk, u32 stages, u32 gelu, float eps) { \
+		Parts p = {{gate, up, 0}, {dst, 0, 0}, {0, 0, 0}, {((int)n + 15) / 16, 0, 0}, {(int)n, 0, 0}, 0, ((int)k + T::SPAN - 1) / T::SPAN, 0}; \
+		tiled<T, NT, 2, WARPS>(p, x, norm, eps, k, rows, k, wk, stages, gelu); \
 	}
 
-TILED(q4k_4, KTile<0>, 1)
-TILED(q5k_4, KTile<1>, 1)
-TILED(q6k_4, Q6Tile, 1)
-TILED(q8_4, Q8Tile, 1)
-TILED(f16_4, HalfTile, 1)
-TILED(q4k_8, KTile<0>, 2)
-TILED(q5k_8, KTile<1>, 2)
-TILED(q6k_8, Q6Tile, 2)
-TILED(q8_8, Q8Tile, 2)
-TILED(f16_8, HalfTile, 2)
+TILED(q4k_2, KTile<0>, 1, 16)
+TILED(q5k_2, KTile<1>, 1, 16)
+TILED(q6k_2, Q6Tile, 1, 16)
+TILED(q8_2, Q8Tile, 1, 16)
+TILED(f16_2, HalfTile, 1, 16)
+TILED(q4k_8, KTile<0>, 4, 8)
+TILED(q5k_8, KTile<1>, 4, 8)
+TILED(q6k_8, Q6Tile, 4, 8)
+TILED(q8_8, Q8Tile, 4, 8)
+TILED(f16_8, HalfTile, 4, 8)

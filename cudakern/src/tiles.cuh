@@ -1,59 +1,47 @@
 // Weights repacked for tensor cores: units of 16 rows by SPAN inputs, whose
-// bytes lie as the lanes of a warp take them.
+// bytes lie as the lanes of a warp take them. Lane l has rows g = l/4 and g+8;
+// t = l%4. Of every 32 inputs it takes 4t to 4t+3 and 16+4t to 16+4t+3.
 //
-// Inputs may stand in any order as long as both operands agree. In every 32
-// inputs, the four lanes t of a row take inputs 8t to 8t+7: as pairs 0 and 1 of
-// one instruction and pairs 2 and 3 of the next. Lane l has rows g = l/4 and
-// g+8, with t = l%4. Codes become float16 integers with their sub-block's
-// scale, which is exact, and a unit's scale multiplies the sum.
+// Codes are multiplied as int8 with inputs that are three digits of 8 bits each,
+// a column of the instruction per digit, so that sums are exact; a sub-block's
+// scale is an integer too, and a unit's scale multiplies the whole. Four columns
+// belong to an input row: lanes with even t hold its digits 2 and 1, those with
+// odd t its digit 0.
 #pragma once
 
 #include "weights.cuh"
 
-#define HALF2(x) ((x) * 0x10001u)
-#define H_1024 HALF2(0x6400u)
+// Four bytes of 4 bits: the lower or upper halves of a word's bytes.
+static __device__ __forceinline__ u32 nibbles(u32 w, int half) { return (half ? w >> 4 : w) & 0x0f0f0f0f; }
 
-// Byte b of w as two equal float16 numbers, plus 1024.
-static __device__ __forceinline__ u32 byte_as_half2(u32 w, int b) { return __byte_perm(w, 0x64646464, 0x4040 | b << 8 | b); }
-
-// Four pairs of 4-bit codes of a word, and of their high bits, as integers times
-// a scale; each pair p of the word has its codes at bits 4p and 16+4p. High bits
-// of width bits lie in h from bit at of both halves on, pair after pair.
-template <int bits> static __device__ __forceinline__ void code_pairs(u32 w, u32 h, int at, u32 a[4]) {
-	const u32 high = (1u << bits) - 1;
-#pragma unroll
-	for (int p = 0; p < 4; p++) {
-		u32 v = p < 2 ? w : w >> 8;
-		a[p] = and_or(v, p % 2 ? 0x00f000f0 : 0x000f000f, H_1024);
-		if (bits > 0) {
-			int to = p % 2 ? 8 : 4, from = at + bits * p;
-			a[p] = and_or(to > from ? h << (to - from) : h >> (from - to), HALF2(high << to), a[p]);
-		}
-	}
+// Moves a field of all bytes from bit at to bit 4 and adds it to v.
+static __device__ __forceinline__ u32 with_high(u32 v, u32 h, int at, u32 mask) {
+	u32 m = mask * 0x01010101u << 4;
+	return ((at < 4 ? h << (4 - at) : h >> (at - 4)) & m) | v;
 }
 
+static __device__ __forceinline__ u32 byte_of(u32 w, int b) { return w >> (8 * b) & 255; }
+
 // Q4_K, and with one high bit Q5_K:
-//   4 x [lane] { row g block 2i, row g+8 block 2i, row g block 2i+1, row g+8 block 2i+1 } words of 8 codes
-//   Q5_K: [lane] { blocks 0 and 1, 2 and 3, ... } words of high bits
+//   4 x [lane] { row g block 2i, row g+8 block 2i, row g block 2i+1, row g+8 block 2i+1 }: byte b of a word
+//     holds the code of input 4t+b and, in its upper half, of 16+4t+b
+//   Q5_K: [lane] { blocks 2i, 2i+1 }: bit 4*(block%2) + 2*(g+8) + half of byte b is input b's high bit
 //   [lane] 8 bytes: t=0 scales of row g, t=1 minima, t=2 and t=3 of row g+8
 //   [16 rows] { d, dmin }
 template <int bits> struct KTile {
-	enum { SPAN = 256, CODES = 2048, HIGH = bits * 512, BYTES = CODES + HIGH + 256 + 64, MINS = 1, BLOCK_SCALES = 0 };
+	enum { SPAN = 256, CODES = 2048, HIGH = bits * 512, BYTES = CODES + HIGH + 256 + 64, INTS = 1, SUMS = 32, DIGITS = 3, BLOCK_SCALES = 0 };
 	uint4 w[4], h;
 	uint2 meta;
-	u32 d;
-	u32 s[2][2], m[2][2]; // [row g, g+8][8 bytes]
+	u32 d, s[2][2], m[2][2]; // [row g, g+8][8 bytes]
 
 	__device__ __forceinline__ void load(const u8 *unit, int lane) {
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w[i] = load_stream(unit + i * 512 + lane * 16);
+			w[i] = *(const uint4 *)(unit + i * 512 + lane * 16);
 		if (bits > 0)
-			h = load_stream(unit + CODES + lane * 16);
-		meta = load_stream8(unit + CODES + HIGH + lane * 8);
-		d = load_stream4(unit + CODES + HIGH + 256 + (lane / 4 + lane % 4 / 2 * 8) * 4);
-	}
-	__device__ __forceinline__ void prepare(int lane) {
+			h = *(const uint4 *)(unit + CODES + lane * 16);
+		meta = *(const uint2 *)(unit + CODES + HIGH + lane * 8);
+		d = *(const u32 *)(unit + CODES + HIGH + 256 + (lane / 4 + lane % 4 / 2 * 8) * 4);
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
 			int from = (lane & ~3) + 2 * r;
@@ -63,139 +51,119 @@ template <int bits> struct KTile {
 			m[r][1] = __shfl_sync(~0u, meta.y, from + 1);
 		}
 	}
-	__device__ __forceinline__ u32 step(int lane, int r) { return __shfl_sync(~0u, d, (lane & ~3) + 2 * r); }
-	__device__ __forceinline__ float scale(int lane, int r) { return from_half((u16)step(lane, r)); }
-	__device__ __forceinline__ float low(int lane, int r) { return from_half((u16)(step(lane, r) >> 16)); }
-	__device__ __forceinline__ float block_scale(int, int) { return 1; }
-	// Minima 2t and 2t+1 of a row.
-	__device__ __forceinline__ u32 minima(int lane, int r) {
-		u32 v = lane % 4 < 2 ? m[r][0] : m[r][1];
-		return half2_add(__byte_perm(lane % 2 ? v >> 16 : v, 0x64646464, 0x4140), HALF2(0xe400u));
-	}
-	__device__ __forceinline__ float minimum(int j, int r) { return (float)(m[r][j / 4] >> (j % 4 * 8) & 255); }
-	__device__ __forceinline__ void pairs(int, int j, int r, u32 a[4]) {
+	__device__ __forceinline__ u32 codes(int j, int r, int half) const {
 		const uint4 &q = w[j / 2];
-		u32 word = j % 2 ? (r ? q.w : q.z) : (r ? q.y : q.x);
-		u32 high = j / 2 == 0 ? h.x : j / 2 == 1 ? h.y : j / 2 == 2 ? h.z : h.w;
-		code_pairs<bits>(word, high, j % 2 * 8 + r * 4, a);
-		u32 f = half2_add(byte_as_half2(s[r][j / 4], j % 4), HALF2(0xe400u));        // s
-		u32 f16 = half2_mul(f, HALF2(0x2c00u));                                     // s / 16
-		u32 c = half2_mul(f, HALF2(0xe400u)), c16 = half2_mul(f, HALF2(0xd400u)); // -1024 s, -64 s
-		a[0] = half2_fma(a[0], f, c);
-		a[1] = half2_fma(a[1], f16, c16);
-		a[2] = half2_fma(a[2], f, c);
-		a[3] = half2_fma(a[3], f16, c16);
+		u32 v = nibbles(j % 2 ? (r ? q.w : q.z) : (r ? q.y : q.x), half);
+		if (bits == 0)
+			return v;
+		return with_high(v, j / 2 == 0 ? h.x : j / 2 == 1 ? h.y : j / 2 == 2 ? h.z : h.w, j % 2 * 4 + r * 2 + half, 1);
+	}
+	__device__ __forceinline__ int scale(int j, int r, int) const { return byte_of(s[r][j / 4], j % 4); }
+	__device__ __forceinline__ float step(int lane, int r) const { return from_half((u16)__shfl_sync(~0u, d, (lane & ~3) + 2 * r)); }
+	// What sums of 32 inputs are multiplied with and taken away: minima as an
+	// operand of float16, and their factor.
+	__device__ __forceinline__ void take(int lane, u32 a[4], float f[2]) const {
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+			u32 v = lane % 4 < 2 ? m[r][0] : m[r][1];
+			a[r] = half2_add(__byte_perm(lane % 2 ? v >> 16 : v, 0x64646464, 0x4140), 0xe400e400u); // 1024 + byte - 1024
+			f[r] = from_half((u16)(__shfl_sync(~0u, d, (lane & ~3) + 2 * r) >> 16));
+		}
+	}
+	__device__ __forceinline__ float value(int lane, int j, int r, int half, int code) const {
+		return step(lane, r) * scale(j, r, half) * code - from_half((u16)(__shfl_sync(~0u, d, (lane & ~3) + 2 * r) >> 16)) * byte_of(m[r][j / 4], j % 4);
 	}
 };
 
 // Q6_K:
 //   4 x [lane] words as above
-//   2 x [lane] { blocks 4i .. 4i+3 } words of two high bits, row g from bit 0, row g+8 from bit 8 of both halves
+//   2 x [lane] { blocks 4i .. 4i+3 }: bits 4*(g+8) + 2*half of byte b are input b's two high bits
 //   [lane] 8 scales: t=0 and t=1 of row g, t=2 and t=3 of row g+8
 //   [16 rows] { d, unused }
+// Codes are multiplied as they are, 0 to 63: 32 times the scales is taken away.
 struct Q6Tile {
-	enum { SPAN = 256, CODES = 2048, HIGH = 1024, BYTES = CODES + HIGH + 256 + 64, MINS = 0, BLOCK_SCALES = 0 };
+	enum { SPAN = 256, CODES = 2048, HIGH = 1024, BYTES = CODES + HIGH + 256 + 64, INTS = 1, SUMS = 16, DIGITS = 3, BLOCK_SCALES = 0 };
 	uint4 w[4], h[2];
 	uint2 meta;
-	u32 d;
-	u32 s[2][4]; // [row g, g+8][16 bytes], from this lane's first scale on
+	u32 d, s[2][4]; // [row g, g+8][16 bytes]
 
 	__device__ __forceinline__ void load(const u8 *unit, int lane) {
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w[i] = load_stream(unit + i * 512 + lane * 16);
-		h[0] = load_stream(unit + CODES + lane * 16);
-		h[1] = load_stream(unit + CODES + 512 + lane * 16);
-		meta = load_stream8(unit + CODES + HIGH + lane * 8);
-		d = load_stream4(unit + CODES + HIGH + 256 + (lane / 4 + lane % 4 / 2 * 8) * 4);
-	}
-	__device__ __forceinline__ void prepare(int lane) {
+			w[i] = *(const uint4 *)(unit + i * 512 + lane * 16);
+		h[0] = *(const uint4 *)(unit + CODES + lane * 16);
+		h[1] = *(const uint4 *)(unit + CODES + 512 + lane * 16);
+		meta = *(const uint2 *)(unit + CODES + HIGH + lane * 8);
+		d = *(const u32 *)(unit + CODES + HIGH + 256 + (lane / 4 + lane % 4 / 2 * 8) * 4);
 #pragma unroll
 		for (int r = 0; r < 2; r++)
 #pragma unroll
 			for (int i = 0; i < 2; i++) {
-				int from = (lane & ~3) + 2 * r + i, shift = lane % 4 / 2 * 8;
-				s[r][2 * i] = (__shfl_sync(~0u, meta.x, from) ^ 0x80808080) >> shift;
-				s[r][2 * i + 1] = (__shfl_sync(~0u, meta.y, from) ^ 0x80808080) >> shift;
+				s[r][2 * i] = __shfl_sync(~0u, meta.x, (lane & ~3) + 2 * r + i);
+				s[r][2 * i + 1] = __shfl_sync(~0u, meta.y, (lane & ~3) + 2 * r + i);
 			}
 	}
-	__device__ __forceinline__ float scale(int lane, int r) { return from_half((u16)__shfl_sync(~0u, d, (lane & ~3) + 2 * r)); }
-	__device__ __forceinline__ float low(int, int) { return 0; }
-	__device__ __forceinline__ float block_scale(int, int) { return 1; }
-	__device__ __forceinline__ u32 minima(int, int) { return 0; }
-	__device__ __forceinline__ float minimum(int, int) { return 0; }
-	__device__ __forceinline__ void pairs(int, int j, int r, u32 a[4]) {
+	__device__ __forceinline__ u32 codes(int j, int r, int half) const {
 		const uint4 &q = w[j / 2], &b = h[j / 4];
-		u32 word = j % 2 ? (r ? q.w : q.z) : (r ? q.y : q.x);
-		u32 high = j % 4 == 0 ? b.x : j % 4 == 1 ? b.y : j % 4 == 2 ? b.z : b.w;
-		code_pairs<2>(word, high, r * 8, a);
-		u32 f = half2_add(byte_as_half2(s[r][j / 2], j % 2 * 2), HALF2(0xe480u)); // byte + 1024 - 1152
-		a[0] = half2_mul(half2_add(a[0], HALF2(0xe420u)), f);                    // - 1056
-		a[1] = half2_mul(half2_fma(a[1], HALF2(0x2c00u), HALF2(0xd600u)), f);    // / 16 - 96
-		a[2] = half2_mul(half2_add(a[2], HALF2(0xe420u)), f);
-		a[3] = half2_mul(half2_fma(a[3], HALF2(0x2c00u), HALF2(0xd600u)), f);
+		u32 v = nibbles(j % 2 ? (r ? q.w : q.z) : (r ? q.y : q.x), half);
+		return with_high(v, j % 4 == 0 ? b.x : j % 4 == 1 ? b.y : j % 4 == 2 ? b.z : b.w, r * 4 + half * 2, 3);
 	}
+	__device__ __forceinline__ int scale(int j, int r, int half) const { return (int)(s[r][j / 2] << (24 - 8 * (j % 2 * 2 + half))) >> 24; }
+	__device__ __forceinline__ float step(int lane, int r) const { return from_half((u16)__shfl_sync(~0u, d, (lane & ~3) + 2 * r)); }
+	// Scales of sub-blocks 2t, 2t+1 and 2t+8, 2t+9 as float16.
+	__device__ __forceinline__ void take(int lane, u32 a[4], float f[2]) const {
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+#pragma unroll
+			for (int i = 0; i < 2; i++) {
+				u32 v = (lane % 4 < 2 ? s[r][2 * i] : s[r][2 * i + 1]) ^ 0x80808080;
+				a[2 * i + r] = half2_add(__byte_perm(lane % 2 ? v >> 16 : v, 0x64646464, 0x4140), 0xe480e480u); // 1024 + byte - 1152
+			}
+			f[r] = 32 * step(lane, r);
+		}
+	}
+	__device__ __forceinline__ float value(int lane, int j, int r, int half, int code) const { return step(lane, r) * scale(j, r, half) * (code - 32); }
 };
 
 // Q8_0:
-//   8 x [lane] { row g codes 0-3, 4-7, row g+8 codes 0-3, 4-7 } of a block
+//   8 x [lane] { row g inputs 4t.., row g inputs 16+4t.., row g+8 likewise } of a block
 //   [lane] 4 float16 scales: t=0 blocks 0-3 of row g, t=1 blocks 4-7, t=2 and t=3 of row g+8
 struct Q8Tile {
-	enum { SPAN = 256, CODES = 4096, BYTES = CODES + 256, MINS = 0, BLOCK_SCALES = 1 };
+	enum { SPAN = 256, CODES = 4096, BYTES = CODES + 256, INTS = 1, SUMS = 0, DIGITS = 3, BLOCK_SCALES = 1 };
 	uint4 w[8];
-	uint2 meta;
 	u32 s[2][4];
 
 	__device__ __forceinline__ void load(const u8 *unit, int lane) {
 #pragma unroll
 		for (int i = 0; i < 8; i++)
-			w[i] = load_stream(unit + i * 512 + lane * 16);
-		meta = load_stream8(unit + CODES + lane * 8);
-	}
-	__device__ __forceinline__ void prepare(int lane) {
+			w[i] = *(const uint4 *)(unit + i * 512 + lane * 16);
+		uint2 meta = *(const uint2 *)(unit + CODES + lane * 8);
 #pragma unroll
 		for (int r = 0; r < 2; r++)
 #pragma unroll
 			for (int i = 0; i < 2; i++) {
-				int from = (lane & ~3) + 2 * r + i;
-				s[r][2 * i] = __shfl_sync(~0u, meta.x, from);
-				s[r][2 * i + 1] = __shfl_sync(~0u, meta.y, from);
+				s[r][2 * i] = __shfl_sync(~0u, meta.x, (lane & ~3) + 2 * r + i);
+				s[r][2 * i + 1] = __shfl_sync(~0u, meta.y, (lane & ~3) + 2 * r + i);
 			}
 	}
-	__device__ __forceinline__ float scale(int, int) { return 1; }
-	__device__ __forceinline__ float low(int, int) { return 0; }
-	__device__ __forceinline__ float block_scale(int j, int r) { return from_half((u16)(s[r][j / 2] >> (j % 2 * 16))); }
-	__device__ __forceinline__ u32 minima(int, int) { return 0; }
-	__device__ __forceinline__ float minimum(int, int) { return 0; }
-	__device__ __forceinline__ void pairs(int, int j, int r, u32 a[4]) {
-		u32 v[2] = {(r ? w[j].z : w[j].x) ^ 0x80808080, (r ? w[j].w : w[j].y) ^ 0x80808080};
-#pragma unroll
-		for (int p = 0; p < 4; p++)
-			a[p] = half2_add(__byte_perm(v[p / 2], 0x64646464, p % 2 ? 0x4342 : 0x4140), HALF2(0xe480u)); // byte + 1024 - 1152
-	}
+	__device__ __forceinline__ u32 codes(int j, int r, int half) const { return r ? (half ? w[j].w : w[j].z) : (half ? w[j].y : w[j].x); }
+	__device__ __forceinline__ int scale(int, int, int) const { return 1; }
+	__device__ __forceinline__ float block_scale(int j, int r) const { return from_half((u16)(s[r][j / 2] >> (j % 2 * 16))); }
+	__device__ __forceinline__ float step(int, int) const { return 1; }
+	__device__ __forceinline__ void take(int, u32[4], float[2]) const {}
+	__device__ __forceinline__ float value(int, int j, int r, int, int code) const { return block_scale(j, r) * (i8)code; }
 };
 
-// F16: 4 x [lane] 8 numbers: row g block 0, row g+8 block 0, row g block 1, row g+8 block 1.
+// F16: 4 x [lane] 8 numbers, of 32 inputs 8t to 8t+7: row g block 0, row g+8 block
+// 0, row g block 1, row g+8 block 1. Inputs are a float16 and what that leaves
+// times 2048.
 struct HalfTile {
-	enum { SPAN = 64, BYTES = 2048, MINS = 0, BLOCK_SCALES = 0 };
+	enum { SPAN = 64, BYTES = 2048, INTS = 0, SUMS = 0, DIGITS = 2, BLOCK_SCALES = 0 };
 	uint4 w[4];
 
 	__device__ __forceinline__ void load(const u8 *unit, int lane) {
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			w[i] = load_stream(unit + i * 512 + lane * 16);
-	}
-	__device__ __forceinline__ void prepare(int) {}
-	__device__ __forceinline__ float scale(int, int) { return 1; }
-	__device__ __forceinline__ float low(int, int) { return 0; }
-	__device__ __forceinline__ float block_scale(int, int) { return 1; }
-	__device__ __forceinline__ u32 minima(int, int) { return 0; }
-	__device__ __forceinline__ float minimum(int, int) { return 0; }
-	__device__ __forceinline__ void pairs(int, int j, int r, u32 a[4]) {
-		const uint4 &q = w[2 * j + r];
-		a[0] = q.x;
-		a[1] = q.y;
-		a[2] = q.z;
-		a[3] = q.w;
+			w[i] = *(const uint4 *)(unit + i * 512 + lane * 16);
 	}
 };

@@ -116,62 +116,12 @@ func used(s ...span) []span {
 	return out
 }
 
-// pass is how many of the rows that are left one launch of a tiled product
-// takes: their halves must fit in shared memory.
-func (e *exec) pass(left, k, perRow int) (rows, shared int, suffix string) {
-	span := ceil(k, 256) * 256
-	size := func(rows int) int {
-		nt := ceil(rows, 4)
-		return span*4*rows + span/32*4*rows + 8*4 + 2*tiledWarps*perRow*4*nt*16*4
-	}
-	for rows = min(left, 8); rows > 1 && size(rows) > e.backend.info.SharedBytes-sharedStatic; rows-- {
-	}
-	suffix = "_4"
-	if rows > 4 {
-		suffix = "_8"
-	}
-	return rows, size(rows), suffix
-}
-
-// sharedStatic is at least what kernels take beside their dynamic shared memory.
-const sharedStatic = 1024
-
 // source is what a tiled product reads: the norm's own source if it computes it.
 func source(src *array, n *normNode, rows int) (x *array, w span, eps float32) {
 	if n.folds(rows) {
 		return n.src, n.w, n.eps
 	}
 	return src, span{}, 0
-}
-
-func (n *linearNode) tiled(b *batch, rows int, parts []*part) {
-	x, norm, eps := source(n.src, n.norm, rows)
-	k := parts[0].w.K
-	for first := 0; first < rows; {
-		some, shared, suffix := n.e.pass(rows-first, k, 1)
-		a := cudakern.Tiled{X: x.row(first), Norm: norm.at, K: uint32(k), Rows: uint32(some), Eps: eps}
-		uses := []span{x.reading(rows), norm}
-		tiles := 0
-		for i, p := range parts {
-			a.W[i], a.Dst[i], a.Bias[i], a.N[i] = p.w.tiled, p.dst.row(first), p.bias.at, uint32(p.w.N)
-			a.Add |= flag(p.add) << i
-			tiles += p.w.tiles()
-			uses = append(uses, p.w.inTiles(), p.bias, p.dst.writing(rows))
-		}
-		grid, warps := n.e.spread(tiles, parts[0].w.units(), shared)
-		a.Warps = uint32(warps)
-		b.launch("tiled_"+parts[0].w.form.name+suffix, driver.Dim{X: grid}, tiledWarps*32, shared, a, used(uses...)...)
-		first += some
-	}
-}
-
-// spread chooses blocks and the warps that share a tile.
-func (e *exec) spread(tiles, units, shared int) (blocks, warps int) {
-	perSM := max(min(2, e.backend.info.SharedBytes/(shared+sharedStatic)), 1)
-	slots := perSM * e.backend.info.SMs
-	for warps = tiledWarps; warps > 1 && warps > units; warps /= 2 {
-	}
-	return min(ceil(tiles, tiledWarps/warps), slots), warps
 }
 
 // halve makes float16 rows of src.
@@ -244,18 +194,5 @@ func (n *gatedNode) emit(b *batch, s shape) {
 		count := rows * n.dst.width
 		b.launch("gate_rows", driver.Dim{X: ceil(count, rowThreads)}, rowThreads, 0, cudakern.GateRows{Gate: n.dst.at, Up: other.at, N: uint64(count), GELU: flag(n.gelu)},
 			n.dst.writing(rows), other.reading(rows))
-	}
-}
-
-func (n *gatedNode) tiled(b *batch, rows int) {
-	x, norm, eps := source(n.src, n.norm, rows)
-	for first := 0; first < rows; {
-		some, shared, suffix := n.e.pass(rows-first, n.gate.K, 2)
-		grid, warps := n.e.spread(n.gate.tiles(), n.gate.units(), shared)
-		b.launch("tiled_gated_"+n.gate.form.name+suffix, driver.Dim{X: grid}, tiledWarps*32, shared, cudakern.TiledGated{
-			Gate: n.gate.tiled, Up: n.up.tiled, Dst: n.dst.row(first), X: x.row(first), Norm: norm.at,
-			N: uint32(n.gate.N), K: uint32(n.gate.K), Rows: uint32(some), Warps: uint32(warps), GELU: flag(n.gelu), Eps: eps,
-		}, used(x.reading(rows), norm, n.gate.inTiles(), n.up.inTiles(), n.dst.writing(rows))...)
-		first += some
 	}
 }

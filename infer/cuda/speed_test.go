@@ -124,7 +124,11 @@ func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
 	for _, c := range all {
 		name := c.kernel
 		if strings.HasPrefix(name, "tiled") {
-			name += " " + strings.TrimLeft(c.uses[len(c.uses)-2].name, "blk.0123456789") + strconv.Itoa(c.grid.X)
+			for _, u := range c.uses {
+				if strings.HasSuffix(u.name, ".weight") && !strings.Contains(u.name, "norm") {
+					name += " " + strings.TrimLeft(u.name, "blk.0123456789")
+				}
+			}
 		}
 		groups[name] = append(groups[name], c)
 	}

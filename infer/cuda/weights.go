@@ -14,14 +14,15 @@ type tileForm struct {
 	name  string
 	span  int // inputs of a unit
 	bytes int // of a unit: 16 rows
+	input int // bytes of an input as products read it
 }
 
 var tileForms = map[gguf.Type]tileForm{
-	gguf.Q4_K: {"q4k", 256, 2368},
-	gguf.Q5_K: {"q5k", 256, 2880},
-	gguf.Q6_K: {"q6k", 256, 3392},
-	gguf.Q8_0: {"q8", 256, 4352},
-	gguf.F16:  {"f16", 64, 2048},
+	gguf.Q4_K: {"q4k", 256, 2368, 3},
+	gguf.Q5_K: {"q5k", 256, 2880, 3},
+	gguf.Q6_K: {"q6k", 256, 3392, 3},
+	gguf.Q8_0: {"q8", 256, 4352, 3},
+	gguf.F16:  {"f16", 64, 2048, 4},
 }
 
 // tileRows is the rows of a tile.
@@ -113,7 +114,10 @@ func (e *exec) planWeight(w *weight) error {
 		return fmt.Errorf("%w: rows of %d of type %s are not whole groups of 8", ErrUnsupported, w.K, w.Type)
 	}
 	if w.multiplied {
-		if w.form = tileForms[w.Type]; w.hasTiles() {
+		if w.form = tileForms[w.Type]; w.hasTiles() && !e.fitsShared(w) {
+			w.form = tileForm{} // too wide: as it is, then
+		}
+		if w.hasTiles() {
 			e.weightMem.want(&w.tiled, w.tileBytes())
 		}
 	}
