@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"edged/cudakern/driver"
 	"edged/infer/cpu"
 	"edged/infer/cuda"
 	"edged/infer/graph"
@@ -28,7 +27,7 @@ func NewBackend(name string) (graph.Backend, error) {
 		return ref.New(), nil
 	case "cuda":
 		b, err := cuda.New(0)
-		if errors.Is(err, driver.ErrNoDriver) {
+		if errors.Is(err, cuda.ErrNoDriver) {
 			return nil, fmt.Errorf("open backend cuda: %w: %w", ErrBackend, err)
 		}
 		if err != nil {

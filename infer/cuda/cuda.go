@@ -66,6 +66,9 @@ type registered struct {
 	uses int
 }
 
+// ErrNoDriver is wrapped by New where the machine has no driver.
+var ErrNoDriver = driver.ErrNoDriver
+
 // New opens the GPU of that number and loads all kernels.
 func New(ordinal int) (*Backend, error) {
 	dev, err := driver.Open(ordinal)
