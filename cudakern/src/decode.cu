@@ -9,6 +9,7 @@
 extern __shared__ __align__(16) u8 dynamic[];
 
 #define LOW 2048.0f
+#define STAGES 3 // pages of a warp that are at hand or under way
 
 // Largest score of the four lanes of a row, and their sum.
 static __device__ __forceinline__ float row_max(float v) {
@@ -141,7 +142,7 @@ template <int DIM, int WARPS> static __device__ void decode(const float *q, floa
 	int from = first + blockIdx.x * each, to = min(from + each, first + count);
 	const u32 *numbers = table + (u64)seq[row] * table_stride;
 	u64 head_at = (u64)kv * DIM * PAGE * 4;
-	u32 mine = shared_address(dynamic) + warp * 2 * P::BYTES;
+	u32 mine = shared_address(dynamic) + warp * STAGES * P::BYTES;
 
 	Split<DIM> s;
 	s.begin(q + ((u64)row * heads + first_head + lane / 4) * DIM, lane / 4 < some, lane);
@@ -151,15 +152,17 @@ template <int DIM, int WARPS> static __device__ void decode(const float *q, floa
 		else
 			copy_commit();
 	};
-	int stage = 0;
-	bring(from + warp, 0);
+	int stage = 0, last_stage = STAGES - 1;
+	for (int s = 0; s < STAGES - 1; s++)
+		bring(from + warp + s * WARPS, s);
 	for (int page = from + warp; page < to; page += WARPS) {
-		bring(page + WARPS, stage ^ 1);
-		copy_wait<1>();
+		bring(page + (STAGES - 1) * WARPS, last_stage);
+		copy_wait<STAGES - 1>();
 		__syncwarp();
 		s.page(mine + stage * P::BYTES, begin - page * PAGE, end - page * PAGE, scale * 1.4426950408889634f, lane);
 		__syncwarp();
-		stage ^= 1;
+		last_stage = stage;
+		stage = stage + 1 == STAGES ? 0 : stage + 1;
 	}
 	copy_wait<0>();
 	__syncthreads();

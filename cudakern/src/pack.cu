@@ -126,7 +126,7 @@ template <class T> static __device__ void unpack(const u8 *unit, u16 *dst, int n
 				float x[4];
 #pragma unroll
 				for (int i = 0; i < 4; i++)
-					x[i] = u.value(lane, j, r, half, byte_of(c, i));
+					x[i] = u.value(j, r, half, byte_of(c, i));
 				if (row < n && at < k)
 					*(uint2 *)(dst + (u64)row * k + at) = make_uint2(to_half2(x[0], x[1]), to_half2(x[2], x[3]));
 			}

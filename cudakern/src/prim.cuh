@@ -107,6 +107,10 @@ static __device__ __forceinline__ void copy_async(u32 dst, const void *src, bool
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(dst), "l"(src), "r"(n) : "memory");
 }
 
+static __device__ __forceinline__ void copy_async(u32 dst, const void *src) {
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(dst), "l"(src) : "memory");
+}
+
 static __device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 // Waits until at most n groups of the thread's copies are under way.

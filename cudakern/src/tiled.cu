@@ -116,7 +116,12 @@ static __device__ __forceinline__ float factor_of(const Inputs &in, int unit, in
 // columns]; lanes t and t^1 have a share each.
 template <class T, int NT> static __device__ __forceinline__ void multiply_codes(const u8 *unit, const Inputs &in, int nth, int lane, float total[NT][2]) {
 	int g = lane / 4, t = lane % 4;
-	const u8 *inputs = inputs_of<T>(in, nth);
+	// Columns that nobody wants repeat others: no lane needs to ask.
+	const u8 *inputs[NT];
+#pragma unroll
+	for (int c = 0; c < NT; c++)
+		inputs[c] = inputs_of<T>(in, nth) + (min(c * 2 + g / 4, in.rows - 1) * 3 + min(g % 4, 2)) * 32 + t * 8;
+	const int block = in.columns * 32;
 	const float w0 = (t % 2 ? 1.0f : 65536.0f) / TOP, w1 = (t % 2 ? 0.0f : 256.0f) / TOP;
 	T u;
 	u.load(unit, lane);
@@ -132,10 +137,7 @@ template <class T, int NT> static __device__ __forceinline__ void multiply_codes
 				a[r][half] = u.codes(j, r, half);
 #pragma unroll
 		for (int c = 0; c < NT; c++) {
-			uint2 x = make_uint2(0, 0);
-			int row = c * 2 + g / 4;
-			if (g % 4 < 3 && row < in.rows)
-				x = *(const uint2 *)(inputs + (j * in.columns + row * 3 + g % 4) * 32 + t * 8);
+			uint2 x = *(const uint2 *)(inputs[c] + j * block);
 			int part[4] = {};
 			if constexpr (T::SUMS == 16) { // 16 codes share a scale
 				int more[4] = {};
@@ -167,21 +169,19 @@ template <class T, int NT> static __device__ __forceinline__ void multiply_codes
 		return;
 	}
 	u32 a[4];
-	float f[2], d0 = u.step(lane, 0), d1 = u.step(lane, 1);
+	float f[2], d0 = u.step(0), d1 = u.step(1);
 	u.take(lane, a, f);
+	if (t % 2) // the sums' two columns stand where the digits' first two do
+		f[0] = f[1] = 0;
 #pragma unroll
 	for (int c = 0; c < NT; c++) {
-		// The sums' two columns stand where the digits' first two do.
 		float low[4] = {};
-		int row = c * 2 + g / 4;
 		const int EACH = 256 / (T::SUMS ? T::SUMS : 1);
-		const u16 *s = sums_of(in, nth) + (2 * row + g % 4) * EACH + 2 * t;
-		bool ok = g % 4 < 2 && row < in.rows;
-		u32 b0 = ok ? *(const u32 *)s : 0;
+		const u16 *s = sums_of(in, nth) + (2 * min(c * 2 + g / 4, in.rows - 1) + g % 2) * EACH + 2 * t;
 		if (T::SUMS == 16)
-			mma16(low, a[0], a[1], a[2], a[3], b0, ok ? *(const u32 *)(s + 8) : 0);
+			mma16(low, a[0], a[1], a[2], a[3], *(const u32 *)s, *(const u32 *)(s + 8));
 		else
-			mma8(low, a[0], a[1], b0);
+			mma8(low, a[0], a[1], *(const u32 *)s);
 		float factor = factor_of(in, nth, c * 2 + t / 2);
 		total[c][0] += factor * (d0 * (acc[c][0] * w0 + acc[c][1] * w1) - f[0] * (low[0] + low[1] * (1.0f / 2048)));
 		total[c][1] += factor * (d1 * (acc[c][2] * w0 + acc[c][3] * w1) - f[1] * (low[2] + low[3] * (1.0f / 2048)));
@@ -190,7 +190,11 @@ template <class T, int NT> static __device__ __forceinline__ void multiply_codes
 
 template <int NT> static __device__ __forceinline__ void multiply_halves(const u8 *unit, const Inputs &in, int nth, int lane, float total[NT][2]) {
 	int g = lane / 4, t = lane % 4;
-	const u8 *inputs = inputs_of<HalfTile>(in, nth);
+	const u8 *inputs[NT];
+#pragma unroll
+	for (int c = 0; c < NT; c++)
+		inputs[c] = inputs_of<HalfTile>(in, nth) + ((min(c * 2 + g / 4, in.rows - 1) * 2 + g % 2) * 32 + 8 * t) * 2;
+	const int block = in.columns * 64;
 	HalfTile u;
 	u.load(unit, lane);
 	float acc[NT][4] = {};
@@ -199,17 +203,14 @@ template <int NT> static __device__ __forceinline__ void multiply_halves(const u
 		const uint4 &a = u.w[2 * j], &b = u.w[2 * j + 1];
 #pragma unroll
 		for (int c = 0; c < NT; c++) {
-			uint4 x = make_uint4(0, 0, 0, 0);
-			int row = c * 2 + g / 4;
-			if (g % 4 < 2 && row < in.rows)
-				x = *(const uint4 *)(inputs + ((j * in.columns + row * 2 + g % 4) * 32 + 8 * t) * 2);
+			uint4 x = *(const uint4 *)(inputs[c] + j * block);
 			mma16(acc[c], a.x, b.x, a.y, b.y, x.x, x.y);
 			mma16(acc[c], a.z, b.z, a.w, b.w, x.z, x.w);
 		}
 	}
 #pragma unroll
 	for (int c = 0; c < NT; c++) {
-		float factor = factor_of(in, nth, c * 2 + t / 2);
+		float factor = t % 2 ? 0 : factor_of(in, nth, c * 2 + t / 2); // columns 2 and 3 repeat 0 and 1
 		total[c][0] += factor * (acc[c][0] + acc[c][1] * (1.0f / 2048));
 		total[c][1] += factor * (acc[c][2] + acc[c][3] * (1.0f / 2048));
 	}
@@ -238,13 +239,48 @@ template <int NW> struct Cursor {
 			return false;
 		unit = begin;
 		nth = 0;
-		if (++which < NW)
+		if (NW > 1 && ++which < NW)
 			return false;
 		which = 0;
 		step += gridDim.x;
 		return true;
 	}
 };
+
+// Where a tile's units begin.
+template <class T, int NW> static __device__ __forceinline__ const u8 *tile_at(const Parts &p, int tile, int which) {
+	const u8 *base = p.w[0];
+	if (NW == 2) {
+		base = which ? p.w[1] : base;
+	} else if (tile >= p.tiles[0]) {
+		tile -= p.tiles[0];
+		base = p.w[1];
+		if (tile >= p.tiles[1]) {
+			tile -= p.tiles[1];
+			base = p.w[2];
+		}
+	}
+	return base + (u64)(u32)(tile * p.units + p.first) * (u32)T::BYTES;
+}
+
+// Writes output r of a tile for input row b.
+template <int NW> static __device__ __forceinline__ void store(const Parts &p, int tile, int b, int r, float y, float z, int gelu) {
+	int part = 0;
+	if (NW == 1)
+		while (part < 2 && tile >= p.tiles[part])
+			tile -= p.tiles[part++];
+	int out = tile * 16 + r;
+	if (out >= p.n[part])
+		return;
+	float *to = p.dst[part] + (u64)b * p.n[part] + out;
+	if (NW == 2) {
+		*to = activate(gelu, y) * z;
+		return;
+	}
+	if (p.bias[part])
+		y += p.bias[part][out];
+	*to = p.add >> part & 1 ? *to + y : y;
+}
 
 // Products of all parts. wk warps share a tile's inputs; WARPS/wk tiles are at
 // work at a time. NW is 2 when tiles come in pairs.
@@ -270,26 +306,17 @@ template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const
 	int begin = warp % wk;
 	Cursor<NW> ahead = {(int)blockIdx.x, 0, begin, 0}, here = ahead;
 	int put = 0, get = 0; // stages of the ring
+	u32 put_at = shared_address(ring) + lane * 16;
 	auto bring = [&]() {
 		int tile = ahead.step * wn + warp / wk;
-		if (ahead.step < steps && tile < tiles && ahead.unit < units) {
-			const u8 *base = p.w[0];
-			if (NW == 2) {
-				base = ahead.which ? p.w[1] : p.w[0];
-			} else if (tile >= p.tiles[0]) {
-				tile -= p.tiles[0];
-				base = p.w[1];
-				if (tile >= p.tiles[1]) {
-					tile -= p.tiles[1];
-					base = p.w[2];
-				}
-			}
-			const u8 *from = base + ((u64)tile * p.units + p.first + ahead.unit) * T::BYTES;
-			u32 to = shared_address(ring + put * T::BYTES);
+		if (tile < tiles) {
+			const u8 *from = tile_at<T, NW>(p, tile, ahead.which) + ahead.unit * T::BYTES + lane * 16;
+			u32 to = put_at + put * T::BYTES;
 #pragma unroll
-			for (int i = 0; i < T::BYTES / 16; i += 32)
-				if (i + lane < T::BYTES / 16)
-					copy_async(to + (i + lane) * 16, from + (i + lane) * 16, true);
+			for (int i = 0; i + 32 <= T::BYTES / 16; i += 32)
+				copy_async(to + i * 16, from + i * 16);
+			if (T::BYTES / 16 % 32 && lane < T::BYTES / 16 % 32)
+				copy_async(to + T::BYTES / 512 * 512, from + T::BYTES / 512 * 512);
 		}
 		copy_commit();
 		ahead.next(begin, wk, units);
@@ -308,8 +335,12 @@ template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const
 	}
 	__syncwarp();
 
+	// wk lanes add up an output: these do the first of the warp's, most often all.
+	int outs = 32 / wk, s = lane % wk, all = wn * rows * 16, i0 = warp * outs + lane / wk;
+	int b0 = i0 / 16 % rows, group0 = i0 / 16 / rows;
+	float factor0 = 0;
 	float total[NW][NT][2] = {};
-	for (int turn = 0; here.step < steps;) {
+	for (int turn = 0, tile_count = 0; here.step < steps;) {
 		if (stages >= 4)
 			copy_wait<2>();
 		else if (stages == 3)
@@ -318,7 +349,7 @@ template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const
 			copy_wait<0>();
 		__syncwarp();
 		int step = here.step;
-		if (here.unit < units && step * wn + warp / wk < tiles)
+		if (step * wn + warp / wk < tiles)
 			if constexpr (T::INTS)
 				multiply_codes<T, NT>(ring + get * T::BYTES, in, here.nth, lane, NW == 2 && here.which ? total[NW - 1] : total[0]);
 			else
@@ -343,41 +374,32 @@ template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const
 					total[v][c][r] = 0;
 				}
 		__syncthreads();
-		// wk lanes add up an output.
-		int outs = 32 / wk, s = lane % wk;
-		for (int i = warp * outs + lane / wk; i < wn * rows * 16; i += WARPS * outs) {
-			int r = i % 16, b = i / 16 % rows, tile = step * wn + i / 16 / rows;
-			const float *from = reduced + (turn * WARPS + i / 16 / rows * wk + s) * EACH + b * 16 + r;
-			float y = from[0], z = NW == 2 ? from[2 * NT * 16] : 0;
-			float square = squares[b * WARPS + i / 16 / rows * wk + s];
+		for (int i = i0, b = b0, group = group0; i < all;) {
+			const float *from = reduced + (turn * WARPS + group * wk + s) * EACH + b * 16 + i % 16;
+			float y = from[0], z = NW == 2 ? from[2 * NT * 16] : 0, factor = factor0;
 			u32 active = __activemask(); // whole groups of wk
 			for (int d = wk / 2; d > 0; d /= 2) {
 				y += __shfl_xor_sync(active, y, d);
-				square += __shfl_xor_sync(active, square, d);
 				if (NW == 2)
 					z += __shfl_xor_sync(active, z, d);
 			}
-			if (s != 0 || tile >= tiles)
-				continue;
-			// Digits do not show what is no number; the squares do.
-			float factor = (norm ? rsqrtf(square / k + eps) : 1) + 0 * square;
-			y *= factor;
-			int part = 0;
-			if (NW == 1)
-				while (part < 2 && tile >= p.tiles[part])
-					tile -= p.tiles[part++];
-			int out = tile * 16 + r;
-			if (out >= p.n[part])
-				continue;
-			float *to = p.dst[part] + (u64)b * p.n[part] + out;
-			if (NW == 2) {
-				*to = activate(gelu, y) * z * factor;
-			} else {
-				if (p.bias[part])
-					y += p.bias[part][out];
-				*to = p.add >> part & 1 ? *to + y : y;
+			if (i != i0 || tile_count == 0) {
+				// Digits do not show what is no number; the squares do.
+				float square = squares[b * WARPS + group * wk + s];
+				for (int d = wk / 2; d > 0; d /= 2)
+					square += __shfl_xor_sync(active, square, d);
+				factor = (norm ? rsqrtf(square / k + eps) : 1) + 0 * square;
+				if (i == i0)
+					factor0 = factor;
 			}
+			int tile = step * wn + group;
+			if (s == 0 && tile < tiles)
+				store<NW>(p, tile, b, i % 16, y * factor, z * factor, gelu);
+			i += WARPS * outs;
+			b = i / 16 % rows;
+			group = i / 16 / rows;
 		}
+		tile_count = 1;
 		turn ^= 1;
 	}
 	copy_wait<0>();

@@ -31,8 +31,7 @@ static __device__ __forceinline__ u32 byte_of(u32 w, int b) { return w >> (8 * b
 template <int bits> struct KTile {
 	enum { SPAN = 256, CODES = 2048, HIGH = bits * 512, BYTES = CODES + HIGH + 256 + 64, INTS = 1, SUMS = 32, DIGITS = 3, BLOCK_SCALES = 0 };
 	uint4 w[4], h;
-	uint2 meta;
-	u32 d, s[2][2], m[2][2]; // [row g, g+8][8 bytes]
+	u32 d[2], s[2][2], m[2][2]; // [row g, g+8][8 bytes]
 
 	__device__ __forceinline__ void load(const u8 *unit, int lane) {
 #pragma unroll
@@ -40,15 +39,14 @@ template <int bits> struct KTile {
 			w[i] = *(const uint4 *)(unit + i * 512 + lane * 16);
 		if (bits > 0)
 			h = *(const uint4 *)(unit + CODES + lane * 16);
-		meta = *(const uint2 *)(unit + CODES + HIGH + lane * 8);
-		d = *(const u32 *)(unit + CODES + HIGH + 256 + (lane / 4 + lane % 4 / 2 * 8) * 4);
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
-			int from = (lane & ~3) + 2 * r;
-			s[r][0] = __shfl_sync(~0u, meta.x, from);
-			s[r][1] = __shfl_sync(~0u, meta.y, from);
-			m[r][0] = __shfl_sync(~0u, meta.x, from + 1);
-			m[r][1] = __shfl_sync(~0u, meta.y, from + 1);
+			uint4 v = *(const uint4 *)(unit + CODES + HIGH + lane / 4 * 32 + r * 16);
+			s[r][0] = v.x;
+			s[r][1] = v.y;
+			m[r][0] = v.z;
+			m[r][1] = v.w;
+			d[r] = *(const u32 *)(unit + CODES + HIGH + 256 + (lane / 4 + r * 8) * 4);
 		}
 	}
 	__device__ __forceinline__ u32 codes(int j, int r, int half) const {
@@ -59,7 +57,7 @@ template <int bits> struct KTile {
 		return with_high(v, j / 2 == 0 ? h.x : j / 2 == 1 ? h.y : j / 2 == 2 ? h.z : h.w, j % 2 * 4 + r * 2 + half, 1);
 	}
 	__device__ __forceinline__ int scale(int j, int r, int) const { return byte_of(s[r][j / 4], j % 4); }
-	__device__ __forceinline__ float step(int lane, int r) const { return from_half((u16)__shfl_sync(~0u, d, (lane & ~3) + 2 * r)); }
+	__device__ __forceinline__ float step(int r) const { return from_half((u16)d[r]); }
 	// What sums of 32 inputs are multiplied with and taken away: minima as an
 	// operand of float16, and their factor.
 	__device__ __forceinline__ void take(int lane, u32 a[4], float f[2]) const {
@@ -67,11 +65,11 @@ template <int bits> struct KTile {
 		for (int r = 0; r < 2; r++) {
 			u32 v = lane % 4 < 2 ? m[r][0] : m[r][1];
 			a[r] = half2_add(__byte_perm(lane % 2 ? v >> 16 : v, 0x64646464, 0x4140), 0xe400e400u); // 1024 + byte - 1024
-			f[r] = from_half((u16)(__shfl_sync(~0u, d, (lane & ~3) + 2 * r) >> 16));
+			f[r] = from_half((u16)(d[r] >> 16));
 		}
 	}
-	__device__ __forceinline__ float value(int lane, int j, int r, int half, int code) const {
-		return step(lane, r) * scale(j, r, half) * code - from_half((u16)(__shfl_sync(~0u, d, (lane & ~3) + 2 * r) >> 16)) * byte_of(m[r][j / 4], j % 4);
+	__device__ __forceinline__ float value(int j, int r, int half, int code) const {
+		return step(r) * scale(j, r, half) * code - from_half((u16)(d[r] >> 16)) * byte_of(m[r][j / 4], j % 4);
 	}
 };
 
@@ -84,8 +82,7 @@ template <int bits> struct KTile {
 struct Q6Tile {
 	enum { SPAN = 256, CODES = 2048, HIGH = 1024, BYTES = CODES + HIGH + 256 + 64, INTS = 1, SUMS = 16, DIGITS = 3, BLOCK_SCALES = 0 };
 	uint4 w[4], h[2];
-	uint2 meta;
-	u32 d, s[2][4]; // [row g, g+8][16 bytes]
+	u32 d[2], s[2][4]; // [row g, g+8][16 bytes]
 
 	__device__ __forceinline__ void load(const u8 *unit, int lane) {
 #pragma unroll
@@ -93,15 +90,11 @@ struct Q6Tile {
 			w[i] = *(const uint4 *)(unit + i * 512 + lane * 16);
 		h[0] = *(const uint4 *)(unit + CODES + lane * 16);
 		h[1] = *(const uint4 *)(unit + CODES + 512 + lane * 16);
-		meta = *(const uint2 *)(unit + CODES + HIGH + lane * 8);
-		d = *(const u32 *)(unit + CODES + HIGH + 256 + (lane / 4 + lane % 4 / 2 * 8) * 4);
 #pragma unroll
-		for (int r = 0; r < 2; r++)
-#pragma unroll
-			for (int i = 0; i < 2; i++) {
-				s[r][2 * i] = __shfl_sync(~0u, meta.x, (lane & ~3) + 2 * r + i);
-				s[r][2 * i + 1] = __shfl_sync(~0u, meta.y, (lane & ~3) + 2 * r + i);
-			}
+		for (int r = 0; r < 2; r++) {
+			*(uint4 *)s[r] = *(const uint4 *)(unit + CODES + HIGH + lane / 4 * 32 + r * 16);
+			d[r] = *(const u32 *)(unit + CODES + HIGH + 256 + (lane / 4 + r * 8) * 4);
+		}
 	}
 	__device__ __forceinline__ u32 codes(int j, int r, int half) const {
 		const uint4 &q = w[j / 2], &b = h[j / 4];
@@ -109,7 +102,7 @@ struct Q6Tile {
 		return with_high(v, j % 4 == 0 ? b.x : j % 4 == 1 ? b.y : j % 4 == 2 ? b.z : b.w, r * 4 + half * 2, 3);
 	}
 	__device__ __forceinline__ int scale(int j, int r, int half) const { return (int)(s[r][j / 2] << (24 - 8 * (j % 2 * 2 + half))) >> 24; }
-	__device__ __forceinline__ float step(int lane, int r) const { return from_half((u16)__shfl_sync(~0u, d, (lane & ~3) + 2 * r)); }
+	__device__ __forceinline__ float step(int r) const { return from_half((u16)d[r]); }
 	// Scales of sub-blocks 2t, 2t+1 and 2t+8, 2t+9 as float16.
 	__device__ __forceinline__ void take(int lane, u32 a[4], float f[2]) const {
 #pragma unroll
@@ -119,10 +112,10 @@ struct Q6Tile {
 				u32 v = (lane % 4 < 2 ? s[r][2 * i] : s[r][2 * i + 1]) ^ 0x80808080;
 				a[2 * i + r] = half2_add(__byte_perm(lane % 2 ? v >> 16 : v, 0x64646464, 0x4140), 0xe480e480u); // 1024 + byte - 1152
 			}
-			f[r] = 32 * step(lane, r);
+			f[r] = 32 * step(r);
 		}
 	}
-	__device__ __forceinline__ float value(int lane, int j, int r, int half, int code) const { return step(lane, r) * scale(j, r, half) * (code - 32); }
+	__device__ __forceinline__ float value(int j, int r, int half, int code) const { return step(r) * scale(j, r, half) * (code - 32); }
 };
 
 // Q8_0:
@@ -137,21 +130,16 @@ struct Q8Tile {
 #pragma unroll
 		for (int i = 0; i < 8; i++)
 			w[i] = *(const uint4 *)(unit + i * 512 + lane * 16);
-		uint2 meta = *(const uint2 *)(unit + CODES + lane * 8);
 #pragma unroll
 		for (int r = 0; r < 2; r++)
-#pragma unroll
-			for (int i = 0; i < 2; i++) {
-				s[r][2 * i] = __shfl_sync(~0u, meta.x, (lane & ~3) + 2 * r + i);
-				s[r][2 * i + 1] = __shfl_sync(~0u, meta.y, (lane & ~3) + 2 * r + i);
-			}
+			*(uint4 *)s[r] = *(const uint4 *)(unit + CODES + lane / 4 * 32 + r * 16);
 	}
 	__device__ __forceinline__ u32 codes(int j, int r, int half) const { return r ? (half ? w[j].w : w[j].z) : (half ? w[j].y : w[j].x); }
 	__device__ __forceinline__ int scale(int, int, int) const { return 1; }
 	__device__ __forceinline__ float block_scale(int j, int r) const { return from_half((u16)(s[r][j / 2] >> (j % 2 * 16))); }
-	__device__ __forceinline__ float step(int, int) const { return 1; }
+	__device__ __forceinline__ float step(int) const { return 1; }
 	__device__ __forceinline__ void take(int, u32[4], float[2]) const {}
-	__device__ __forceinline__ float value(int, int j, int r, int, int code) const { return block_scale(j, r) * (i8)code; }
+	__device__ __forceinline__ float value(int j, int r, int, int code) const { return block_scale(j, r) * (i8)code; }
 };
 
 // F16: 4 x [lane] 8 numbers, of 32 inputs 8t to 8t+7: row g block 0, row g+8 block

@@ -16,6 +16,7 @@ const (
 	promptWarps = 8 // WARPS of prompt.cu
 	promptPairs = promptWarps * 16
 	tileHeads   = 8 // query heads of a decode tile
+	pageStages  = 3 // STAGES of decode.cu
 )
 
 // decodeWarps is the warps of a decode block.
@@ -88,7 +89,7 @@ func (n *attendNode) emit(b *batch, s shape) {
 		return
 	}
 	warps, splits := decodeWarps(dim), e.splits(n, s.rows)
-	b.launch(n.decodeName, driver.Dim{X: splits, Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, warps*32, max(warps*2*pageShared(dim), tileHeads*warps*(dim+2)*4), cudakern.Decode{
+	b.launch(n.decodeName, driver.Dim{X: splits, Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, warps*32, max(warps*pageStages*pageShared(dim), tileHeads*warps*(dim+2)*4), cudakern.Decode{
 		Q: q.at, Dst: dst.at, Pages: c.pages.at, Table: e.tables.of(n.op.Layer), Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
 		PageBytes: uint64(c.pageBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Scale: n.op.Scale,
 	}, q.reading(s.rows), dst.writing(s.rows), c.pages, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
