@@ -103,6 +103,7 @@ func Run(t *testing.T, b graph.Backend, opt Options) {
 		{"full_budget", s.testFullBudget, true},
 		{"gathered", s.testGathered, true},
 		{"models", s.testModels, false},
+		{"resume", s.testResume, false},
 		{"cancel", s.testCancel, false},
 		{"refuse", s.testRefuse, false},
 		{"memory", s.testMemory, false},
