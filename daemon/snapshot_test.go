@@ -1,0 +1,188 @@
+package daemon
+
+import (
+	"bytes"
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"edged/offload"
+	"edged/pinnedmem"
+	"edged/store"
+)
+
+// TestCacheSnapshotsLiveInTheStore saves a sequence in two turns as a session
+// does, and restores it from a store that was opened again into a pool of other
+// sizes: what the cache calls parts must be what the store takes, and come back.
+func TestCacheSnapshotsLiveInTheStore(t *testing.T) {
+	dir, host := t.TempDir()+"/store", pinnedmem.NewHost(0)
+	first, second := snapshotPool(t, host, 1200), snapshotPool(t, host, 1500)
+	fillAtRandom(t, first)
+	seq, err := first.NewSeq()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := store.Key{Fingerprint: []byte(first.Format()), Policy: "auto"}
+	s := openStore(t, dir)
+	sess, err := s.User(1000).Create(store.New{Title: "book", Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []int{700, 324} {
+		for range n {
+			if err := seq.Reserve(1); err != nil {
+				t.Fatal(err)
+			}
+			if err := seq.Commit(1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		turn := store.Turn{After: sess.Messages, Messages: []store.Message{{Role: "user", Tokens: make([]int32, n)}}, Tail: payload(seq.SnapshotTail())}
+		for i := sess.Blocks; i < seq.Blocks(); i++ {
+			parts, err := seq.SnapshotBlock(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			turn.Blocks = append(turn.Blocks, store.Block{Provenance: store.Decoded, Parts: payload(parts)})
+		}
+		if sess, err = s.User(1000).Commit(t.Context(), sess.ID, turn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if sess.Blocks != 3 {
+		t.Errorf("%d blocks are stored of %d tokens, want 3: records of the fourth are missing", sess.Blocks, seq.Len())
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = openStore(t, dir)
+	defer s.Close()
+	snap, err := s.User(1000).Restore(sess.ID, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer snap.Close()
+	again := restoreFrom(t, snap, second)
+	if again.Len() != seq.Len() {
+		t.Fatalf("%d tokens are restored of %d", again.Len(), seq.Len())
+	}
+	samePayload(t, again.SnapshotTail(), seq.SnapshotTail())
+	for i := range seq.Blocks() {
+		got, err := again.SnapshotBlock(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _ := seq.SnapshotBlock(i) // the block is there
+		samePayload(t, got, want)
+	}
+}
+
+func openStore(t *testing.T, dir string) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// snapshotPool has a layer of every class that one pool can have.
+func snapshotPool(t *testing.T, host *pinnedmem.Host, context int) *offload.Pool {
+	t.Helper()
+	spec := offload.LayerSpec{KVHeads: 2, HeadDim: 64}
+	window := spec
+	window.Window = 100
+	p, err := offload.NewPool(offload.One(host), offload.Config{Context: context, Tokens: context, MaxSeqs: 2, Layers: []offload.LayerPlan{
+		{LayerSpec: window, Class: offload.Window, Tail: 160},
+		{LayerSpec: spec},
+		{LayerSpec: spec, Class: offload.Dense, Elem: offload.Q4, Group: 32, Tail: 64},
+		{LayerSpec: spec, Class: offload.Paged, Elem: offload.Q64, Group: 16, Tail: 64, Budget: 8, Exchange: 2, Estimate: true},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// fillAtRandom writes what tokens will find written.
+func fillAtRandom(t *testing.T, p *offload.Pool) {
+	t.Helper()
+	var seed [32]byte
+	rng := rand.NewChaCha8(seed)
+	for i := range p.Layers() {
+		m := p.Memory(i)
+		for _, b := range [][]byte{m.Units, m.Indexes, m.Tails} {
+			if _, err := rng.Read(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func payload(parts []offload.Part) store.Payload {
+	var p store.Payload
+	for _, part := range parts {
+		p = append(p, store.Part{ID: part.ID, Size: part.Size(), Data: func(yield func([]byte, error) bool) {
+			for _, b := range part.Data {
+				if !yield(b, nil) {
+					return
+				}
+			}
+		}})
+	}
+	return p
+}
+
+// restoreFrom reads the state, and then everything else in the store's order.
+func restoreFrom(t *testing.T, snap *store.Snapshot, p *offload.Pool) *offload.Seq {
+	t.Helper()
+	var state []byte
+	for x, err := range snap.Read(t.Context(), math.MaxInt) { // the tail alone
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Part != offload.StatePart {
+			break
+		}
+		state = append(state, x.Data...)
+	}
+	r, err := p.BeginRestore(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for x, err := range snap.Read(t.Context(), 0) {
+		switch {
+		case err != nil:
+		case x.Block != store.TailBlock:
+			err = r.PutBlock(x.Block, x.Part, x.Off, x.Data)
+		case x.Part != offload.StatePart:
+			err = r.PutTail(x.Part, x.Off, x.Data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	seq, err := r.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seq
+}
+
+func samePayload(t *testing.T, got, want []offload.Part) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%d parts, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if got[i].ID != want[i].ID || !bytes.Equal(bytes.Join(got[i].Data, nil), bytes.Join(want[i].Data, nil)) {
+			t.Errorf("part %d differs from part %d after a restore", got[i].ID, want[i].ID)
+		}
+	}
+}
