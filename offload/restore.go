@@ -10,7 +10,9 @@ import (
 var ErrSnapshot = errors.New("snapshot cannot be restored")
 
 // Restore is a sequence on its way back from a snapshot. Nobody sees it before
-// all of it is there. Finish or Cancel must be called, and end it.
+// all of it is there. Finish or Cancel must be called, and end it. Between them,
+// one goroutine may call PutBlock and PutTail while the pool's owner goes on with
+// other sequences.
 type Restore struct {
 	seq   *Seq
 	state state

@@ -171,6 +171,43 @@ func TestRestoreNeedsRoom(t *testing.T) {
 	v.mustBe(t, s)
 }
 
+// TestRestoreRunsBesideSteps is for the race detector: a restore touches only its
+// own memory until it ends, and so does who reads whole blocks.
+func TestRestoreRunsBesideSteps(t *testing.T) {
+	v := saveOne(t, mixed(), 420)
+	k := newKernel(t, mixed())
+	live := k.empty(t)
+	k.read(t, live, 300, 1)
+	r, err := k.pool.BeginRestore(v.tail[0].Data[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := live.SnapshotBlock(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	var block []Part
+	go func() {
+		block = ownParts(parts)
+		err := v.pieces(v.blocks[0], 100, func(part int, off int64, data []byte) error { return r.PutBlock(0, part, off, data) })
+		done <- errors.Join(err, v.pieces(v.tail[1:], 100, r.PutTail))
+	}()
+	for i := range 200 {
+		k.choose(t, live, uint16(i), []int{i % 8, 9})
+	}
+	k.empty(t).Free()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	s, err := r.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.mustBe(t, s)
+	sameParts(t, block, ownParts(parts))
+}
+
 // TestFormatNamesWhatBytesMean and leaves out what they do not depend on.
 func TestFormatNamesWhatBytesMean(t *testing.T) {
 	plans := append(mixed(), mixed()[4])
