@@ -21,7 +21,7 @@ demo: build ## start a daemon, ask about a document, check the answers, stop
 # The race detector leaves out ipc/sdktest: the compiler needs 2 GB and minutes for
 # openai-go, which vet and the second run share.
 test: tools check ## everything
-	go test -race -short -timeout 30m ./daemon/... ./ipc ./ipc/client ./infer ./infer/sample ./offload ./pinnedmem
+	go test -race -short -timeout 30m ./daemon/... ./ipc ./ipc/client ./infer ./infer/sample ./offload ./pinnedmem ./store/...
 	EDGED_SDK_TESTS=1 EDGED_SDK_DIR='$(SDK_DIR)' go test -timeout 30m ./...
 
 check: ## formatting and vet

@@ -87,7 +87,7 @@ func TestConfigErrors(t *testing.T) {
 		{"inline table", "a = 0\n", "c.toml:1: unknown key a: a = 0"},
 		{"value in inline table", "\nengine = {chunk = 0}\n", "c.toml:2: engine.chunk must be between 1 and 8192, got 0"},
 		{"NaN", "[sampling]\ntemperature = nan\n", "c.toml:2: sampling.temperature must be between 0 and 2, got NaN"},
-		{"backend", "[engine]\nbackend = \"tpu\"\n", `c.toml:2: engine.backend must be one of cpu, ref, got "tpu"`},
+		{"backend", "[engine]\nbackend = \"tpu\"\n", `c.toml:2: engine.backend must be one of cpu, cuda, ref, got "tpu"`},
 		{"mode without owner", "[socket]\nmode = \"0060\"\n", "c.toml:2: socket.mode must let the owner read and write (0600), got 0060"},
 		{"second model", "[[model]]\nname = \"a\"\n[[model]]\nname = \"b\"\ncontext = 3\n", "c.toml:5: model[1].context must be between 16 and 16777216, got 3"},
 		{"model without name", "[[model]]\npath = \"a.gguf\"\n", `c.toml:1: model[0].name must have 1 to 128 letters, digits or . _ : / - and begin with a letter or digit, got ""`},
