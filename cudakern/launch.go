@@ -76,6 +76,18 @@ type (
 		Add           uint32 // bit i: Dst[i] +=
 		Eps           float32
 	}
+	// TiledMixed is Tiled with parts of two types: those from Mixed on are of the
+	// second.
+	TiledMixed struct {
+		W, Dst, Bias  [3]driver.Ptr
+		X, Norm       driver.Ptr
+		N             [3]uint32
+		K, Rows, LD   uint32
+		Units, First  uint32
+		Warps, Stages uint32
+		Add, Mixed    uint32
+		Eps           float32
+	}
 	// TiledGated: a pair of tiled matrices of one type.
 	TiledGated struct {
 		Gate, Up, Dst, X, Norm          driver.Ptr
@@ -102,7 +114,7 @@ type (
 		X, Dst, Factor driver.Ptr
 		K              uint32
 	}
-	// Gemm: tiles of 128 rows by 128 outputs.
+	// Gemm: tiles of 128 rows by 128 or 256 outputs.
 	Gemm struct {
 		A, B, Factor, Bias, Dst driver.Ptr
 		M, N, K, LD, Add        uint32
@@ -166,7 +178,8 @@ func Params() map[string]any {
 	p := map[string]any{
 		"embed": Embed{}, "norm_rows": NormRows{}, "rope": Rope{}, "append": Append{}, "norm_rope_append": NormRopeAppend{},
 		"select_rows": SelectRows{}, "gate_rows": GateRows{}, "linear_any": LinearAny{}, "gated_any": GatedAny{},
-		"pack_tiles": PackTiles{}, "unpack_tiles": UnpackTiles{}, "unpack_rows": UnpackRows{}, "halve_rows": HalveRows{}, "gemm": Gemm{}, "read_bytes": ReadBytes{},
+		"pack_tiles": PackTiles{}, "unpack_tiles": UnpackTiles{}, "unpack_rows": UnpackRows{}, "halve_rows": HalveRows{}, "gemm_128": Gemm{}, "gemm_256": Gemm{}, "read_bytes": ReadBytes{},
+		"tiled_q4k_q6k_2": TiledMixed{}, "tiled_q5k_q6k_2": TiledMixed{},
 	}
 	for _, t := range []string{"q4k", "q5k", "q6k", "q8", "f16"} {
 		for _, n := range []string{"2", "8"} {

@@ -9,7 +9,6 @@
 extern __shared__ __align__(16) u8 dynamic[];
 
 #define LOW 2048.0f
-#define STAGES 3 // pages of a warp that are at hand or under way
 
 // Largest score of the four lanes of a row, and their sum.
 static __device__ __forceinline__ float row_max(float v) {
@@ -125,7 +124,8 @@ template <int DIM> static __device__ __forceinline__ void merge(const volatile f
 // Grid: splits, KV heads by tiles of 8 query heads, rows.
 // partial [rows, heads, splits, DIM+2]; tickets [rows, kvHeads*tiles] are zero
 // between launches.
-template <int DIM, int WARPS> static __device__ void decode(const float *q, float *dst, const u8 *pages, const u32 *table, const int *pos, const int *seq, float *partial, u32 *tickets,
+// A warp has STAGES pages at hand or under way.
+template <int DIM, int WARPS, int STAGES> static __device__ void decode(const float *q, float *dst, const u8 *pages, const u32 *table, const int *pos, const int *seq, float *partial, u32 *tickets,
 	u64 page_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 window, float scale) {
 	typedef Page<DIM> P;
 	const int W = DIM + 2;
@@ -195,14 +195,15 @@ template <int DIM, int WARPS> static __device__ void decode(const float *q, floa
 	}
 }
 
-#define DECODE(DIM, WARPS) \
+#define DECODE(DIM, WARPS, STAGES) \
 	KERNEL(WARPS * 32, 1) decode_##DIM(const float *q, float *dst, const u8 *pages, const u32 *table, const int *pos, const int *seq, float *partial, u32 *tickets, \
 		u64 page_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 window, float scale) { \
-		decode<DIM, WARPS>(q, dst, pages, table, pos, seq, partial, tickets, page_bytes, table_stride, heads, kv_heads, window, scale); \
+		decode<DIM, WARPS, STAGES>(q, dst, pages, table, pos, seq, partial, tickets, page_bytes, table_stride, heads, kv_heads, window, scale); \
 	}
 
-DECODE(64, 4)
-DECODE(80, 4)
-DECODE(96, 4)
-DECODE(128, 4)
-DECODE(256, 2)
+// As many warps as shared memory has room for.
+DECODE(64, 8, 2)
+DECODE(80, 8, 2)
+DECODE(96, 8, 2)
+DECODE(128, 6, 2)
+DECODE(256, 3, 2)

@@ -21,13 +21,14 @@ KERNEL(256, 1) halve_rows(const float *x, u16 *dst, float *factor, u32 k) {
 		*(u32 *)(dst + (u64)blockIdx.x * k + i) = to_half2(row[i] * down, row[i + 1] * down);
 }
 
-enum { TM = 128, TN = 128, TK = 32, STAGES = 4, ROW = TK * 2 + 16, TILE_BYTES = (TM + TN) * ROW };
+enum { TM = 128, TK = 32, STAGES = 4, ROW = TK * 2 + 16 };
 
-// dst [m, ld] from column 0 on = factor[m] * a [m, k] b [n, k]^T + bias, or +=. Grid: tiles of m, of n.
-// Eight warps take 64 by 32 each.
-KERNEL(256, 2) gemm(const u16 *a, const u16 *b, const float *factor, const float *bias, float *dst, u32 m, u32 n, u32 k, u32 ld, u32 add) {
+// dst [m, ld] from column 0 on = factor[m] * a [m, k] b [n, k]^T + bias, or +=.
+// Grid: tiles of m, of n. Eight warps take 64 by TN/4 each.
+template <int TN> static __device__ void multiply(const u16 *a, const u16 *b, const float *factor, const float *bias, float *dst, u32 m, u32 n, u32 k, u32 ld, u32 add) {
+	const int TILE_BYTES = (TM + TN) * ROW, WN = TN / 4;
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, m0 = blockIdx.x * TM, n0 = blockIdx.y * TN;
-	int wm = warp / 4 * 64, wn = warp % 4 * 32;
+	int wm = warp / 4 * 64, wn = warp % 4 * WN;
 	u32 shared = shared_address(dynamic);
 	allow_next();
 	after_previous();
@@ -44,7 +45,7 @@ KERNEL(256, 2) gemm(const u16 *a, const u16 *b, const float *factor, const float
 			}
 		copy_commit();
 	};
-	float acc[4][4][4] = {};
+	float acc[4][WN / 8][4] = {};
 	for (int s = 0; s < STAGES - 1; s++)
 		bring(s * TK);
 	for (int at = 0; at < k; at += TK) {
@@ -54,17 +55,17 @@ KERNEL(256, 2) gemm(const u16 *a, const u16 *b, const float *factor, const float
 		u32 from = shared + at / TK % STAGES * TILE_BYTES;
 #pragma unroll
 		for (int kk = 0; kk < TK / 16; kk++) {
-			u32 x[4][4], y[2][4];
+			u32 x[4][4], y[WN / 16][4];
 #pragma unroll
 			for (int i = 0; i < 4; i++)
 				load_matrices(x[i], from + (wm + i * 16 + lane % 16) * ROW + kk * 32 + lane / 16 * 16);
 #pragma unroll
-			for (int j = 0; j < 2; j++)
+			for (int j = 0; j < WN / 16; j++)
 				load_matrices(y[j], from + (TM + wn + j * 16 + lane % 8 + lane / 16 * 8) * ROW + kk * 32 + lane / 8 % 2 * 16);
 #pragma unroll
 			for (int i = 0; i < 4; i++)
 #pragma unroll
-				for (int j = 0; j < 4; j++)
+				for (int j = 0; j < WN / 8; j++)
 					mma16(acc[i][j], x[i][0], x[i][1], x[i][2], x[i][3], y[j / 2][j % 2 * 2], y[j / 2][j % 2 * 2 + 1]);
 		}
 	}
@@ -77,7 +78,7 @@ KERNEL(256, 2) gemm(const u16 *a, const u16 *b, const float *factor, const float
 				continue;
 			float f = factor[row];
 #pragma unroll
-			for (int j = 0; j < 4; j++)
+			for (int j = 0; j < WN / 8; j++)
 #pragma unroll
 				for (int c = 0; c < 2; c++) {
 					int col = n0 + wn + j * 8 + lane % 4 * 2 + c;
@@ -90,3 +91,13 @@ KERNEL(256, 2) gemm(const u16 *a, const u16 *b, const float *factor, const float
 				}
 		}
 }
+
+#define GEMM(TN, BLOCKS) \
+	KERNEL(256, BLOCKS) gemm_##TN(const u16 *a, const u16 *b, const float *factor, const float *bias, float *dst, u32 m, u32 n, u32 k, u32 ld, u32 add) { \
+		multiply<TN>(a, b, factor, bias, dst, m, n, k, ld, add); \
+	}
+
+// The wide tile reads less from shared memory; the narrow one fills the device
+// with small products.
+GEMM(128, 2)
+GEMM(256, 1)

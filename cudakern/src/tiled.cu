@@ -19,8 +19,8 @@ extern __shared__ __align__(16) u8 dynamic[];
 //   sums of 32 or 16 of them [2 rows][256/SUMS] float16: the sum, and what that leaves times 2048
 struct Inputs {
 	u8 *x;
-	u16 *sums;
-	float *factor; // [units][rows] that products are multiplied with
+	u16 *sums, *more; // more: as the second type of weights wants them
+	float *factor;    // [units][rows] that products are multiplied with
 	int columns, rows;
 };
 
@@ -28,10 +28,25 @@ template <class T> static __device__ __forceinline__ u8 *inputs_of(const Inputs 
 	return in.x + unit * T::SPAN * in.columns * (T::INTS ? 1 : 2);
 }
 
-static __device__ __forceinline__ u16 *sums_of(const Inputs &in, int unit) { return in.sums + unit * 32 * in.rows; }
+static __device__ __forceinline__ u16 *sums_of(u16 *sums, int rows, int unit) { return sums + unit * 32 * rows; }
 
-// Puts eight inputs of a unit from i on.
-template <class T> static __device__ __forceinline__ void split_inputs(const Inputs &in, int unit, int b, int i, const float v[8], float down) {
+// Puts the sums that a type wants, of which this lane has that of eight inputs.
+template <class T> static __device__ __forceinline__ void write_sums(u16 *sums, int rows, int unit, int b, int i, float sum) {
+	if constexpr (T::SUMS > 0) {
+		sum += __shfl_xor_sync(~0u, sum, 1);
+		if (T::SUMS == 32)
+			sum += __shfl_xor_sync(~0u, sum, 2);
+		const int EACH = 256 / T::SUMS;
+		if (i % T::SUMS == 0) {
+			u16 *s = sums_of(sums, rows, unit) + 2 * b * EACH + i / T::SUMS, top = to_half(sum);
+			s[0] = top;
+			s[EACH] = to_half((sum - from_half(top)) * 2048);
+		}
+	}
+}
+
+// Puts eight inputs of a unit from i on, for weights of types T and U.
+template <class T, class U> static __device__ __forceinline__ void split_inputs(const Inputs &in, int unit, int b, int i, const float v[8], float down) {
 	if constexpr (!T::INTS) {
 		u32 h[4], l[4];
 #pragma unroll
@@ -68,22 +83,14 @@ template <class T> static __device__ __forceinline__ void split_inputs(const Inp
 		*(u32 *)(to + d * 32) = digit[d][0];
 		*(u32 *)(to + d * 32 + 8) = digit[d][1];
 	}
-	if constexpr (T::SUMS > 0) {
-		sum += __shfl_xor_sync(~0u, sum, 1);
-		if (T::SUMS == 32)
-			sum += __shfl_xor_sync(~0u, sum, 2);
-		const int EACH = 256 / T::SUMS;
-		if (i % T::SUMS == 0) {
-			u16 *s = sums_of(in, unit) + 2 * b * EACH + i / T::SUMS, top = to_half(sum);
-			s[0] = top;
-			s[EACH] = to_half((sum - from_half(top)) * 2048);
-		}
-	}
+	write_sums<T>(in.sums, in.rows, unit, b, i, sum);
+	if constexpr (T::SUMS != U::SUMS)
+		write_sums<U>(in.more, in.rows, unit, b, i, sum);
 }
 
 // Prepares a row of a unit's inputs, of which those behind left are zeros, times
 // w where there is one. Returns this lane's sum of squares.
-template <class T> static __device__ __forceinline__ float read_unit(const Inputs &in, int unit, int b, const float *row, const float *w, int left, int lane) {
+template <class T, class U> static __device__ __forceinline__ float read_unit(const Inputs &in, int unit, int b, const float *row, const float *w, int left, int lane) {
 	float v[8] = {}, sum = 0, top = 0;
 	int i = lane * 8;
 	if (i < left && i < T::SPAN) {
@@ -106,7 +113,7 @@ template <class T> static __device__ __forceinline__ float read_unit(const Input
 	u32 e = min(max((__float_as_uint(warp_max(top)) >> 23) + 1, 1u), 253u);
 	if (lane == 0)
 		in.factor[unit * in.rows + b] = __uint_as_float(e << 23);
-	split_inputs<T>(in, unit, b, i, v, __uint_as_float((254 - e) << 23));
+	split_inputs<T, U>(in, unit, b, i, v, __uint_as_float((254 - e) << 23));
 	return sum;
 }
 
@@ -114,7 +121,7 @@ static __device__ __forceinline__ float factor_of(const Inputs &in, int unit, in
 
 // Adds a unit's products to total [rows g, g+8 of the input row of this lane's
 // columns]; lanes t and t^1 have a share each.
-template <class T, int NT> static __device__ __forceinline__ void multiply_codes(const u8 *unit, const Inputs &in, int nth, int lane, float total[NT][2]) {
+template <class T, int NT> static __device__ __forceinline__ void multiply_codes(const u8 *unit, const Inputs &in, u16 *sums, int nth, int lane, float total[NT][2]) {
 	int g = lane / 4, t = lane % 4;
 	// Columns that nobody wants repeat others: no lane needs to ask.
 	const u8 *inputs[NT];
@@ -177,7 +184,7 @@ template <class T, int NT> static __device__ __forceinline__ void multiply_codes
 	for (int c = 0; c < NT; c++) {
 		float low[4] = {};
 		const int EACH = 256 / (T::SUMS ? T::SUMS : 1);
-		const u16 *s = sums_of(in, nth) + (2 * min(c * 2 + g / 4, in.rows - 1) + g % 2) * EACH + 2 * t;
+		const u16 *s = sums_of(sums, in.rows, nth) + (2 * min(c * 2 + g / 4, in.rows - 1) + g % 2) * EACH + 2 * t;
 		if (T::SUMS == 16)
 			mma16(low, a[0], a[1], a[2], a[3], *(const u32 *)s, *(const u32 *)(s + 8));
 		else
@@ -225,6 +232,7 @@ struct Parts {
 	int tiles[3], n[3];
 	int add; // bit i: dst[i] +=
 	int units, first;
+	int mixed; // tiles from here on are of the second type
 };
 
 // Which unit of which tile a warp is at: its work is one sequence of them.
@@ -248,7 +256,7 @@ template <int NW> struct Cursor {
 };
 
 // Where a tile's units begin.
-template <class T, int NW> static __device__ __forceinline__ const u8 *tile_at(const Parts &p, int tile, int which) {
+template <int NW> static __device__ __forceinline__ const u8 *tile_at(const Parts &p, int tile, int which, u32 bytes) {
 	const u8 *base = p.w[0];
 	if (NW == 2) {
 		base = which ? p.w[1] : base;
@@ -260,7 +268,16 @@ template <class T, int NW> static __device__ __forceinline__ const u8 *tile_at(c
 			base = p.w[2];
 		}
 	}
-	return base + (u64)(u32)(tile * p.units + p.first) * (u32)T::BYTES;
+	return base + (u64)(u32)(tile * p.units + p.first) * bytes;
+}
+
+template <class T> static __device__ __forceinline__ void bring_unit(u32 to, const u8 *from, int lane) {
+	from += lane * 16;
+#pragma unroll
+	for (int i = 0; i + 32 <= T::BYTES / 16; i += 32)
+		copy_async(to + i * 16, from + i * 16);
+	if (T::BYTES / 16 % 32 && lane < T::BYTES / 16 % 32)
+		copy_async(to + T::BYTES / 512 * 512, from + T::BYTES / 512 * 512);
 }
 
 // Writes output r of a tile for input row b.
@@ -283,21 +300,25 @@ template <int NW> static __device__ __forceinline__ void store(const Parts &p, i
 }
 
 // Products of all parts. wk warps share a tile's inputs; WARPS/wk tiles are at
-// work at a time. NW is 2 when tiles come in pairs.
-template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const Parts &p, const float *x, const float *norm, float eps, int k, int rows, int ld, int wk, int stages, int gelu) {
+// work at a time. NW is 2 when tiles come in pairs. U is the type of parts from
+// tile mixed on, or T.
+template <class T, class U, int NT, int NW, int WARPS> static __device__ void tiled(const Parts &p, const float *x, const float *norm, float eps, int k, int rows, int ld, int wk, int stages, int gelu) {
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wn = WARPS / wk;
 	int units = (k + T::SPAN - 1) / T::SPAN, own = (units + wk - 1) / wk;
 	int tiles = p.tiles[0] + p.tiles[1] + p.tiles[2], steps = (tiles + wn - 1) / wn;
 	const int EACH = NW * 2 * NT * 16 + 1; // padded: the warps' sums are read side by side
-	u8 *ring = dynamic + warp * stages * T::BYTES;
+	const bool MIXED = T::BYTES != U::BYTES;
+	const int UNIT = T::BYTES > U::BYTES ? T::BYTES : U::BYTES, SUMS = T::SUMS != U::SUMS ? 2 : 1;
+	u8 *ring = dynamic + warp * stages * UNIT;
 	Inputs in;
 	in.rows = rows;
 	in.columns = T::DIGITS * rows;
 	int x_bytes = own * T::SPAN * in.columns * (T::INTS ? 1 : 2);
-	in.x = dynamic + WARPS * stages * T::BYTES + warp * x_bytes;
-	u16 *sums = (u16 *)(dynamic + WARPS * (stages * T::BYTES + x_bytes));
-	in.sums = sums + warp * own * 32 * rows;
-	float *factors = (float *)(sums + WARPS * own * 32 * rows);
+	in.x = dynamic + WARPS * stages * UNIT + warp * x_bytes;
+	u16 *sums = (u16 *)(dynamic + WARPS * (stages * UNIT + x_bytes));
+	in.sums = sums + warp * SUMS * own * 32 * rows;
+	in.more = in.sums + own * 32 * rows;
+	float *factors = (float *)(sums + WARPS * SUMS * own * 32 * rows);
 	in.factor = factors + warp * own * rows;
 	float *squares = factors + WARPS * own * rows; // [rows][WARPS]
 	float *reduced = squares + rows * WARPS;       // [2][WARPS][EACH]
@@ -310,13 +331,11 @@ template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const
 	auto bring = [&]() {
 		int tile = ahead.step * wn + warp / wk;
 		if (tile < tiles) {
-			const u8 *from = tile_at<T, NW>(p, tile, ahead.which) + ahead.unit * T::BYTES + lane * 16;
-			u32 to = put_at + put * T::BYTES;
-#pragma unroll
-			for (int i = 0; i + 32 <= T::BYTES / 16; i += 32)
-				copy_async(to + i * 16, from + i * 16);
-			if (T::BYTES / 16 % 32 && lane < T::BYTES / 16 % 32)
-				copy_async(to + T::BYTES / 512 * 512, from + T::BYTES / 512 * 512);
+			u32 to = put_at + put * UNIT;
+			if (MIXED && tile >= p.mixed)
+				bring_unit<U>(to, tile_at<NW>(p, tile, ahead.which, U::BYTES) + ahead.unit * U::BYTES, lane);
+			else
+				bring_unit<T>(to, tile_at<NW>(p, tile, ahead.which, T::BYTES) + ahead.unit * T::BYTES, lane);
 		}
 		copy_commit();
 		ahead.next(begin, wk, units);
@@ -328,7 +347,7 @@ template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const
 	for (int b = 0; b < rows; b++) {
 		float sum = 0;
 		for (int unit = begin, nth = 0; unit < units; unit += wk, nth++)
-			sum += read_unit<T>(in, nth, b, x + (u64)b * ld + unit * T::SPAN, norm ? norm + unit * T::SPAN : 0, k - unit * T::SPAN, lane);
+			sum += read_unit<T, U>(in, nth, b, x + (u64)b * ld + unit * T::SPAN, norm ? norm + unit * T::SPAN : 0, k - unit * T::SPAN, lane);
 		sum = warp_sum(sum);
 		if (lane == 0)
 			squares[b * WARPS + warp] = sum;
@@ -349,11 +368,17 @@ template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const
 			copy_wait<0>();
 		__syncwarp();
 		int step = here.step;
-		if (step * wn + warp / wk < tiles)
-			if constexpr (T::INTS)
-				multiply_codes<T, NT>(ring + get * T::BYTES, in, here.nth, lane, NW == 2 && here.which ? total[NW - 1] : total[0]);
+		int mine_tile = step * wn + warp / wk;
+		if (mine_tile < tiles) {
+			float(*to)[2] = NW == 2 && here.which ? total[NW - 1] : total[0];
+			const u8 *unit = ring + get * UNIT;
+			if constexpr (!T::INTS)
+				multiply_halves<NT>(unit, in, here.nth, lane, to);
+			else if (MIXED && mine_tile >= p.mixed)
+				multiply_codes<U, NT>(unit, in, in.more, here.nth, lane, to);
 			else
-				multiply_halves<NT>(ring + get * T::BYTES, in, here.nth, lane, NW == 2 && here.which ? total[NW - 1] : total[0]);
+				multiply_codes<T, NT>(unit, in, in.sums, here.nth, lane, to);
+		}
 		__syncwarp();
 		bring();
 		get = get + 1 == stages ? 0 : get + 1;
@@ -408,12 +433,12 @@ template <class T, int NT, int NW, int WARPS> static __device__ void tiled(const
 #define TILED(name, T, NT, WARPS) \
 	KERNEL(WARPS * 32, 1) tiled_##name(const u8 *w0, const u8 *w1, const u8 *w2, float *dst0, float *dst1, float *dst2, const float *bias0, const float *bias1, const float *bias2, \
 		const float *x, const float *norm, u32 n0, u32 n1, u32 n2, u32 k, u32 rows, u32 ld, u32 units, u32 first, u32 wk, u32 stages, u32 add, float eps) { \
-		Parts p = {{w0, w1, w2}, {dst0, dst1, dst2}, {bias0, bias1, bias2}, {((int)n0 + 15) / 16, ((int)n1 + 15) / 16, ((int)n2 + 15) / 16}, {(int)n0, (int)n1, (int)n2}, (int)add, (int)units, (int)first}; \
-		tiled<T, NT, 1, WARPS>(p, x, norm, eps, k, rows, ld, wk, stages, 0); \
+		Parts p = {{w0, w1, w2}, {dst0, dst1, dst2}, {bias0, bias1, bias2}, {((int)n0 + 15) / 16, ((int)n1 + 15) / 16, ((int)n2 + 15) / 16}, {(int)n0, (int)n1, (int)n2}, (int)add, (int)units, (int)first, 1 << 30}; \
+		tiled<T, T, NT, 1, WARPS>(p, x, norm, eps, k, rows, ld, wk, stages, 0); \
 	} \
 	KERNEL(WARPS * 32, 1) tiled_gated_##name(const u8 *gate, const u8 *up, float *dst, const float *x, const float *norm, u32 n, u32 k, u32 rows, u32 wk, u32 stages, u32 gelu, float eps) { \
-		Parts p = {{gate, up, 0}, {dst, 0, 0}, {0, 0, 0}, {((int)n + 15) / 16, 0, 0}, {(int)n, 0, 0}, 0, ((int)k + T::SPAN - 1) / T::SPAN, 0}; \
-		tiled<T, NT, 2, WARPS>(p, x, norm, eps, k, rows, k, wk, stages, gelu); \
+		Parts p = {{gate, up, 0}, {dst, 0, 0}, {0, 0, 0}, {((int)n + 15) / 16, 0, 0}, {(int)n, 0, 0}, 0, ((int)k + T::SPAN - 1) / T::SPAN, 0, 1 << 30}; \
+		tiled<T, T, NT, 2, WARPS>(p, x, norm, eps, k, rows, k, wk, stages, gelu); \
 	}
 
 TILED(q4k_2, KTile<0>, 1, 16)
@@ -426,3 +451,17 @@ TILED(q5k_8, KTile<1>, 4, 8)
 TILED(q6k_8, Q6Tile, 4, 8)
 TILED(q8_8, Q8Tile, 4, 8)
 TILED(f16_8, HalfTile, 4, 8)
+
+// Parts of two types, as attention's are in many files: mixed is the first part
+// of the second.
+#define MIXED(name, T, U) \
+	KERNEL(512, 1) tiled_##name##_2(const u8 *w0, const u8 *w1, const u8 *w2, float *dst0, float *dst1, float *dst2, const float *bias0, const float *bias1, const float *bias2, \
+		const float *x, const float *norm, u32 n0, u32 n1, u32 n2, u32 k, u32 rows, u32 ld, u32 units, u32 first, u32 wk, u32 stages, u32 add, u32 mixed, float eps) { \
+		Parts p = {{w0, w1, w2}, {dst0, dst1, dst2}, {bias0, bias1, bias2}, {((int)n0 + 15) / 16, ((int)n1 + 15) / 16, ((int)n2 + 15) / 16}, {(int)n0, (int)n1, (int)n2}, (int)add, (int)units, (int)first, 0}; \
+		for (int i = 0; i < mixed; i++) \
+			p.mixed += p.tiles[i]; \
+		tiled<T, U, 1, 1, 16>(p, x, norm, eps, k, rows, ld, wk, stages, 0); \
+	}
+
+MIXED(q4k_q6k, KTile<0>, Q6Tile)
+MIXED(q5k_q6k, KTile<1>, Q6Tile)

@@ -16,15 +16,18 @@ const (
 	promptWarps = 8 // WARPS of prompt.cu
 	promptPairs = promptWarps * 16
 	tileHeads   = 8 // query heads of a decode tile
-	pageStages  = 3 // STAGES of decode.cu
+	pageStages  = 2 // STAGES of decode.cu
 )
 
 // decodeWarps is the warps of a decode block.
 func decodeWarps(dim int) int {
-	if dim == 256 {
-		return 2
+	switch dim {
+	case 128:
+		return 6
+	case 256:
+		return 3
 	}
-	return 4
+	return 8
 }
 
 // pageShared is Page<dim>::BYTES of pages.cuh.

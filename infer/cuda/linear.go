@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	tiledWarps   = 8   // WARPS of tiled.cu
-	anyWarps     = 8   // outputs of a block of linear.cu
-	anyColumns   = 8   // rows of a pass of linear.cu
-	gemmTile     = 128 // TM and TN of gemm.cu
-	gemmShared   = 4 * 256 * (32*2 + 16)
-	unpackFloats = 64 << 20 // weights that are unpacked at once, elements
+	tiledWarps   = 8               // WARPS of tiled.cu
+	anyWarps     = 8               // outputs of a block of linear.cu
+	anyColumns   = 8               // rows of a pass of linear.cu
+	gemmRows     = 128             // TM of gemm.cu
+	gemmStage    = 4 * (32*2 + 16) // bytes of a tile's row, all stages
+	unpackFloats = 64 << 20        // weights that are unpacked at once, elements
 )
 
 // part is one product of a linearNode.
@@ -68,6 +68,12 @@ func (n *linearNode) emit(b *batch, s shape) {
 			for j := i; j < len(n.parts) && len(same) < 3; j++ {
 				if !done[j] && n.parts[j].w.Type == p.w.Type {
 					same, done[j] = append(same, &n.parts[j]), true
+				}
+			}
+			// And of a second type, if there is a kernel for both.
+			for j := range n.parts {
+				if o := &n.parts[j]; !done[j] && len(same) < 3 && o.w.hasTiles() && n.e.mixes(rows, p.w, o.w) && (same[len(same)-1].w.Type == p.w.Type || same[len(same)-1].w.Type == o.w.Type) {
+					same, done[j] = append(same, o), true
 				}
 			}
 			n.tiled(b, rows, same)
@@ -152,7 +158,11 @@ func (e *exec) gemm(b *batch, rows int, w *weight, bias span, dst *array, add bo
 			a.Bias = bias.at.Add(int64(first) * 4)
 		}
 		to.write = false
-		b.launch("gemm", driver.Dim{X: ceil(rows, gemmTile), Y: ceil(n, gemmTile)}, 256, gemmShared, a, used(
+		name, wide := "gemm_128", 128
+		if ceil(rows, gemmRows)*ceil(n, 256) >= e.backend.info.SMs {
+			name, wide = "gemm_256", 256
+		}
+		b.launch(name, driver.Dim{X: ceil(rows, gemmRows), Y: ceil(n, wide)}, 256, gemmStage*(gemmRows+wide), a, used(
 			span{name: "halves", at: e.halves, bytes: int64(rows) * int64(w.K) * 2}, to, span{name: "factors", at: e.factors, bytes: int64(rows) * 4}, bias, dst.writing(rows))...)
 	}
 }
