@@ -86,6 +86,15 @@ func (b *batch) clear(dst driver.Ptr, bytes int64) {
 	b.cmds = append(b.cmds, command{kind: fillBytes, dst: dst, bytes: bytes})
 }
 
+// order lets kernels behind a copy wait for it: they overlap kernels alone.
+func (b *batch) order() {
+	for i := 1; i < len(b.cmds); i++ {
+		if b.cmds[i-1].kind != launchKernel {
+			b.cmds[i].overlap = false
+		}
+	}
+}
+
 func ceil(n, by int) int { return (n + by - 1) / by }
 
 func flag(b bool) uint32 {

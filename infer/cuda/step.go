@@ -84,6 +84,7 @@ func (e *exec) replay(sh shape) error {
 			n.emit(&e.batch, sh)
 		}
 		e.end(&e.batch, sh)
+		e.batch.order()
 		var err error
 		if g, err = e.queue.Prepare(e.batch.cmds); err != nil {
 			return err
@@ -93,16 +94,11 @@ func (e *exec) replay(sh shape) error {
 	return e.queue.Replay(g)
 }
 
-// begin sends the step's state. Kernels behind a copy may not overlap it.
+// begin sends the step's state.
 func (e *exec) begin(b *batch) { b.copyIn(e.state.at, e.state.host) }
 
 // end brings the logits.
 func (e *exec) end(b *batch, sh shape) {
-	for i := 1; i < len(b.cmds); i++ {
-		if b.cmds[i-1].kind != launchKernel {
-			b.cmds[i].overlap = false
-		}
-	}
 	if sh.outs > 0 {
 		b.copyOut(e.logits[:4*sh.outs*e.prog.Vocab], e.buf(e.prog.Logits).at)
 	}
@@ -124,9 +120,8 @@ func (e *exec) queueAll(ctx context.Context, sh shape) error {
 		}
 		if at+segmentNodes >= len(e.nodes) {
 			e.end(&e.batch, sh)
-		} else if at == 0 {
-			e.end(&e.batch, shape{})
 		}
+		e.batch.order()
 		if err := e.queue.Run(e.batch.cmds); err != nil {
 			return err
 		}
