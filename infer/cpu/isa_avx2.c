@@ -10,6 +10,7 @@
 
 #include "simd_avx2.h"
 #include "quads_x86.h"
+#include "six_x86.h"
 
 #define RUN edged_run_avx2
 #include "step.h"

@@ -10,6 +10,7 @@
 
 #include "simd_avx512.h"
 #include "quads_x86.h"
+#include "six_x86.h"
 
 #define RUN edged_run_avx512
 #include "step.h"

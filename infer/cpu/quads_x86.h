@@ -67,18 +67,15 @@ INLINE __m256i eight_tops(const int32_t (*raw)[8]) {
 	const __m256i a = join_pairs(join_lanes(x[0], x[1]), join_lanes(x[2], x[3])), b = join_pairs(join_lanes(x[4], x[5]), join_lanes(x[6], x[7]));
 	return _mm256_max_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
 }
-#ifdef __AVX512F__
-INLINE vi tops_of(const int32_t (*raw)[8]) { return _mm512_inserti64x4(_mm512_castsi256_si512(eight_tops(raw)), eight_tops(raw + 8), 1); }
-#else
-INLINE vi tops_of(const int32_t (*raw)[8]) { return (vi){eight_tops(raw), eight_tops(raw + 8)}; }
-#endif
 
 // by_cold gives each of a block's cold pages what its page, at its slot, has.
 #ifdef __AVX512F__
+INLINE vi tops_of(const int32_t (*raw)[8]) { return _mm512_inserti64x4(_mm512_castsi256_si512(eight_tops(raw)), eight_tops(raw + 8), 1); }
 INLINE vf by_cold(const float *x) {
 	return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 1, 1, 4, 4, 5, 5, 2, 2, 3, 3, 6, 6, 7, 7), _mm512_castps256_ps512(_mm256_loadu_ps(x)));
 }
 #else
+INLINE vi tops_of(const int32_t (*raw)[8]) { return (vi){eight_tops(raw), eight_tops(raw + 8)}; }
 INLINE vf by_cold(const float *x) {
 	const __m256 v = _mm256_loadu_ps(x);
 	return (vf){_mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 0, 1, 1, 4, 4, 5, 5)), _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(2, 2, 3, 3, 6, 6, 7, 7))};

@@ -88,16 +88,7 @@ INLINE vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi
 INLINE vf vf_u4_low(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), _mm512_set1_epi32(15))); }
 INLINE vf vf_u4_high(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), 4)); }
 // vi_words narrows 16 int32 that fit int16.
-// vf_six are the 64 codes of a run in 6 bits (offload.Record).
 INLINE vf bytes_float(__m128i x) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x)); }
-INLINE void vf_six(const uint8_t *run, vf *code) {
-	const __m128i *p = (const __m128i *)run, m = _mm_set1_epi8(63);
-	const __m128i a = _mm_loadu_si128(p), b = _mm_loadu_si128(p + 1), c = _mm_loadu_si128(p + 2);
-	const __m128i low = _mm_and_si128(_mm_srli_epi16(a, 6), _mm_set1_epi8(3)), mid = _mm_and_si128(_mm_srli_epi16(b, 4), _mm_set1_epi8(12));
-	const __m128i high = _mm_and_si128(_mm_srli_epi16(c, 2), _mm_set1_epi8(48));
-	code[0] = bytes_float(_mm_and_si128(a, m)), code[1] = bytes_float(_mm_and_si128(b, m)), code[2] = bytes_float(_mm_and_si128(c, m));
-	code[3] = bytes_float(_mm_or_si128(_mm_or_si128(low, mid), high));
-}
 // vf_steps are steps that are bytes, of so many eighths of a power of two.
 INLINE vf vf_steps(const uint8_t *p, const float *mantissas) {
 	const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), m = _mm512_castps_si512(_mm512_broadcast_f32x8(_mm256_loadu_ps(mantissas)));
