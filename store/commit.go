@@ -13,9 +13,13 @@ import (
 type Turn struct {
 	// After is the messages that the session has; with another number the turn
 	// is refused with [ErrConflict].
-	After    int
+	After int
+	// Drop is the tokens at the session's end that do not hold any more, with all
+	// blocks that they are in: a template may write an old answer in another way
+	// than the model did. Texts stay.
+	Drop     int
 	Messages []Message // appended
-	// Blocks follow those that the session has, each for the next BlockTok tokens.
+	// Blocks follow those that the session keeps, each for the next BlockTok tokens.
 	Blocks []Block
 	// Tail replaces the one before: what is needed beside whole blocks to go on.
 	// nil: the session has none, and goes on from its last whole block.
@@ -95,6 +99,7 @@ type commit struct {
 	// on, and none of its own yet.
 	staging bool
 	first   int // number of the turn's first block
+	held    int // blocks of the session that stay
 
 	before row              // the session when the turn began
 	blocks []commitBlock    // of the turn
@@ -140,11 +145,15 @@ func (c *commit) begin(id string) error {
 		if c.before.Messages != c.turn.After {
 			return fmt.Errorf("%w: it has %d messages, the turn follows %d", ErrConflict, c.before.Messages, c.turn.After)
 		}
-		if !c.staging {
-			c.first = c.before.Blocks
+		if c.turn.Drop < 0 || c.turn.Drop > c.before.Tokens {
+			return fmt.Errorf("%w: %d tokens are to be dropped, the session has %d", ErrInvalid, c.turn.Drop, c.before.Tokens)
 		}
-		if c.first < c.before.Blocks || c.first > c.before.Tokens/BlockTok {
-			return fmt.Errorf("%w: blocks from %d on are staged, the session has %d and tokens for %d", ErrInvalid, c.first, c.before.Blocks, c.before.Tokens/BlockTok)
+		c.held = min(c.before.Blocks, (c.before.Tokens-c.turn.Drop)/BlockTok)
+		if !c.staging {
+			c.first = c.held
+		}
+		if c.first < c.held || c.first > c.before.Tokens/BlockTok {
+			return fmt.Errorf("%w: blocks from %d on are staged, the session has %d and tokens for %d", ErrInvalid, c.first, c.held, c.before.Tokens/BlockTok)
 		}
 		links, err = c.links(t)
 		return err
@@ -166,11 +175,12 @@ func (c *commit) beginNew() error {
 
 // place gives each block of the turn its link.
 func (c *commit) place(links []link) error {
-	links = links[min(len(links), c.first-c.before.Blocks):]
+	links = links[min(len(links), c.first-c.held):]
 	if len(c.turn.Blocks) > len(links) {
 		return fmt.Errorf("%w: %d new blocks, but from block %d on there are tokens for %d", ErrInvalid, len(c.turn.Blocks), c.first, len(links))
 	}
-	pure := c.before.pure && !c.staging
+	// What a file brought may be in tokens that stay, whatever blocks do.
+	pure := (c.before.pure || c.turn.Drop == c.before.Tokens) && !c.staging
 	for i, b := range c.turn.Blocks {
 		pure = pure && b.Provenance == ExactPrefill
 		c.blocks = append(c.blocks, commitBlock{Block: b, chain: links[i], shared: pure, todo: b.Parts})
@@ -180,19 +190,20 @@ func (c *commit) place(links []link) error {
 
 // links are the chain's links of the blocks that the turn can have.
 func (c *commit) links(t txn) ([]link, error) {
-	tokens, err := c.s.tokens(t, c.before, c.before.Blocks*BlockTok)
+	tokens, err := c.s.tokens(t, c.before, c.held*BlockTok)
 	if err != nil {
 		return nil, err
 	}
+	tokens = tokens[:len(tokens)-c.turn.Drop]
 	for _, m := range c.turn.Messages {
 		tokens = append(tokens, m.Tokens...)
 	}
 	last := seed(c.s.seal.chainSecret(), c.before.Key.Fingerprint)
-	if c.before.Blocks > 0 {
+	if c.held > 0 {
 		var b []byte
-		err := queryRow(t, []any{&b}, "SELECT chain FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = ? AND idx = ?", c.before.id, c.before.Blocks-1)
+		err := queryRow(t, []any{&b}, "SELECT chain FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = ? AND idx = ?", c.before.id, c.held-1)
 		if err != nil || copy(last[:], b) != len(last) {
-			return nil, fmt.Errorf("%w: block %d: %w", ErrCorrupt, c.before.Blocks-1, err)
+			return nil, fmt.Errorf("%w: block %d: %w", ErrCorrupt, c.held-1, err)
 		}
 	}
 	return last.chain(tokens), nil
@@ -257,8 +268,10 @@ func (c *commit) lookUpBlock(t txn, number int, b *commitBlock) (err error) {
 	if b.done || c.own {
 		return nil
 	}
-	if b.staged, err = stagedBlock(t, c.before.id, number); err != nil {
-		return err
+	if c.turn.Drop == 0 { // what was staged goes with dropped tokens
+		if b.staged, err = stagedBlock(t, c.before.id, number); err != nil {
+			return err
+		}
 	}
 	if b.todo, err = b.staged.missing(b.Parts); err != nil {
 		return fmt.Errorf("block %d: %w", number, err)

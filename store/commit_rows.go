@@ -15,6 +15,9 @@ func (c *commit) rows(t txn) (row, error) {
 	if err != nil {
 		return row{}, err
 	}
+	if err := c.s.dropTokens(t, &r, c.turn.Drop); err != nil {
+		return row{}, err
+	}
 	if err := c.s.appendMessages(t, &r, c.turn.Messages); err != nil {
 		return row{}, err
 	}

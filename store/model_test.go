@@ -178,6 +178,7 @@ func (m *machine) bytes(t *rapid.T, what string) []byte {
 func (m *machine) commit(t *rapid.T) {
 	n := m.pick(t)
 	turn := Turn{After: len(n.messages)}
+	n.drop(&turn, rapid.SampledFrom([]int{0, 0, 0, 1, 200, 300, 1 << 20}).Draw(t, "drop"))
 	for range rapid.IntRange(0, 2).Draw(t, "messages") {
 		ids := toks(rapid.SampledFrom([]int{0, 1, 255, 256, 300, 700}).Draw(t, "tokens"), rapid.Int32Range(0, 1).Draw(t, "salt"))
 		turn.Messages = append(turn.Messages, Message{Role: rapid.SampledFrom([]string{"user", "assistant"}).Draw(t, "role"), Body: m.bytes(t, "body"), Tokens: ids})
@@ -214,6 +215,23 @@ func (m *machine) commit(t *rapid.T) {
 	turn.After = len(n.messages) + 1
 	if _, err := m.s.User(n.uid).Commit(context.Background(), n.id, turn); !errors.Is(err, ErrConflict) {
 		t.Fatalf("a turn after another message: %v", err)
+	}
+}
+
+// drop lets a turn drop tokens at the session's end, and the session with it.
+func (n *naive) drop(turn *Turn, most int) {
+	turn.Drop = min(most, len(n.tokens()))
+	if turn.Drop == 0 {
+		return
+	}
+	keep := len(n.tokens()) - turn.Drop
+	n.blocks = slices.Clone(n.blocks[:min(len(n.blocks), keep/BlockTok)])
+	n.messages = slices.Clone(n.messages)
+	clear(n.staged)
+	at := 0
+	for i := range n.messages {
+		m := &n.messages[i]
+		at, m.Tokens = at+len(m.Tokens), m.Tokens[:min(len(m.Tokens), max(0, keep-at))]
 	}
 }
 
