@@ -28,6 +28,40 @@ func (p *Pool) BeginRestore(statePart []byte) (*Restore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restore sequence: %w", err)
 	}
+	return p.beginRestore(st)
+}
+
+// NeedsTail says whether whole blocks alone are not enough to go on from: some
+// layer keeps a window, or figures of all tokens.
+func (p *Pool) NeedsTail() bool {
+	for i := range p.layers {
+		if c := p.layers[i].Class; c == Window || c == Gathered {
+			return true
+		}
+	}
+	return false
+}
+
+// BeginRestoreBlocks is [Pool.BeginRestore] of the first n blocks of a snapshot
+// without its tail.
+func (p *Pool) BeginRestoreBlocks(n int) (*Restore, error) {
+	st := state{tokens: n * BlockTok}
+	if p.NeedsTail() {
+		return nil, fmt.Errorf("restore %d blocks: %w: a layer needs the tail", n, ErrSnapshot)
+	}
+	if p.group > 0 {
+		st.stored = st.tokens
+	}
+	if err := p.checkState(st); err != nil {
+		return nil, fmt.Errorf("restore %d blocks: %w", n, err)
+	}
+	for i := range p.layers {
+		st.held = append(st.held, make([][]uint32, p.layers[i].pagedHeads())...)
+	}
+	return p.beginRestore(st)
+}
+
+func (p *Pool) beginRestore(st state) (*Restore, error) {
 	s, err := p.NewSeq()
 	if err != nil {
 		return nil, fmt.Errorf("restore sequence: %w", err)
@@ -74,7 +108,7 @@ func (s *Seq) takeUnits() error {
 // runs is where a layer's part of a block goes, or of the tail behind the last.
 func (r *Restore) runs(block, layer int) []run {
 	if block < r.seq.Blocks() {
-		return r.seq.blockRuns(layer, block)
+		return r.seq.pool.layers[layer].blockRuns(r.seq.tables[layer], block)
 	}
 	return r.seq.tailRuns(layer)
 }

@@ -48,16 +48,21 @@ func (p *Pool) blocks(nTok, stored int) int {
 }
 
 // SnapshotBlock is the payload of a whole block, in place: any goroutine may
-// read it for as long as this sequence or a fork holds the block's tokens.
+// read it for as long as this sequence, a fork or a [Hold] has the block.
 func (s *Seq) SnapshotBlock(i int) ([]Part, error) {
 	if i < 0 || i >= s.Blocks() {
 		return nil, fmt.Errorf("snapshot block %d: the sequence has %d whole blocks", i, s.Blocks())
 	}
+	return s.pool.blockParts(s.tables, i), nil
+}
+
+// blockParts is a whole block's payload, given the tables of its sequence.
+func (p *Pool) blockParts(tables [][]uint32, block int) []Part {
 	var parts []Part
-	for l := range s.pool.layers {
-		parts = addPart(parts, l+1, s.blockRuns(l, i))
+	for l := range p.layers {
+		parts = addPart(parts, l+1, p.layers[l].blockRuns(tables[l], block))
 	}
-	return parts, nil
+	return parts
 }
 
 // SnapshotTail is the payload of all that is not in whole blocks. It is in

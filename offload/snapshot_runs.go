@@ -8,14 +8,17 @@ type run struct {
 	clear func(b []byte)
 }
 
-// blockRuns is where a layer keeps a whole block.
-func (s *Seq) blockRuns(layer, block int) []run {
-	l := &s.pool.layers[layer]
+// blockRuns is where the layer keeps a whole block, given a sequence's table.
+func (l *layer) blockRuns(table []uint32, block int) []run {
 	switch {
 	case l.Class == Exact:
-		return s.exactRuns(layer, block*blockPages, (block+1)*blockPages)
+		var runs []run
+		for _, id := range table[block*blockPages : (block+1)*blockPages] {
+			runs = append(runs, run{mem: l.unitOf(id)})
+		}
+		return runs
 	case l.Class.Stored():
-		id := s.tables[layer][block]
+		id := table[block]
 		runs := []run{{mem: l.unitOf(id)}}
 		if l.Class == Paged {
 			runs = append(runs, run{mem: l.indexOf(id)})
