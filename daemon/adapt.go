@@ -13,6 +13,7 @@ import (
 	"edged/infer/chat"
 	"edged/infer/sample"
 	"edged/ipc"
+	"edged/store"
 )
 
 // inferEngine is what answers requests; *infer.Engine is one.
@@ -28,13 +29,14 @@ type inferEngine interface {
 // used from any goroutine.
 type adapter struct {
 	engine   inferEngine
+	store    *store.Store             // nil: sessions are not kept
 	defaults atomic.Pointer[Sampling] // replaced on reload
 }
 
 var _ ipc.Engine = (*adapter)(nil)
 
-func newAdapter(e inferEngine, defaults Sampling) *adapter {
-	a := &adapter{engine: e}
+func newAdapter(e inferEngine, defaults Sampling, sessions *store.Store) *adapter {
+	a := &adapter{engine: e, store: sessions}
 	a.defaults.Store(&defaults)
 	return a
 }

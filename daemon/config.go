@@ -16,6 +16,7 @@ type Config struct {
 	Socket       Socket   `toml:"socket"`
 	Engine       Engine   `toml:"engine"`
 	Models       []Model  `toml:"model"`
+	Store        Store    `toml:"store"`
 	Sampling     Sampling `toml:"sampling"`
 	Log          Log      `toml:"log"`
 	Stop         Stop     `toml:"stop"`
@@ -50,6 +51,14 @@ type Model struct {
 	Policy  string `toml:"policy"`  // KV cache policy
 }
 
+// Store says where sessions are kept.
+type Store struct {
+	Enabled       bool   `toml:"enabled"`        // false: no sessions, nothing is written
+	Dir           string `toml:"dir"`            // folder of the store; "" = Paths.Sessions
+	Budget        Size   `toml:"budget"`         // most bytes of payload files; 0 = no limit
+	KeyCredential string `toml:"key_credential"` // system credential with the key that seals the store; "" = not sealed
+}
+
 // Sampling holds what requests that do not say otherwise get.
 type Sampling struct {
 	Temperature   float64 `toml:"temperature" reload:"live"`
@@ -69,6 +78,10 @@ type Log struct {
 type Stop struct {
 	Drain Duration `toml:"drain" reload:"live"` // time that running answers get
 }
+
+// defaultStoreBudget holds three conversations of 128k tokens of an 8B model in
+// 8 bits, and leaves most of a workstation's disk alone.
+const defaultStoreBudget = 32 << 30
 
 // Limits of the values. They are generous: each exists because a larger value
 // is surely a mistake, or because the code behind it has that limit.
@@ -96,6 +109,7 @@ func DefaultConfig() Config {
 			Backend: infer.DefaultBackend, Chunk: infer.DefaultChunkTok, MaxSequences: infer.DefaultMaxSeqs,
 			Queue: infer.DefaultMaxQueue, CacheSequences: infer.DefaultCacheSeqs,
 		},
+		Store: Store{Enabled: true, Budget: defaultStoreBudget},
 		// The defaults that local models are usually tuned and reported with.
 		Sampling: Sampling{Temperature: 0.8, TopK: 40, TopP: 0.95, MinP: 0.05, TypicalP: 1, RepeatPenalty: 1},
 		Stop:     Stop{Drain: Duration{30 * time.Second}},

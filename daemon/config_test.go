@@ -31,6 +31,11 @@ name = "b"
 path = "b.gguf"
 context = 4096
 policy = "full"
+[store]
+enabled = false
+dir = "/srv/s"
+budget = "1GiB"
+key_credential = "edged-key"
 [sampling]
 temperature = 0
 [log]
@@ -46,6 +51,7 @@ drain = "1m"
 	want.Socket = Socket{Path: "/tmp/x.sock", Mode: FileMode{0o660}, AllowUIDs: []uint32{1000, 1001}, KeepAlive: Duration{5 * time.Second}}
 	want.Engine.Threads, want.Engine.HostMemory = 2, 3<<29
 	want.Models = []Model{{Name: "a"}, {Name: "b", Path: "b.gguf", Context: 4096, Policy: "full"}}
+	want.Store = Store{Dir: "/srv/s", Budget: 1 << 30, KeyCredential: "edged-key"}
 	want.Sampling.Temperature = 0
 	want.Log.Level.Level = levels["debug"]
 	want.Stop.Drain = Duration{time.Minute}
@@ -94,6 +100,8 @@ func TestConfigErrors(t *testing.T) {
 		{"model twice", "[[model]]\nname = \"a\"\n[[model]]\nname = \"a\"\n", `c.toml:4: model[1].name is "a" like that of model[0]; names must differ`},
 		{"policy", "[[model]]\nname = \"a\"\npolicy = \"x\"\n", `c.toml:3: model[0].policy cannot be used: find cache policy: "x" is not known; known: auto, full, q4, q8, tailorkv`},
 		{"default model", "default_model = \"z\"\n[[model]]\nname = \"a\"\n", `c.toml:1: default_model must be the name of a [[model]], got "z"; known: a`},
+		{"negative budget", "[store]\nbudget = -1\n", "c.toml:2: store.budget must not be negative, got -1"},
+		{"credential", "[store]\nkey_credential = \"../key\"\n", `c.toml:2: store.key_credential must be the name of a credential: 1 to 255 letters, digits or . _ -, not beginning with a dot, got "../key"`},
 		{"not UTF-8", "a = \"\xff\"\n", "c.toml:1: "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -157,20 +165,24 @@ func TestDefaultPaths(t *testing.T) {
 	}{
 		{"root", env("HOME", "/root"), 0, Paths{
 			Config: "/etc/edged/config.toml", Socket: "/run/edged/edged.sock", Models: "/var/lib/edged/models",
-			Lookup: []string{"/var/lib/edged/models"}, Sockets: []string{"/run/edged/edged.sock"},
+			Sessions: "/var/lib/edged/sessions",
+			Lookup:   []string{"/var/lib/edged/models"}, Sockets: []string{"/run/edged/edged.sock"},
 		}},
 		{"user without XDG", env("HOME", "/home/u"), 1000, Paths{
 			Config: "/home/u/.config/edged/config.toml", Socket: "/run/user/1000/edged/edged.sock", Models: "/home/u/.local/share/edged/models",
-			Lookup:  []string{"/home/u/.local/share/edged/models", "/var/lib/edged/models"},
-			Sockets: []string{"/run/user/1000/edged/edged.sock", "/run/edged/edged.sock"},
+			Sessions: "/home/u/.local/state/edged/sessions",
+			Lookup:   []string{"/home/u/.local/share/edged/models", "/var/lib/edged/models"},
+			Sockets:  []string{"/run/user/1000/edged/edged.sock", "/run/edged/edged.sock"},
 		}},
-		{"user with XDG, relative ignored", env("HOME", "/home/u", "XDG_RUNTIME_DIR", "/x/run", "XDG_CONFIG_HOME", "/x/conf", "XDG_DATA_HOME", "data"), 1000, Paths{
+		{"user with XDG, relative ignored", env("HOME", "/home/u", "XDG_STATE_HOME", "/x/state", "XDG_RUNTIME_DIR", "/x/run", "XDG_CONFIG_HOME", "/x/conf", "XDG_DATA_HOME", "data"), 1000, Paths{
 			Config: "/x/conf/edged/config.toml", Socket: "/x/run/edged/edged.sock", Models: "/home/u/.local/share/edged/models",
-			Lookup:  []string{"/home/u/.local/share/edged/models", "/var/lib/edged/models"},
-			Sockets: []string{"/x/run/edged/edged.sock", "/run/edged/edged.sock"},
+			Sessions: "/x/state/edged/sessions",
+			Lookup:   []string{"/home/u/.local/share/edged/models", "/var/lib/edged/models"},
+			Sockets:  []string{"/x/run/edged/edged.sock", "/run/edged/edged.sock"},
 		}},
-		{"system unit with its own user", env("RUNTIME_DIRECTORY", "/run/edged:/run/other", "STATE_DIRECTORY", "/srv/edged", "CONFIGURATION_DIRECTORY", "/etc/edged"), 990, Paths{
+		{"system unit with its own user", env("RUNTIME_DIRECTORY", "/run/edged:/run/other", "STATE_DIRECTORY", "/srv/edged", "CREDENTIALS_DIRECTORY", "/run/credentials/edged.service", "CONFIGURATION_DIRECTORY", "/etc/edged"), 990, Paths{
 			Config: "/etc/edged/config.toml", Socket: "/run/edged/edged.sock", Models: "/srv/edged/models",
+			Sessions: "/srv/edged/sessions", Credentials: "/run/credentials/edged.service",
 			Lookup:  []string{"/srv/edged/models", "/var/lib/edged/models"},
 			Sockets: []string{"/run/edged/edged.sock", "/run/user/990/edged/edged.sock"},
 		}},
@@ -202,10 +214,10 @@ func TestSourceLoad(t *testing.T) {
 	writeFile(t, filepath.Join(models, "split-00001-of-00002.gguf"), "x")
 	writeFile(t, filepath.Join(models, "split-00002-of-00002.gguf"), "x")
 	file := filepath.Join(dir, "conf", "config.toml")
-	paths := Paths{Socket: "/run/u/edged.sock", Models: models, Lookup: []string{models}, Config: file}
+	paths := Paths{Socket: "/run/u/edged.sock", Models: models, Lookup: []string{models}, Sessions: "/state/sessions", Config: file}
 
 	t.Run("paths are resolved", func(t *testing.T) {
-		writeFile(t, file, "[socket]\npath = \"s.sock\"\n[[model]]\nname = \"installed\"\n[[model]]\nname = \"split\"\n[[model]]\nname = \"rel\"\npath = \"../x.gguf\"\n[[model]]\nname = \"home\"\npath = \"~/x.gguf\"\n")
+		writeFile(t, file, "[store]\ndir = \"../st\"\n[socket]\npath = \"s.sock\"\n[[model]]\nname = \"installed\"\n[[model]]\nname = \"split\"\n[[model]]\nname = \"rel\"\npath = \"../x.gguf\"\n[[model]]\nname = \"home\"\npath = \"~/x.gguf\"\n")
 		c, err := Source{File: file, Required: true, Paths: paths, Home: "/home/u"}.Load()
 		if err != nil {
 			t.Fatal(err)
@@ -224,6 +236,9 @@ func TestSourceLoad(t *testing.T) {
 		if want := filepath.Join(dir, "conf", "s.sock"); c.Socket.Path != want {
 			t.Errorf("socket %s, want %s", c.Socket.Path, want)
 		}
+		if want := filepath.Join(dir, "st"); c.Store.Dir != want {
+			t.Errorf("store %s, want %s", c.Store.Dir, want)
+		}
 	})
 	t.Run("flags win", func(t *testing.T) {
 		writeFile(t, file, "default_model = \"other\"\n[[model]]\nname = \"other\"\npath = \"o.gguf\"\n")
@@ -238,7 +253,7 @@ func TestSourceLoad(t *testing.T) {
 		if d := cmp.Diff(want, c.Models); d != "" {
 			t.Error(d)
 		}
-		if c.Socket.Path != "/s" || c.Engine.Backend != "ref" || c.Engine.Threads != 3 || c.Default() != "installed" {
+		if c.Socket.Path != "/s" || c.Engine.Backend != "ref" || c.Engine.Threads != 3 || c.Default() != "installed" || c.Store.Dir != "/state/sessions" {
 			t.Errorf("flags not applied: %+v", c)
 		}
 	})

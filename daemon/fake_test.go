@@ -131,7 +131,7 @@ func startService(t *testing.T, doc string) *managed {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { m.done <- newService(opt, cfg, m.engine, m.engine).run(ctx, ls) }()
+	go func() { m.done <- newService(opt, cfg, m.engine, m.engine, nil).run(ctx, ls) }()
 	t.Cleanup(func() {
 		cancel()
 		<-m.done

@@ -10,25 +10,29 @@ import (
 // Paths are the places that apply when neither the configuration nor a flag
 // names one.
 type Paths struct {
-	Config  string   // configuration file; need not exist
-	Socket  string   // where the daemon listens
-	Models  string   // folder that models are pulled to
-	Lookup  []string // folders in which a model name is looked up, first match wins
-	Sockets []string // where clients look for a daemon, first match wins
+	Config      string   // configuration file; need not exist
+	Socket      string   // where the daemon listens
+	Models      string   // folder that models are pulled to
+	Sessions    string   // folder of the store
+	Credentials string   // folder of the service manager's credentials, "" = none
+	Lookup      []string // folders in which a model name is looked up, first match wins
+	Sockets     []string // where clients look for a daemon, first match wins
 }
 
 const (
-	systemConfig = "/etc/edged/config.toml"
-	systemSocket = "/run/edged/edged.sock"
-	systemModels = "/var/lib/edged/models"
-	socketName   = "edged.sock"
-	configName   = "config.toml"
+	systemConfig   = "/etc/edged/config.toml"
+	systemSocket   = "/run/edged/edged.sock"
+	systemModels   = "/var/lib/edged/models"
+	systemSessions = "/var/lib/edged/sessions"
+	sessionsName   = "sessions"
+	socketName     = "edged.sock"
+	configName     = "config.toml"
 )
 
 // DefaultPaths gives the places of a user's daemon, or of the system's when
 // uid is 0. The service manager's directory variables come before both.
 func DefaultPaths(getenv func(string) string, uid int) Paths {
-	p := Paths{Config: systemConfig, Socket: systemSocket, Models: systemModels}
+	p := Paths{Config: systemConfig, Socket: systemSocket, Models: systemModels, Sessions: systemSessions}
 	if uid != 0 {
 		p = userPaths(getenv, uid)
 	}
@@ -41,8 +45,9 @@ func DefaultPaths(getenv func(string) string, uid int) Paths {
 		p.Config = filepath.Join(d, configName)
 	}
 	if d, _, _ := strings.Cut(getenv("STATE_DIRECTORY"), ":"); d != "" {
-		p.Models = filepath.Join(d, "models")
+		p.Models, p.Sessions = filepath.Join(d, "models"), filepath.Join(d, sessionsName)
 	}
+	p.Credentials = getenv("CREDENTIALS_DIRECTORY")
 	p.Lookup = distinct(p.Models, systemModels)
 	p.Sockets = distinct(p.Socket, clientSocket, systemSocket)
 	return p
@@ -59,9 +64,10 @@ func userPaths(getenv func(string) string, uid int) Paths {
 	}
 	run := under("XDG_RUNTIME_DIR", fmt.Sprintf("/run/user/%d", uid))
 	return Paths{
-		Config: filepath.Join(under("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "edged", configName),
-		Socket: filepath.Join(run, "edged", socketName),
-		Models: filepath.Join(under("XDG_DATA_HOME", filepath.Join(home, ".local", "share")), "edged", "models"),
+		Config:   filepath.Join(under("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "edged", configName),
+		Socket:   filepath.Join(run, "edged", socketName),
+		Models:   filepath.Join(under("XDG_DATA_HOME", filepath.Join(home, ".local", "share")), "edged", "models"),
+		Sessions: filepath.Join(under("XDG_STATE_HOME", filepath.Join(home, ".local", "state")), "edged", sessionsName),
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"edged/infer"
 	"edged/ipc"
+	"edged/store"
 )
 
 // Options are what Run needs besides the configuration file.
@@ -62,8 +63,14 @@ func Run(ctx context.Context, opt Options) error {
 	if err != nil {
 		return errors.Join(err, engine.Close())
 	}
-	d := newService(opt, cfg, engine, engine)
-	return errors.Join(d.run(ctx, ls), engine.Close())
+	sessions, err := openSessions(ctx, cfg.Store, opt.Source.Paths.Credentials)
+	if err != nil {
+		closeAll(ls)
+		return errors.Join(err, engine.Close())
+	}
+	d := newService(opt, cfg, engine, engine, sessions)
+	// The store last: the engine saves into it.
+	return errors.Join(d.run(ctx, ls), engine.Close(), closeSessions(sessions))
 }
 
 // EngineConfig translates the configuration; budget is in bytes.
@@ -103,8 +110,9 @@ type service struct {
 	ready bool // READY has been sent
 }
 
-func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine) *service {
-	api := newAdapter(answers, cfg.Sampling)
+// newService makes a service; sessions is nil when none are kept.
+func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, sessions *store.Store) *service {
+	api := newAdapter(answers, cfg.Sampling, sessions)
 	return &service{
 		opt: opt, log: opt.Log, cfg: cfg, engine: engine, api: api,
 		server: ipc.New(api, ipc.Options{Log: opt.Log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration}),

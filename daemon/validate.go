@@ -57,6 +57,21 @@ func (k *checker) sampling(s Sampling) {
 	k.number("sampling.repeat_penalty", s.RepeatPenalty, 0.1, 10)
 }
 
+// credentialName is what systemd takes for the name of a credential.
+var credentialName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}$`)
+
+func (k *checker) store(s Store) {
+	if s.Budget < 0 {
+		k.addf("store.budget", "must not be negative, got %d", int64(s.Budget))
+	}
+	if strings.ContainsRune(s.Dir, 0) {
+		k.addf("store.dir", "must not contain a NUL byte")
+	}
+	if s.KeyCredential != "" && !credentialName.MatchString(s.KeyCredential) {
+		k.addf("store.key_credential", "must be the name of a credential: 1 to 255 letters, digits or . _ -, not beginning with a dot, got %q", s.KeyCredential)
+	}
+}
+
 // validate lists every value outside its limits, in the order of the fields.
 func (c Config) validate() []problem {
 	var k checker
@@ -79,6 +94,7 @@ func (c Config) validate() []problem {
 	if c.Engine.HostMemory < 0 {
 		k.addf("engine.host_memory", "must not be negative, got %d", int64(c.Engine.HostMemory))
 	}
+	k.store(c.Store)
 	k.sampling(c.Sampling)
 	k.duration("stop.drain", c.Stop.Drain, 0, maxDrain)
 	c.validateModels(&k)

@@ -69,7 +69,7 @@ func (d *daemonProcess) launch(t *testing.T) error {
 	}
 	defer manager.Close()
 	d.cmd = exec.Command(program, "serve", "--config", config, "--socket", d.socket, "--model", model)
-	d.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"))
+	d.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "STATE_DIRECTORY="+filepath.Join(dir, "state"))
 	d.cmd.Stderr = log
 	if err := d.cmd.Start(); err != nil {
 		return err

@@ -14,7 +14,7 @@ cleanup() {
 trap cleanup EXIT
 
 echo "\$ edged serve --model ${2} --socket $socket"
-touch "$dir/config.toml" # not the user's own
+printf '[store]\ndir = "sessions"\n' >"$dir/config.toml" # not the user's own
 "$edged" serve --config "$dir/config.toml" --model "$model" --socket "$socket" 2>"$dir/log" &
 daemon=$!
 for _ in $(seq 200); do # 10 s; the socket is there long before the model is
