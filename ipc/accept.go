@@ -2,6 +2,7 @@ package ipc
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -72,7 +73,7 @@ func (g *gate) admit(c net.Conn) net.Conn {
 	}
 	select {
 	case g.slots <- struct{}{}:
-		return &slotConn{Conn: c, release: sync.OnceFunc(func() { <-g.slots })}
+		return &slotConn{Conn: c, uid: uid, release: sync.OnceFunc(func() { <-g.slots })}
 	default:
 		g.refuse(c, failure{
 			status: http.StatusServiceUnavailable, kind: typeUnavailable, code: "too_many_connections", retryAfter: time.Second,
@@ -123,8 +124,19 @@ func writeRefusal(w io.Writer, f failure) {
 // slotConn gives its slot back when it is closed.
 type slotConn struct {
 	net.Conn
+	uid     uint32 // of the peer
 	release func()
 }
+
+// peerKey finds the peer's user id in the context of its requests.
+type peerKey struct{}
+
+// withPeer remembers who has connected, for all requests of a connection.
+func withPeer(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, c.(*slotConn).uid) // all connections pass the gate
+}
+
+func peerOf(ctx context.Context) uint32 { return ctx.Value(peerKey{}).(uint32) }
 
 func (c *slotConn) Close() error {
 	defer c.release()

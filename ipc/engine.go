@@ -79,6 +79,14 @@ type Status struct {
 type Request struct {
 	ID    string // chatcmpl-… or cmpl-…, also in the response and the log
 	Model string // a ModelInfo.ID, never empty
+	UID   uint32 // of the peer, as the kernel says
+
+	// Session is the id of a stored conversation that Messages continue, or "".
+	// Whether UID has such a session is for the engine to find out.
+	Session string
+	// Recompute allows to compute the session's tokens again when what is stored
+	// of them cannot be used by the model.
+	Recompute bool
 
 	Messages     []Message       // for the model's chat template
 	TemplateVars json.RawMessage // chat_template_kwargs: a JSON object, or nil
@@ -162,6 +170,8 @@ type Result struct {
 
 	PromptTime  time.Duration // prefill of PromptTokens-CachedTokens
 	PredictTime time.Duration // decode of CompletionTokens
+
+	Session *SessionResult // of the session that the request named, otherwise nil
 }
 
 // ModelInfo describes a model that requests may name.

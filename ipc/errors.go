@@ -28,11 +28,30 @@ const (
 	// KindFailed means that the engine is broken until an operator acts: 503,
 	// not to be retried.
 	KindFailed
+	// KindNotFound names something else that is not there; Code must be set: 404.
+	KindNotFound
+	// KindConflict is a request that the state of a session does not allow; Code
+	// must be set: 409, not to be retried by itself.
+	KindConflict
+	// KindStorage means that the store cannot write or read; Code must be set:
+	// 507 for storage_full, otherwise 500.
+	KindStorage
+)
+
+// Codes of KindConflict and KindStorage. docs/API.md says what each means.
+const (
+	CodeSessionBusy     = "session_busy"     // a turn of it is running
+	CodeSessionChanged  = "session_changed"  // it has changed while the request ran
+	CodeSessionMismatch = "session_mismatch" // stored for another model, policy or build; recompute helps
+	CodeStorageFull     = "storage_full"
+	CodeStorageFailed   = "storage_failed"
+	CodeSessionDamaged  = "session_damaged"
 )
 
 // Error is an error that a client can act on.
 type Error struct {
 	Kind    Kind
+	Code    string // machine-readable, for kinds that have several
 	Param   string // request field at fault, e.g. "messages[2].content"
 	Message string // complete sentence with the limit and the number; for clients
 	Err     error  // cause, for the log only

@@ -68,6 +68,9 @@ func (s *Server) FixIDs() {
 	s.newID = func() string { return "ID" }
 }
 
+// SetSessions replaces Options.Sessions.
+func (s *Server) SetSessions(x Sessions) { s.sessions = x }
+
 // SetPeerUID replaces the question to the kernel.
 func (s *Server) SetPeerUID(uid uint32) {
 	s.gate.peerUID = func(net.Conn) (uint32, error) { return uid, nil }

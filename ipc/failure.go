@@ -26,6 +26,7 @@ const (
 	typeRateLimit   = "rate_limit_error"
 	typeUnavailable = "unavailable_error"
 	typeServer      = "server_error"
+	typeConflict    = "conflict_error"
 )
 
 // failure is an error as HTTP carries it.
@@ -84,6 +85,16 @@ func failureOf(err error, requestID string) (f failure, internal bool) {
 		f.status, f.kind, f.code, f.retryAfter = http.StatusServiceUnavailable, typeUnavailable, "draining", defaultRetryAfter
 	case KindFailed:
 		f.status, f.kind, f.code, f.noRetry = http.StatusServiceUnavailable, typeServer, "engine_failed", true
+	case KindNotFound:
+		f.status, f.kind, f.code = http.StatusNotFound, typeNotFound, e.Code
+	case KindConflict:
+		// A turn that is sent again would follow another one than its author saw.
+		f.status, f.kind, f.code, f.noRetry = http.StatusConflict, typeConflict, e.Code, true
+	case KindStorage:
+		f.status, f.kind, f.code, f.noRetry = http.StatusInternalServerError, typeServer, e.Code, true
+		if e.Code == CodeStorageFull {
+			f.status = http.StatusInsufficientStorage
+		}
 	default:
 		return internalFailure(requestID), true
 	}

@@ -12,11 +12,11 @@ import (
 // return values to be encoded as JSON, nil for nothing to send. A format
 // belongs to one request; only first and delta may run at the same time.
 type format interface {
-	first() any              // before everything else
-	delta(Delta) any         // text
-	progress(Progress) any   // prefill, when the client asked for it
-	finish(FinishReason) any // after the last text
-	usage(Result) any        // when the client asked for it
+	first() any            // before everything else
+	delta(Delta) any       // text
+	progress(Progress) any // prefill, when the client asked for it
+	finish(Result) any     // after the last text
+	usage(Result) any      // when the client asked for it
 	whole(text string, logprobs []TokenLogprob, res Result) any
 }
 

@@ -42,9 +42,10 @@ func (f *chatFormat) progress(p Progress) any {
 	return c
 }
 
-func (f *chatFormat) finish(reason FinishReason) any {
+func (f *chatFormat) finish(r Result) any {
 	c := f.choice(api.ChatDelta{})
-	c.Choices[0].FinishReason = (*string)(&reason)
+	c.Choices[0].FinishReason = (*string)(&r.FinishReason)
+	c.Session = sessionOf(r)
 	return c
 }
 
@@ -65,7 +66,17 @@ func (f *chatFormat) whole(text string, logprobs []TokenLogprob, r Result) any {
 		}},
 		Usage:   usageOf(r),
 		Timings: timingsOf(r),
+		Session: sessionOf(r),
 	}
+}
+
+// sessionOf returns nil when the request named no session.
+func sessionOf(r Result) *api.SessionResult {
+	if r.Session == nil {
+		return nil
+	}
+	out := api.SessionResult(*r.Session)
+	return &out
 }
 
 // chatLogprobs returns nil when the request did not ask for log probabilities.

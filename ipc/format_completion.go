@@ -49,9 +49,9 @@ func (f *completionFormat) progress(p Progress) any {
 	return c
 }
 
-func (f *completionFormat) finish(reason FinishReason) any {
+func (f *completionFormat) finish(r Result) any {
 	c := f.choice("")
-	c.Choices[0].FinishReason = (*string)(&reason)
+	c.Choices[0].FinishReason = (*string)(&r.FinishReason)
 	return c
 }
 

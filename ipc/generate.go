@@ -44,6 +44,15 @@ func (s *Server) handleGenerate(w *response, r *http.Request, decode func([]byte
 		return bad
 	}
 	j.accepted = release
+	j.req.UID = peerOf(r.Context())
+	if bad := nameSession(&j.req, r.Header); bad != nil {
+		return bad
+	}
+	if j.req.Session != "" {
+		if j.req.Model, err = s.modelOfSession(r.Context(), &j.req); err != nil {
+			return err
+		}
+	}
 	if j.req.Model, err = s.resolveModel(r.Context(), j.req.Model); err != nil {
 		return err
 	}

@@ -50,6 +50,7 @@ func wrongTypes() []hostile {
 			"temperature": "number", "top_p": "number", "top_k": "int", "min_p": "number", "typical_p": "number", "repeat_penalty": "number",
 			"repetition_penalty": "number", "repeat_last_n": "int", "presence_penalty": "number", "frequency_penalty": "number",
 			"logit_bias": "object", "stop": "stops", "logprobs": "bool", "top_logprobs": "int", "chat_template_kwargs": "object", "messages": "array",
+			"session": "string", "recompute": "bool",
 		},
 		"/v1/completions": {
 			"model": "string", "stream": "bool", "max_tokens": "int", "temperature": "number", "logprobs": "int", "echo": "bool", "stop": "stops",

@@ -89,6 +89,12 @@ var badChats = []struct{ body, param, message string }{
 	{chatWith(`"logprobs":true,"top_logprobs":21`), "top_logprobs", "top_logprobs must be an integer from 0 to 20, got 21"},
 	{chatWith(`"chat_template_kwargs":"x"`), "chat_template_kwargs", `chat_template_kwargs must be a JSON object, got "x"`},
 
+	{chatWith(`"session":5`), "session", "session must be a string, got 5"},
+	{chatWith(`"session":""`), "session", `session must be the id of a session, got ""`},
+	{chatWith(`"session":"../x"`), "session", `session must be the id of a session, got "../x"`},
+	{chatWith(`"session":"` + strings.Repeat("a", 65) + `"`), "session", `session must be the id of a session, got "` + strings.Repeat("a", 59) + "… (67 bytes)"},
+	{chatWith(`"session":"s","recompute":1`), "recompute", "recompute must be true or false, got 1"},
+
 	{chatWith(`"n":3`), "n", "n is not supported by this server, got 3; only 1 is accepted"},
 	{chatWith(`"tools":[{"type":"function"}]`), "tools", `tools is not supported by this server, got [{"type":"function"}]; only [] is accepted`},
 	{chatWith(`"tool_choice":"required"`), "tool_choice", `tool_choice is not supported by this server, got "required"; only "none" or "auto" is accepted`},
@@ -154,6 +160,8 @@ func TestBadCompletion(t *testing.T) {
 		{`{"prompt":"x","echo":"y"}`, "echo", `echo must be true or false, got "y"`},
 		{`{"prompt":"x","best_of":2}`, "best_of", "best_of is not supported by this server, got 2; only 1 is accepted"},
 		{`{"prompt":"x","suffix":"y"}`, "suffix", `suffix is not supported by this server, got "y"; only "" is accepted`},
+		{`{"prompt":"x","session":"s"}`, "session", `session is not supported for raw prompts, got "s"; sessions hold messages: use /v1/chat/completions`},
+		{`{"prompt":"x","recompute":true}`, "recompute", "recompute is not supported for raw prompts, got true; sessions hold messages: use /v1/chat/completions"},
 		{`{"prompt":"x","max_tokens":0}`, "max_tokens", "max_tokens must be an integer from 1 to 2147483647, got 0"},
 	} {
 		_, err := ipc.DecodeCompletion([]byte(tt.body))
@@ -274,6 +282,14 @@ func TestEngineErrors(t *testing.T) {
 			`{"message":"stopping","type":"unavailable_error","param":null,"code":"draining"}`, "2", ""},
 		{"failed", &ipc.Error{Kind: ipc.KindFailed, Message: "broken"}, 503,
 			`{"message":"broken","type":"server_error","param":null,"code":"engine_failed"}`, "", "false"},
+		{"session", ipc.SessionNotFoundError("s\"1"), 404,
+			`{"message":"there is no session \"s\\\"1\"; GET /v1/sessions lists yours","type":"not_found_error","param":"session","code":"session_not_found"}`, "", ""},
+		{"conflict", &ipc.Error{Kind: ipc.KindConflict, Code: ipc.CodeSessionBusy, Param: "session", Message: "a turn runs"}, 409,
+			`{"message":"a turn runs","type":"conflict_error","param":"session","code":"session_busy"}`, "", "false"},
+		{"full", &ipc.Error{Kind: ipc.KindStorage, Code: ipc.CodeStorageFull, Message: "full"}, 507,
+			`{"message":"full","type":"server_error","param":null,"code":"storage_full"}`, "", "false"},
+		{"damaged", &ipc.Error{Kind: ipc.KindStorage, Code: ipc.CodeSessionDamaged, Message: "damaged"}, 500,
+			`{"message":"damaged","type":"server_error","param":null,"code":"session_damaged"}`, "", "false"},
 		{"internal", &ipc.Error{Kind: ipc.KindInternal, Message: "secret"}, 500,
 			`{"message":"Internal error; the daemon's log has the cause under req-ID","type":"server_error","param":null,"code":"internal_error"}`, "", "false"},
 		{"untyped", errors.New("secret"), 500,
@@ -311,7 +327,7 @@ func TestEngineErrors(t *testing.T) {
 			if diff := cmp.Diff(want, a.body); diff != "" || a.status != http.StatusOK {
 				t.Errorf("stream: status %d (-want +got):\n%s", a.status, diff)
 			}
-			if tt.status == 500 && !strings.Contains(s.log.String(), "secret") {
+			if strings.Contains(tt.detail, "internal_error") && !strings.Contains(s.log.String(), "secret") {
 				t.Error("the cause of an internal error is not in the log")
 			}
 		})

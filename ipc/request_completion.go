@@ -21,6 +21,7 @@ func decodeCompletion(body []byte) (*job, *Error) {
 	if j.echo && j.req.Logprobs {
 		o.fail("echo", `is not supported together with "logprobs": the prompt's tokens have none here`)
 	}
+	refuseSession(o)
 	j.req.Prompt = decodePrompt(o)
 	if o.err != nil {
 		return nil, o.err

@@ -46,11 +46,13 @@ type Options struct {
 	Log         *slog.Logger  // nil = slog.Default()
 	AllowedUIDs []uint32      // peers besides root and the daemon's own user
 	KeepAlive   time.Duration // 0 = DefaultKeepAlive
+	Sessions    Sessions      // nil = none are kept
 }
 
 // Server serves the API on any number of listeners.
 type Server struct {
 	engine    Engine
+	sessions  Sessions // or nil
 	log       *slog.Logger
 	keepAlive atomic.Int64 // time.Duration
 	http      *http.Server
@@ -69,13 +71,14 @@ type Server struct {
 func New(engine Engine, opt Options) *Server {
 	base, abort := context.WithCancelCause(context.Background())
 	s := &Server{
-		engine:  engine,
-		log:     opt.Log,
-		large:   make(chan struct{}, maxLargeBodies),
-		maxBody: maxBodyBytes,
-		abort:   abort,
-		now:     time.Now,
-		newID:   randomID,
+		engine:   engine,
+		sessions: opt.Sessions,
+		log:      opt.Log,
+		large:    make(chan struct{}, maxLargeBodies),
+		maxBody:  maxBodyBytes,
+		abort:    abort,
+		now:      time.Now,
+		newID:    randomID,
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -94,6 +97,7 @@ func New(engine Engine, opt Options) *Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       withPeer,
 		ErrorLog:          log.New(debugLog{s.log}, "", 0),
 	}
 	return s

@@ -143,7 +143,7 @@ func (s *Server) endStream(st *streaming, j *job, f format, o *outcome) error {
 		}
 		return errors.Join(o.err, st.write(p))
 	}
-	last := []any{f.finish(o.res.FinishReason)}
+	last := []any{f.finish(o.res)}
 	if j.includeUsage {
 		last = append(last, f.usage(o.res))
 	}

@@ -2,8 +2,10 @@ package api
 
 // ChatRequest is the body of POST /v1/chat/completions.
 type ChatRequest struct {
-	Model    string    `json:"model,omitempty"` // "" = the daemon's default model
-	Messages []Message `json:"messages"`
+	Model     string    `json:"model,omitempty"` // "" = the daemon's default model
+	Messages  []Message `json:"messages"`
+	Session   string    `json:"session,omitempty"`   // id of a session that the messages continue
+	Recompute bool      `json:"recompute,omitempty"` // compute the session again when what is stored cannot be used
 	Options
 	Logprobs           bool           `json:"logprobs,omitempty"`
 	TopLogprobs        int            `json:"top_logprobs,omitempty"` // needs Logprobs

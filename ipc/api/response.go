@@ -2,13 +2,14 @@ package api
 
 // ChatCompletion is the complete answer of /v1/chat/completions.
 type ChatCompletion struct {
-	ID      string       `json:"id"`
-	Object  string       `json:"object"`  // "chat.completion"
-	Created int64        `json:"created"` // Unix seconds
-	Model   string       `json:"model"`
-	Choices []ChatChoice `json:"choices"`
-	Usage   Usage        `json:"usage"`
-	Timings Timings      `json:"timings"`
+	ID      string         `json:"id"`
+	Object  string         `json:"object"`  // "chat.completion"
+	Created int64          `json:"created"` // Unix seconds
+	Model   string         `json:"model"`
+	Choices []ChatChoice   `json:"choices"`
+	Usage   Usage          `json:"usage"`
+	Timings Timings        `json:"timings"`
+	Session *SessionResult `json:"session,omitempty"` // of the session that the request named
 }
 
 // ChatChoice is the one choice of a ChatCompletion.
@@ -36,6 +37,7 @@ type ChatChunk struct {
 	Usage    *Usage            `json:"usage,omitempty"`
 	Timings  *Timings          `json:"timings,omitempty"` // beside Usage
 	Progress *Progress         `json:"progress,omitempty"`
+	Session  *SessionResult    `json:"session,omitempty"` // beside the finish reason
 }
 
 // ChatChunkChoice holds the part of the answer that a chunk adds.
