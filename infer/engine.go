@@ -47,6 +47,11 @@ type Engine struct {
 	live     int     // tasks of the step in progress whose callers are still there
 	stepCtx  context.Context
 	stopStep context.CancelFunc
+	holds    int             // claims of Saved sequences
+	released []*offload.Hold // of these, those that the owner can give back
+
+	closing context.Context // ends with Close
+	close   context.CancelFunc
 }
 
 // loadCall is one call of Load that waits.
@@ -81,6 +86,7 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		changed: make(chan struct{}), fronts: map[string]*front{}, known: map[string]ModelInfo{}, maxQueue: cfg.MaxQueue,
 	}
+	e.closing, e.close = context.WithCancel(context.Background())
 	if e.fast = e.host; cfg.FastBytes > 0 {
 		e.fast = pinnedmem.NewHost(cfg.FastBytes)
 	}
@@ -237,6 +243,7 @@ func (e *Engine) Drain(ctx context.Context) error {
 func (e *Engine) Close() error {
 	e.mu.Lock()
 	e.closed = true
+	e.close()
 	if e.stopStep != nil {
 		e.stopStep()
 	}

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,6 +25,7 @@ type front struct {
 	arch         string
 	params       int64
 	bytes        int64 // file size
+	identity     [sha256.Size]byte
 }
 
 // modelFile is an open model file with all that is made from it.
@@ -62,7 +64,7 @@ func readModel(f *gguf.File) (m *modelFile, err error) {
 	if t.Size() > prog.Vocab {
 		return nil, fmt.Errorf("the tokenizer has %d tokens, but the model's output has %d", t.Size(), prog.Vocab)
 	}
-	ft := &front{tok: t, vocab: prog.Vocab, trainContext: prog.Context, arch: prog.Name, bytes: f.Size()}
+	ft := &front{tok: t, vocab: prog.Vocab, trainContext: prog.Context, arch: prog.Name, bytes: f.Size(), identity: f.Identity()}
 	for _, x := range f.Tensors() {
 		n := int64(1)
 		for _, d := range x.Dims {

@@ -24,6 +24,9 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 	if err != nil {
 		return Result{}, fmt.Errorf("prepare request: %w", err)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // a wake ends with its request
+	t.ctx = ctx
 	if err := e.submit(t); err != nil {
 		return Result{}, fmt.Errorf("accept request: %w", err)
 	}
@@ -34,6 +37,7 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 		e.abandon(t)
 		return Result{}, fmt.Errorf("generate: %w", err)
 	}
+	res.Unsaved = e.passOn(ctx, t)
 	return res, nil
 }
 
@@ -109,6 +113,7 @@ func (e *Engine) deliver(ctx context.Context, t *task, emit func(Delta) error) (
 func (e *Engine) abandon(t *task) {
 	e.mu.Lock()
 	t.gone = true
+	e.release(t)
 	if t.inStep {
 		t.inStep = false
 		if e.live--; e.live == 0 {

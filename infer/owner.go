@@ -20,6 +20,7 @@ type owner struct {
 	running []*task   // oldest first
 	kept    []*kept   // finished sequences, in no order
 	clock   uint64    // counts uses of kept sequences
+	wakes   []*wake   // sequences on their way from Keepers
 	stalled bool      // no running task could take part in the last step
 
 	// The step being built; the memory is reused.
@@ -57,6 +58,7 @@ func (o *owner) next() bool {
 func (o *owner) settle() (ready, closed bool) {
 	for {
 		o.e.mu.Lock()
+		o.sweep()
 		o.reap()
 		o.admitQueued()
 		load := o.dueLoad()
@@ -129,7 +131,7 @@ func (o *owner) fits(t *task) error {
 func (o *owner) dueLoad() *loadCall {
 	e := o.e
 	switch {
-	case len(o.running) > 0 || e.closed:
+	case len(o.running) > 0 || o.lent() || e.closed:
 		return nil
 	case len(e.loads) > 0:
 		return e.loads[0]
@@ -158,6 +160,9 @@ func (o *owner) publish() {
 // its sequence is not trusted.
 func (o *owner) end(t *task, f Finish, err error) {
 	o.running = slices.DeleteFunc(o.running, func(r *task) bool { return r == t })
+	if err == nil {
+		o.save(t)
+	}
 	o.retire(t, err == nil)
 	o.e.mu.Lock()
 	o.publish()
@@ -206,5 +211,20 @@ func (o *owner) shutdown() {
 	o.e.resident = ""
 	o.e.announce()
 	o.e.mu.Unlock()
+	o.settleLoans()
 	o.e.finish(o.unload())
+}
+
+// settleLoans waits until nobody else uses the pool's memory.
+func (o *owner) settleLoans() {
+	for {
+		o.e.mu.Lock()
+		o.sweep()
+		lent := o.lent()
+		o.e.mu.Unlock()
+		if !lent {
+			return
+		}
+		<-o.e.wake
+	}
 }

@@ -118,6 +118,7 @@ func (o *owner) setBack(t *task) {
 	o.log.Info("request set back, its KV pages are needed", "request", t.id, "tokens", t.seq.Len())
 	t.seq.Free()
 	t.seq, t.rows, t.roomy, t.setBack, t.reading = nil, 0, false, true, reading{}
+	t.woken = false
 	if o.reading == t {
 		o.reading = nil
 	}
@@ -127,16 +128,22 @@ func (o *owner) setBack(t *task) {
 // its tokens, or a new one. The last token is always evaluated, for its
 // logits.
 func (o *owner) begin(t *task) error {
-	src := o.longestPrefix(t.ids[:len(t.ids)-1])
-	seq, err := o.adopt(src)
+	src := o.longestPrefix(t)
+	seq, err := o.adopt(t, src)
 	if err != nil {
 		return fmt.Errorf("begin request: %w", err)
 	}
 	t.seq = seq
-	if !t.setBack {
-		t.cached = src.n
-		t.begun = time.Now()
-		t.out.setProgress(Progress{Done: src.n, Total: t.nPrompt, Cached: src.n})
-	}
+	o.begun(t, src.n, src.exact)
 	return nil
+}
+
+// begun notes what a task's sequence began with.
+func (o *owner) begun(t *task, n, exact int) {
+	t.adopted, t.adoptedExact = n, exact
+	if !t.setBack {
+		t.cached = n
+		t.begun = time.Now()
+		t.out.setProgress(Progress{Done: n, Total: t.nPrompt, Cached: n})
+	}
 }

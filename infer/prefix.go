@@ -13,37 +13,59 @@ const evictTok = 8 * offload.PageTok
 
 // kept is the sequence of a finished task.
 type kept struct {
-	seq  *offload.Seq
-	ids  []int32 // [seq.Len()] tokens
-	used uint64  // owner.clock of the last use
+	seq     *offload.Seq
+	ids     []int32 // [seq.Len()] tokens
+	session string  // that it is the sequence of, or ""
+	exact   int     // tokens from the first on that are exact prefill
+	used    uint64  // owner.clock of the last use
 }
 
 // source is where a task's first n tokens are cached: in a kept sequence, or
 // in that of a running task, when keep is nil.
 type source struct {
-	seq  *offload.Seq // nil when n is 0
-	keep *kept
-	n    int // tokens
+	seq   *offload.Seq // nil when n is 0
+	keep  *kept
+	n     int // tokens
+	exact int // of them, from the first on, those that are exact prefill
 }
 
-// longestPrefix finds the sequence that shares the most tokens with ids. Of
-// equals it prefers a kept one, which can be taken over.
-func (o *owner) longestPrefix(ids []int32) source {
+// longestPrefix finds the sequence that shares the most tokens with a task's,
+// all but the last. Of equals it prefers a kept one, which can be taken over.
+func (o *owner) longestPrefix(t *task) source {
 	var best source
+	ids := t.ids[:len(t.ids)-1]
 	for _, k := range o.kept {
-		if n := k.seq.Keepable(commonPrefix(k.ids, ids)); n > best.n {
-			best = source{k.seq, k, n}
+		if n := k.seq.Keepable(t.usable(commonPrefix(k.ids, ids), k.session, k.exact)); n > best.n {
+			best = source{k.seq, k, n, min(n, k.exact)}
 		}
 	}
-	for _, t := range o.running {
-		if t.seq == nil {
+	for _, r := range o.running {
+		if r.seq == nil {
 			continue
 		}
-		if n := t.seq.Keepable(commonPrefix(t.ids[:t.seq.Len()], ids)); n > best.n {
-			best = source{t.seq, nil, n}
+		exact := o.exactTok(r)
+		if n := r.seq.Keepable(t.usable(commonPrefix(r.ids[:r.seq.Len()], ids), r.sessionID(), exact)); n > best.n {
+			best = source{r.seq, nil, n, min(n, exact)}
 		}
 	}
 	return best
+}
+
+// usable is how much of a common prefix a task may take from a sequence. What
+// depends on more than tokens, a session takes from its own sequence only: else a
+// turn would not go on from what was stored before it.
+func (t *task) usable(n int, session string, exact int) int {
+	if t.session == nil || t.session.ID == session {
+		return n
+	}
+	return min(n, exact)
+}
+
+func (t *task) sessionID() string {
+	if t.session == nil {
+		return ""
+	}
+	return t.session.ID
 }
 
 func commonPrefix(a, b []int32) int {
@@ -56,12 +78,13 @@ func commonPrefix(a, b []int32) int {
 	return n
 }
 
-// adopt makes a sequence that holds the source's tokens.
-func (o *owner) adopt(src source) (*offload.Seq, error) {
+// adopt makes a sequence that holds the source's tokens. A session's sequence
+// is left to the session.
+func (o *owner) adopt(t *task, src source) (*offload.Seq, error) {
 	switch k := src.keep; {
 	case src.n == 0:
 		return o.res.pool.NewSeq()
-	case k != nil && len(k.ids)-src.n < evictTok:
+	case k != nil && len(k.ids)-src.n < evictTok && (k.session == "" || k.session == t.sessionID()):
 		o.kept = slices.DeleteFunc(o.kept, func(x *kept) bool { return x == k })
 		return k.seq, k.seq.Truncate(src.n)
 	case k != nil:
@@ -77,7 +100,11 @@ func (o *owner) touch(k *kept) {
 
 // retire takes a task's sequence away, and keeps it when keep is set.
 func (o *owner) retire(t *task, keep bool) {
-	seq := t.seq
+	o.leaveWake(t)
+	seq, exact := t.seq, 0
+	if seq != nil {
+		exact = o.exactTok(t)
+	}
 	t.seq = nil
 	if seq == nil {
 		return
@@ -88,16 +115,16 @@ func (o *owner) retire(t *task, keep bool) {
 		seq.Free()
 		return
 	}
-	k := &kept{seq: seq, ids: t.ids[:n:n]}
+	k := &kept{seq: seq, ids: t.ids[:n:n], session: t.sessionID(), exact: exact}
 	for _, x := range o.kept {
-		if commonPrefix(x.ids, k.ids) == n {
+		if commonPrefix(x.ids, k.ids) == n && x.replaces(k) {
 			o.touch(x) // x can do all that k can
 			seq.Free()
 			return
 		}
 	}
 	o.kept = slices.DeleteFunc(o.kept, func(x *kept) bool {
-		useless := commonPrefix(x.ids, k.ids) == len(x.ids)
+		useless := commonPrefix(x.ids, k.ids) == len(x.ids) && k.replaces(x)
 		if useless {
 			x.seq.Free()
 		}
@@ -108,6 +135,12 @@ func (o *owner) retire(t *task, keep bool) {
 	if len(o.kept) > o.cfg.CacheSeqs {
 		o.forget(o.oldest())
 	}
+}
+
+// replaces says whether a sequence that holds all tokens of another can do all
+// that it can.
+func (k *kept) replaces(x *kept) bool {
+	return k.exact >= x.exact && (x.session == "" || x.session == k.session || k.exact >= len(x.ids))
 }
 
 // oldest is the index of the least recently used kept sequence, -1 for none.
@@ -140,6 +173,6 @@ func (o *owner) evict() bool {
 		o.forget(i)
 		return true
 	}
-	k.ids = k.ids[:n]
+	k.ids, k.exact = k.ids[:n], min(k.exact, n)
 	return true
 }

@@ -21,11 +21,19 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 	if err != nil {
 		return nil, err
 	}
+	same := 0
+	if req.Session != nil {
+		ids, same = splice(req.Session.Tokens, ids, spelling(f.tok))
+	}
 	context := e.knownContext(model, f)
 	if len(ids) >= context {
 		return nil, &ContextError{Prompt: len(ids), Context: context}
 	}
+	if err := req.checkSession(); err != nil {
+		return nil, err
+	}
 	t := &task{
+		keeper: req.Keeper, session: req.Session, same: same,
 		id: req.ID, model: model, vocab: f.vocab, nPrompt: len(ids), maxNew: req.MaxTokens,
 		nTop: req.TopLogprobs, logprobs: req.Logprobs, tok: f.tok, out: newOutbox(),
 	}
@@ -46,6 +54,18 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 	}
 	t.ids = append(make([]int32, 0, len(ids)+room), ids...)
 	return t, nil
+}
+
+func (r *Request) checkSession() error {
+	switch {
+	case r.Session == nil:
+		return nil
+	case r.Messages == nil:
+		return &InvalidError{"session", "goes on with messages only, not with a prompt"}
+	case r.Keeper == nil:
+		return &InvalidError{"session", "needs a Keeper"}
+	}
+	return nil
 }
 
 // knownContext is the context that a model is served with, or the most that it

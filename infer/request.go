@@ -18,6 +18,11 @@ type Request struct {
 	Vars     map[string]any  // further template variables
 	Prompt   *Prompt         // no template
 
+	// Session is the conversation that the request goes on with, nil without one;
+	// Messages are all of it. It needs a Keeper.
+	Session *Session
+	Keeper  Keeper // asked for what the cache does not have; may be nil
+
 	MaxTokens   int      // most tokens to generate; 0 = until the context is full
 	Stop        []string // text ends before the first of these
 	Sampling    sample.Params
@@ -69,12 +74,14 @@ const (
 type Usage struct {
 	Prompt     int // all tokens of the prompt
 	Cached     int // of these, not evaluated because their K and V were kept
+	Restored   int // of these, those that a Keeper had
 	Completion int // generated, an end-of-generation token included
 }
 
 // Timings are wall-clock times of one request.
 type Timings struct {
-	Queue   time.Duration // from acceptance to the first step
+	Queue   time.Duration // from acceptance to the first step, Restore aside
+	Restore time.Duration // from asking a Keeper until its sequence was there
 	Prefill time.Duration // from then to the first token
 	Decode  time.Duration // from the first token to the last
 }
@@ -86,6 +93,13 @@ type Result struct {
 	Usage   Usage
 	Timings Timings
 	Seed    uint64 // that the sampler used
+
+	// Recomputed is why the Keeper's tokens were evaluated again, nil when they
+	// were not.
+	Recomputed error
+	// Unsaved is why the session's Keeper does not have this answer; nil when it
+	// does, or when there is no session.
+	Unsaved error
 }
 
 // Token is a token id and the bytes that it stands for.

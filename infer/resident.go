@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +20,7 @@ type resident struct {
 	context  int    // tokens
 	cacheTok int    // tokens
 	cache    string // how tokens are kept
+	key      Key    // of snapshots
 }
 
 // load makes a model resident in place of the present one. call.done is nil
@@ -49,6 +51,7 @@ func (o *owner) load(call *loadCall) {
 		e.state, e.reason, e.broken, e.resident = Ready, "", false, r.name
 		e.learn(r.front, r.context)
 		e.fronts = map[string]*front{r.name: r.front}
+		o.publish() // before Load returns
 		o.log.Info("model ready", "model", r.name, "context", r.context, "cache", r.cache, "cache_tokens", r.cacheTok, "host_bytes", e.host.Usage().Total())
 	}
 	o.loaded(call, err)
@@ -177,7 +180,11 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if err != nil {
 		return err
 	}
-	return o.makePool(r, plan.Config, m.Context == 0)
+	if err := o.makePool(r, plan.Config, m.Context == 0); err != nil {
+		return err
+	}
+	r.key = keyFor(r.front.identity, r.pool, m.Policy)
+	return nil
 }
 
 // dropCopied keeps a weight from being in memory twice.
@@ -201,6 +208,15 @@ func (o *owner) makePool(r *resident, c offload.Config, shorter bool) (err error
 	r.context, r.cacheTok = c.Context, c.Tokens
 	r.pool, err = offload.NewPool(o.e.tiers(), c)
 	return err
+}
+
+// keyFor names what a sequence's K and V depend on beside its tokens, and what
+// their bytes mean. Backends are not part of it: what one has computed is as good
+// for another.
+func keyFor(model [sha256.Size]byte, pool *offload.Pool, policy string) Key {
+	h := sha256.New()
+	fmt.Fprintf(h, "%x %s", model, pool.Format())
+	return Key{Fingerprint: h.Sum(nil), Policy: policy}
 }
 
 // fastRoom is the bytes of the cache's fast tier, 0 where it shares the host's,

@@ -65,7 +65,7 @@ func (o *owner) plan() {
 	holder := o.stageHolder()
 	for _, t := range o.running {
 		t.rows = 0
-		if t.out.full() {
+		if t.out.full() || t.seq == nil && !o.rouse(t) {
 			continue
 		}
 		if t.decoding() {

@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -21,6 +22,10 @@ type task struct {
 	logprobs bool
 	tok      *tok.Tokenizer
 	out      *outbox
+	ctx      context.Context // of the caller; for reading what its Keeper has
+	keeper   Keeper          // nil: nothing is kept outside the cache
+	session  *Session        // nil: the request names none
+	same     int             // tokens at the begin that are those of session.Tokens
 
 	// Of the owner from then on.
 	accepted time.Time
@@ -32,14 +37,23 @@ type task struct {
 	fault    error        // why it cannot go on
 	reading  reading      // where a prompt that is read layer by layer stands
 	cached   int          // prompt tokens taken from another sequence
-	begun    time.Time    // first step
-	first    time.Time    // first token
-	sampler  *sample.Sampler
-	text     textStream
+	wake     *wake        // nil: no sequence is on its way from the keeper
+	woken    bool         // the keeper has been asked
+	// Tokens that the sequence began with, and how many of them are exact prefill.
+	adopted, adoptedExact int
+	restored              int           // tokens that came from the keeper
+	restoring             time.Duration // that it took
+	recomputed            error         // why what the keeper has was not used
+	begun                 time.Time     // first step
+	first                 time.Time     // first token
+	sampler               *sample.Sampler
+	text                  textStream
 
 	// Guarded by Engine.mu.
 	gone   bool // the caller has left
 	inStep bool // counted in Engine.live
+	saved  *Saved
+	key    Key // that saved was made under
 }
 
 // pending is the number of tokens that are not in the KV cache yet: 1 while
@@ -108,8 +122,9 @@ func (t *task) hand() {
 func (t *task) result(f Finish) Result {
 	r := Result{
 		Model: t.model, Finish: f, Seed: t.sampler.Seed(),
-		Usage:   Usage{Prompt: t.nPrompt, Cached: t.cached, Completion: t.generated()},
-		Timings: Timings{Queue: t.begun.Sub(t.accepted)},
+		Usage:      Usage{Prompt: t.nPrompt, Cached: t.cached, Restored: min(t.restored, t.cached), Completion: t.generated()},
+		Timings:    Timings{Queue: t.begun.Sub(t.accepted) - t.restoring, Restore: t.restoring},
+		Recomputed: t.recomputed,
 	}
 	if !t.first.IsZero() {
 		r.Timings.Prefill = t.first.Sub(t.begun)
