@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,9 +16,8 @@ import (
 // decoded fields, rendered text, tokens. Further calls do nothing.
 func (s *Server) readBody(w *response, r *http.Request) (body []byte, release func(), err error) {
 	release = func() {}
-	if enc := r.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return nil, release, &failure{status: http.StatusUnsupportedMediaType, kind: typeInvalid, code: "encoding_not_supported",
-			message: fmt.Sprintf("Content-Encoding %s is not supported; send the body as it is", show([]byte(enc)))}
+	if err := refuseEncoding(r); err != nil {
+		return nil, release, err
 	}
 	if r.ContentLength > s.maxBody {
 		return nil, release, s.tooLarge(fmt.Sprintf("%d", r.ContentLength))
@@ -25,7 +25,7 @@ func (s *Server) readBody(w *response, r *http.Request) (body []byte, release fu
 	limited := http.MaxBytesReader(w, r.Body, s.maxBody)
 	body, err = io.ReadAll(io.LimitReader(limited, smallBodyBytes+1))
 	if err == nil && len(body) > smallBodyBytes {
-		if release, err = s.holdLarge(r); err != nil {
+		if release, err = hold(r.Context(), s.large, fmt.Sprintf("%d requests of more than %d bytes are being read, which is the limit", maxLargeBodies, smallBodyBytes)); err != nil {
 			return nil, func() {}, err
 		}
 		w.ctl.SetReadDeadline(time.Now().Add(bodyTimeout)) // the turn may have taken some of it
@@ -44,18 +44,28 @@ func (s *Server) readBody(w *response, r *http.Request) (body []byte, release fu
 	return body, release, nil
 }
 
-// holdLarge waits for a turn to keep a large body in memory.
-func (s *Server) holdLarge(r *http.Request) (release func(), err error) {
+// refuseEncoding refuses a body that would have to be unpacked.
+func refuseEncoding(r *http.Request) error {
+	enc := r.Header.Get("Content-Encoding")
+	if enc == "" || enc == "identity" {
+		return nil
+	}
+	return &failure{status: http.StatusUnsupportedMediaType, kind: typeInvalid, code: "encoding_not_supported",
+		message: fmt.Sprintf("Content-Encoding %s is not supported; send the body as it is", show([]byte(enc)))}
+}
+
+// hold waits for a turn to do what only as many requests as slots has room for may
+// do at a time. busy says that there are enough.
+func hold(ctx context.Context, slots chan struct{}, busy string) (release func(), err error) {
 	timeout := time.NewTimer(bodyTimeout)
 	defer timeout.Stop()
 	select {
-	case s.large <- struct{}{}:
-		return sync.OnceFunc(func() { <-s.large }), nil
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
+	case slots <- struct{}{}:
+		return sync.OnceFunc(func() { <-slots }), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	case <-timeout.C:
-		return nil, &Error{Kind: KindBusy, RetryAfter: time.Second,
-			Message: fmt.Sprintf("%d requests of more than %d bytes are being read, which is the limit", maxLargeBodies, smallBodyBytes)}
+		return nil, &Error{Kind: KindBusy, RetryAfter: time.Second, Message: busy}
 	}
 }
 

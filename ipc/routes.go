@@ -15,9 +15,9 @@ import (
 type handlerFunc func(w *response, r *http.Request) error
 
 // routes maps a path, without the optional prefix /v1, to its methods. Paths
-// that end in a slash match everything below them.
+// that end in a slash match everything below them; {id} stands for one segment.
 func (s *Server) routes() map[string]map[string]handlerFunc {
-	return map[string]map[string]handlerFunc{
+	all := map[string]map[string]handlerFunc{
 		"/chat/completions": {http.MethodPost: s.handleChat},
 		"/completions":      {http.MethodPost: s.handleCompletion},
 		"/models":           {http.MethodGet: s.handleModels},
@@ -27,6 +27,8 @@ func (s *Server) routes() map[string]map[string]handlerFunc {
 		"/healthz":          {http.MethodGet: s.handleLive},
 		"/readyz":           {http.MethodGet: s.handleReady},
 	}
+	maps.Copy(all, s.sessionRoutes())
+	return all
 }
 
 // handler is the chain that every request passes. http.ServeMux is not used: it
@@ -78,6 +80,9 @@ func (s *Server) dispatch(routes map[string]map[string]handlerFunc, known []stri
 
 // routeOf returns the key of a path in the table of routes.
 func routeOf(path string) string {
+	if _, route, ok := splitSession(path); ok {
+		return route
+	}
 	path = strings.TrimPrefix(path, "/v1")
 	if id, ok := strings.CutPrefix(path, "/models/"); ok && id != "" {
 		return "/models/"

@@ -58,6 +58,7 @@ type Server struct {
 	http      *http.Server
 	gate      *gate
 	large     chan struct{} // capacity: large bodies in memory at a time
+	imports   chan struct{} // capacity: imports at a time
 	maxBody   int64
 
 	abort    context.CancelCauseFunc // ends every answer in flight
@@ -75,6 +76,7 @@ func New(engine Engine, opt Options) *Server {
 		sessions: opt.Sessions,
 		log:      opt.Log,
 		large:    make(chan struct{}, maxLargeBodies),
+		imports:  make(chan struct{}, maxImports),
 		maxBody:  maxBodyBytes,
 		abort:    abort,
 		now:      time.Now,
