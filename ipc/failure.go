@@ -48,8 +48,8 @@ const statusClientClosed = 499
 // defaultRetryAfter is what clients are told to wait for a model that loads.
 const defaultRetryAfter = 2 * time.Second
 
-// failureOf maps an engine error. internal tells that the client gets no more
-// than a request id, so that the cause must be logged.
+// failureOf maps an engine error. internal tells that the client does not get to
+// see the cause, which must be logged.
 func failureOf(err error, requestID string) (f failure, internal bool) {
 	var e *Error
 	switch {
@@ -95,6 +95,7 @@ func failureOf(err error, requestID string) (f failure, internal bool) {
 		if e.Code == CodeStorageFull {
 			f.status = http.StatusInsufficientStorage
 		}
+		return f, e.Err != nil
 	default:
 		return internalFailure(requestID), true
 	}

@@ -40,8 +40,8 @@ func checkName(name string, most int) error {
 	return nil
 }
 
-// checkTags checks what a session is tagged with.
-func checkTags(tags []string) error {
+// CheckTags says what is wrong with the tags of a session, nil if nothing is.
+func CheckTags(tags []string) error {
 	if len(tags) > maxTags {
 		return fmt.Errorf("must be at most %d, got %d", maxTags, len(tags))
 	}
@@ -113,7 +113,7 @@ func (o *object) tags() *[]string {
 	if !isArray {
 		o.fail("tags", "must be an array of strings, got %s", show(raw))
 	}
-	if err := checkTags(tags); err != nil {
+	if err := CheckTags(tags); err != nil {
 		o.fail("tags", "%v", err)
 	}
 	return &tags
