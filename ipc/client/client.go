@@ -175,6 +175,11 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return err
 	}
+	return decodeAnswer(resp, path, out)
+}
+
+// decodeAnswer reads a JSON answer into out, or the error in its place.
+func decodeAnswer(resp *http.Response, path string, out any) error {
 	defer drain(resp)
 	if resp.StatusCode != http.StatusOK {
 		return errorOf(resp)
@@ -201,13 +206,18 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return c.do(req)
+}
+
+// do sends a request and gives errors of the connection their names.
+func (c *Client) do(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
 	if err == nil {
 		return resp, nil
 	}
 	switch {
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+	case req.Context().Err() != nil:
+		return nil, context.Cause(req.Context())
 	case isDial(err) && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
 		return nil, fmt.Errorf("%w (socket %s: %w)", ErrNotRunning, c.path, reason(err))
 	case isDial(err) && errors.Is(err, fs.ErrPermission):

@@ -25,6 +25,7 @@ type Answer struct {
 	FinishReason string // "stop" or "length"
 	Usage        api.Usage
 	Timings      api.Timings
+	Session      *api.SessionResult // Chat with a session
 
 	Logprobs           []api.TokenLogprob      // Chat, when asked for
 	CompletionLogprobs *api.CompletionLogprobs // Complete, when asked for
@@ -42,6 +43,9 @@ func (c *Client) Chat(ctx context.Context, req api.ChatRequest, onDelta func(Del
 		}
 		a.ID, a.Model = chunk.ID, chunk.Model
 		a.close(chunk.Usage, chunk.Timings)
+		if chunk.Session != nil {
+			a.Session = chunk.Session
+		}
 		d := Delta{Progress: chunk.Progress}
 		for _, choice := range chunk.Choices {
 			if choice.Delta.Content != nil {
