@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -23,34 +24,47 @@ type inferEngine interface {
 	Tokenize(ctx context.Context, model, text string, addSpecial, parseSpecial bool) ([]infer.Token, error)
 	Detokenize(ctx context.Context, model string, ids []int32) (string, error)
 	Status() infer.Status
+	SnapshotKey(model string) (infer.Key, bool)
 }
 
 // adapter makes an inference engine look as the API server wants it. It may be
 // used from any goroutine.
 type adapter struct {
 	engine   inferEngine
-	store    *store.Store             // nil: sessions are not kept
+	store    *store.Store // nil: sessions are not kept
+	log      *slog.Logger
+	turns    turns
 	defaults atomic.Pointer[Sampling] // replaced on reload
 }
 
 var _ ipc.Engine = (*adapter)(nil)
 
-func newAdapter(e inferEngine, defaults Sampling, sessions *store.Store) *adapter {
-	a := &adapter{engine: e, store: sessions}
+func newAdapter(e inferEngine, defaults Sampling, sessions *store.Store, log *slog.Logger) *adapter {
+	a := &adapter{engine: e, store: sessions, log: log}
 	a.defaults.Store(&defaults)
 	return a
 }
 
 // Generate implements ipc.Engine.
 func (a *adapter) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error) {
+	if req.Session != "" {
+		return a.generateTurn(ctx, req, emit)
+	}
 	r, err := inferRequest(req, *a.defaults.Load())
 	if err != nil {
 		return ipc.Result{}, err
+	}
+	if a.store != nil {
+		r.Keeper = prefixes{a.store.User(req.UID), a.log}
 	}
 	res, err := a.engine.Generate(ctx, r, func(d infer.Delta) error { return emit(ipcDelta(d)) })
 	if err != nil {
 		return ipc.Result{}, ipcError(err)
 	}
+	return ipcResult(res), nil
+}
+
+func ipcResult(res infer.Result) ipc.Result {
 	return ipc.Result{
 		FinishReason:     ipc.FinishReason(res.Finish),
 		PromptTokens:     res.Usage.Prompt,
@@ -58,12 +72,12 @@ func (a *adapter) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.
 		CompletionTokens: res.Usage.Completion,
 		PromptTime:       res.Timings.Prefill,
 		PredictTime:      res.Timings.Decode,
-	}, nil
+	}
 }
 
 func inferRequest(req *ipc.Request, def Sampling) (*infer.Request, error) {
 	r := &infer.Request{
-		ID: req.ID, Model: req.Model, MaxTokens: req.MaxTokens, Stop: req.Stop,
+		ID: req.ID, Owner: req.UID, Model: req.Model, MaxTokens: req.MaxTokens, Stop: req.Stop,
 		Sampling: samplingParams(req, def), Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs,
 	}
 	if req.Prompt != nil {

@@ -132,7 +132,7 @@ func TestAdaptAnswer(t *testing.T) {
 		}, err
 	}
 	var got []ipc.Delta
-	res, err := newAdapter(f, Sampling{}, nil).Generate(t.Context(), &ipc.Request{Model: "m", Prompt: &ipc.Prompt{}}, func(d ipc.Delta) error {
+	res, err := newAdapter(f, Sampling{}, nil, nil).Generate(t.Context(), &ipc.Request{Model: "m", Prompt: &ipc.Prompt{}}, func(d ipc.Delta) error {
 		got = append(got, d)
 		return nil
 	})
@@ -204,14 +204,14 @@ func TestAdaptStatus(t *testing.T) {
 	} {
 		f := newFakeEngine()
 		f.set(func(s *infer.Status) { *s = tc.in })
-		if d := cmp.Diff(tc.want, newAdapter(f, Sampling{}, nil).Status()); d != "" {
+		if d := cmp.Diff(tc.want, newAdapter(f, Sampling{}, nil, nil).Status()); d != "" {
 			t.Errorf("%v: %s", tc.in.State, d)
 		}
 	}
 }
 
 func TestAdaptTheRest(t *testing.T) {
-	a := newAdapter(newFakeEngine(), Sampling{}, nil)
+	a := newAdapter(newFakeEngine(), Sampling{}, nil, nil)
 	want := []ipc.ModelInfo{{ID: "m", Created: time.Unix(5, 0), OwnedBy: "local", Loaded: true, ContextTokens: 512, TrainContextTokens: 1024, Params: 7, Bytes: 8, VocabSize: 9}}
 	if d := cmp.Diff(want, a.Models(t.Context())); d != "" {
 		t.Error(d)

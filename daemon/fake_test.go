@@ -72,6 +72,8 @@ func (f *fakeEngine) Generate(ctx context.Context, req *infer.Request, emit func
 	return f.generate(ctx, emit)
 }
 
+func (f *fakeEngine) SnapshotKey(string) (infer.Key, bool) { return infer.Key{}, false }
+
 func (f *fakeEngine) Models() []infer.ModelInfo {
 	return []infer.ModelInfo{{Name: "m", Resident: true, Context: 512, TrainContext: 1024, Params: 7, Bytes: 8, Vocab: 9, Modified: time.Unix(5, 0)}}
 }

@@ -63,14 +63,14 @@ func Run(ctx context.Context, opt Options) error {
 	if err != nil {
 		return errors.Join(err, engine.Close())
 	}
-	sessions, err := openSessions(ctx, cfg.Store, opt.Source.Paths.Credentials)
+	kept, err := openSessions(ctx, cfg.Store, opt.Source.Paths.Credentials)
 	if err != nil {
 		closeAll(ls)
 		return errors.Join(err, engine.Close())
 	}
-	d := newService(opt, cfg, engine, engine, sessions)
+	d := newService(opt, cfg, engine, engine, kept)
 	// The store last: the engine saves into it.
-	return errors.Join(d.run(ctx, ls), engine.Close(), closeSessions(sessions))
+	return errors.Join(d.run(ctx, ls), engine.Close(), closeSessions(kept))
 }
 
 // EngineConfig translates the configuration; budget is in bytes.
@@ -110,14 +110,22 @@ type service struct {
 	ready bool // READY has been sent
 }
 
-// newService makes a service; sessions is nil when none are kept.
-func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, sessions *store.Store) *service {
-	api := newAdapter(answers, cfg.Sampling, sessions)
+// newService makes a service; kept is nil when no sessions are.
+func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, kept *store.Store) *service {
+	api := newAdapter(answers, cfg.Sampling, kept, opt.Log)
 	return &service{
 		opt: opt, log: opt.Log, cfg: cfg, engine: engine, api: api,
-		server: ipc.New(api, ipc.Options{Log: opt.Log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration}),
+		server: ipc.New(api, serverOptions(opt.Log, cfg, kept)),
 		notify: notifier{opt.Log},
 	}
+}
+
+func serverOptions(log *slog.Logger, cfg Config, kept *store.Store) ipc.Options {
+	opt := ipc.Options{Log: log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration}
+	if kept != nil { // a nil pointer in an interface would not be nil
+		opt.Sessions = sessions{kept}
+	}
+	return opt
 }
 
 // run serves on ls, which it closes. /healthz answers at once; the model loads

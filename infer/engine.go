@@ -39,6 +39,7 @@ type Engine struct {
 	loads    []*loadCall
 	progress LoadProgress
 	resident string  // name of the model that is ready to answer
+	key      Key     // of its snapshots
 	queue    []*task // accepted, not running
 	maxQueue int     // tasks that may wait when MaxSeqs run
 	running  int     // tasks that the owner has taken from the queue
@@ -204,6 +205,14 @@ func (e *Engine) Status() Status {
 		s.State = Draining
 	}
 	return s
+}
+
+// SnapshotKey is what snapshots of a model's sequences are read and written
+// under; ok is false while it is not resident.
+func (e *Engine) SnapshotKey(model string) (key Key, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.key, e.resident == model && model != ""
 }
 
 // SetMaxQueue replaces Config.MaxQueue, 0 meaning the default there too. A

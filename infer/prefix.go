@@ -15,9 +15,10 @@ const evictTok = 8 * offload.PageTok
 type kept struct {
 	seq     *offload.Seq
 	ids     []int32 // [seq.Len()] tokens
-	session string  // that it is the sequence of, or ""
-	exact   int     // tokens from the first on that are exact prefill
-	used    uint64  // owner.clock of the last use
+	owner   uint32
+	session string // that it is the sequence of, or ""
+	exact   int    // tokens from the first on that are exact prefill
+	used    uint64 // owner.clock of the last use
 }
 
 // source is where a task's first n tokens are cached: in a kept sequence, or
@@ -35,12 +36,15 @@ func (o *owner) longestPrefix(t *task) source {
 	var best source
 	ids := t.ids[:len(t.ids)-1]
 	for _, k := range o.kept {
+		if k.owner != t.owner {
+			continue
+		}
 		if n := k.seq.Keepable(t.usable(commonPrefix(k.ids, ids), k.session, k.exact)); n > best.n {
 			best = source{k.seq, k, n, min(n, k.exact)}
 		}
 	}
 	for _, r := range o.running {
-		if r.seq == nil {
+		if r.seq == nil || r.owner != t.owner {
 			continue
 		}
 		exact := o.exactTok(r)
@@ -115,7 +119,7 @@ func (o *owner) retire(t *task, keep bool) {
 		seq.Free()
 		return
 	}
-	k := &kept{seq: seq, ids: t.ids[:n:n], session: t.sessionID(), exact: exact}
+	k := &kept{seq: seq, ids: t.ids[:n:n], owner: t.owner, session: t.sessionID(), exact: exact}
 	for _, x := range o.kept {
 		if commonPrefix(x.ids, k.ids) == n && x.replaces(k) {
 			o.touch(x) // x can do all that k can
@@ -140,7 +144,7 @@ func (o *owner) retire(t *task, keep bool) {
 // replaces says whether a sequence that holds all tokens of another can do all
 // that it can.
 func (k *kept) replaces(x *kept) bool {
-	return k.exact >= x.exact && (x.session == "" || x.session == k.session || k.exact >= len(x.ids))
+	return k.owner == x.owner && k.exact >= x.exact && (x.session == "" || x.session == k.session || k.exact >= len(x.ids))
 }
 
 // oldest is the index of the least recently used kept sequence, -1 for none.

@@ -18,6 +18,9 @@ type Request struct {
 	Vars     map[string]any  // further template variables
 	Prompt   *Prompt         // no template
 
+	// Owner is the user who asks. What the cache has read for one user, it does not
+	// use for another: the time that an answer takes must not tell what others read.
+	Owner uint32
 	// Session is the conversation that the request goes on with, nil without one;
 	// Messages are all of it. It needs a Keeper.
 	Session *Session

@@ -48,7 +48,7 @@ func (o *owner) load(call *loadCall) {
 		o.refuseWaiting(call.model, err)
 	} else {
 		r := o.res
-		e.state, e.reason, e.broken, e.resident = Ready, "", false, r.name
+		e.state, e.reason, e.broken, e.resident, e.key = Ready, "", false, r.name, r.key
 		e.learn(r.front, r.context)
 		e.fronts = map[string]*front{r.name: r.front}
 		o.publish() // before Load returns

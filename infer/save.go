@@ -13,7 +13,7 @@ func (o *owner) save(t *task) {
 	if t.session == nil || t.keeper == nil {
 		return
 	}
-	s := &Saved{Tokens: t.ids, Prompt: t.nPrompt, Same: t.same, Exact: o.exactTok(t) / offload.BlockTok, hold: t.seq.Hold()}
+	s := &Saved{Tokens: t.ids, Prompt: t.nPrompt, Same: t.same, Exact: o.exactTok(t) / offload.BlockTok, Recomputed: t.recomputed, hold: t.seq.Hold()}
 	for _, p := range t.seq.SnapshotTail() {
 		own := make([]byte, 0, p.Size())
 		for _, b := range p.Data {

@@ -67,7 +67,10 @@ type Saved struct {
 	Prompt int     // tokens of the request
 	Same   int     // tokens at the begin that are those of Session.Tokens
 	Exact  int     // blocks from the first on that are exact prefill
-	Tail   []offload.Part
+	// Recomputed is why none of the Keeper's blocks is in the sequence though it has
+	// some, else nil.
+	Recomputed error
+	Tail       []offload.Part
 
 	hold *offload.Hold
 }

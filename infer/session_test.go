@@ -80,6 +80,9 @@ func (k keeper) Save(_ context.Context, key Key, s *Saved) error {
 		return errors.New("no such session")
 	}
 	to.key, to.tokens, to.exact = key, slices.Clone(s.Tokens), s.Exact
+	if s.Recomputed != nil {
+		to.blocks = nil
+	}
 	to.blocks = to.blocks[:min(len(to.blocks), s.Same/offload.BlockTok)]
 	for i := len(to.blocks); i < s.Blocks(); i++ {
 		to.blocks = append(to.blocks, ownParts(s.Block(i)))
@@ -277,6 +280,10 @@ func TestDamagedSnapshotIsComputedAgain(t *testing.T) {
 				t.Errorf("recomputed: %v, usage %+v", r.Recomputed, r.Usage)
 			}
 			a.reading = nil
+			e = startToy(t, toyConfig(), &toyBackend{})
+			if r := a.mustTurn(t, e, "s", "where?"); r.Recomputed != nil || r.Usage.Restored == 0 {
+				t.Errorf("once more: recomputed: %v, usage %+v", r.Recomputed, r.Usage)
+			}
 		})
 	}
 }

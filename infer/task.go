@@ -14,6 +14,7 @@ import (
 type task struct {
 	// Set before the task is submitted and not changed afterwards.
 	id       string
+	owner    uint32
 	model    string
 	vocab    int // of the model that ids were made for
 	nPrompt  int // tokens

@@ -128,7 +128,7 @@ func TestDamageIsContained(t *testing.T) {
 	if err := prefix.Close(); err != nil {
 		t.Fatal(err)
 	}
-	must(u.Demote(hurt.ID, testKey()))
+	must(u.Demote(hurt.ID, testKey(), "m"))
 	again := doc(3, 0)
 	again.After, again.Messages = 1, nil
 	must(u.Commit(context.Background(), hurt.ID, again))

@@ -145,6 +145,9 @@ func (c *commit) begin(id string) error {
 		if c.before.Messages != c.turn.After {
 			return fmt.Errorf("%w: it has %d messages, the turn follows %d", ErrConflict, c.before.Messages, c.turn.After)
 		}
+		if c.before.Key.none() && len(c.turn.Blocks)+len(c.turn.Tail) > 0 {
+			return fmt.Errorf("%w: the session has no key yet under which payload could be stored", ErrInvalid)
+		}
 		if c.turn.Drop < 0 || c.turn.Drop > c.before.Tokens {
 			return fmt.Errorf("%w: %d tokens are to be dropped, the session has %d", ErrInvalid, c.turn.Drop, c.before.Tokens)
 		}
@@ -180,7 +183,7 @@ func (c *commit) place(links []link) error {
 		return fmt.Errorf("%w: %d new blocks, but from block %d on there are tokens for %d", ErrInvalid, len(c.turn.Blocks), c.first, len(links))
 	}
 	// What a file brought may be in tokens that stay, whatever blocks do.
-	pure := (c.before.pure || c.turn.Drop == c.before.Tokens) && !c.staging
+	pure := (c.before.pure || c.turn.Drop > 0 && c.turn.Drop == c.before.Tokens) && !c.staging
 	for i, b := range c.turn.Blocks {
 		pure = pure && b.Provenance == ExactPrefill
 		c.blocks = append(c.blocks, commitBlock{Block: b, chain: links[i], shared: pure, todo: b.Parts})

@@ -222,7 +222,7 @@ func (w *worker) demote(s workerSession) error {
 	after := s
 	after.Blocks, after.Tail = 0, false
 	return w.do("demote", w.next(s.Name, &after), func() error {
-		_, err := w.user().Demote(w.ids[s.Name], testKey())
+		_, err := w.user().Demote(w.ids[s.Name], testKey(), "m")
 		return err
 	})
 }

@@ -13,7 +13,7 @@ type New struct {
 	Title string
 	Tags  []string
 	Model string
-	Key   Key
+	Key   Key // zero: nothing but text until [User.Demote] gives it one
 }
 
 func (n New) check() error {
@@ -22,6 +22,9 @@ func (n New) check() error {
 	}
 	if err := checkLabels(n.Title, n.Tags); err != nil {
 		return err
+	}
+	if n.Key.Equal(Key{}) {
+		return nil
 	}
 	return n.Key.check()
 }
@@ -54,7 +57,7 @@ func (u User) insert(t txn, r *row) error {
 	res, err := execute(t, `INSERT INTO sessions (name_id, owner, parent, title, tags, model, fingerprint, policy, calibration,
 		created, updated, used, messages, tokens, blocks, tail, bytes, pure) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?)`,
 		r.ID, u.uid, r.Parent, u.s.seal.seal(column(r.ID, "title", 0), []byte(r.Title)), u.s.seal.seal(column(r.ID, "tags", 0), encodeTags(r.Tags)),
-		r.Model, r.Key.Fingerprint, r.Key.Policy, r.Key.Calibration, r.Created.UnixNano(), r.Updated.UnixNano(), r.Used.UnixNano(), r.pure)
+		r.Model, append([]byte{}, r.Key.Fingerprint...), r.Key.Policy, r.Key.Calibration, r.Created.UnixNano(), r.Updated.UnixNano(), r.Used.UnixNano(), r.pure)
 	if err != nil {
 		return fmt.Errorf("insert session: %w", err)
 	}

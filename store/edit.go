@@ -41,9 +41,10 @@ func (u User) Edit(id string, e Edit) (Session, error) {
 }
 
 // Demote gives a session's payload back; text and tokens stay. Its blocks begin
-// again at 0, under key: the turn that recomputes them has no messages.
-func (u User) Demote(id string, key Key) (Session, error) {
-	if err := key.check(); err != nil {
+// again at 0, under key and for a model: the turn that recomputes them may have no
+// messages.
+func (u User) Demote(id string, key Key, model string) (Session, error) {
+	if err := (New{Model: model, Key: key}).check(); err != nil {
 		return Session{}, fmt.Errorf("demote session %s: %w", id, err)
 	}
 	var r row
@@ -55,7 +56,7 @@ func (u User) Demote(id string, key Key) (Session, error) {
 		if err := demote(t, found.id); err != nil {
 			return err
 		}
-		_, err = execute(t, "UPDATE sessions SET fingerprint = ?, policy = ?, calibration = ? WHERE id = ?", key.Fingerprint, key.Policy, key.Calibration, found.id)
+		_, err = execute(t, "UPDATE sessions SET model = ?, fingerprint = ?, policy = ?, calibration = ? WHERE id = ?", model, key.Fingerprint, key.Policy, key.Calibration, found.id)
 		if err != nil {
 			return err
 		}

@@ -50,6 +50,9 @@ func (u User) readImport(ctx context.Context, from io.Reader, maxBytes int64) (r
 	if err != nil {
 		return row{}, err
 	}
+	if r.Key.none() && (head.Blocks > 0 || head.Tail) {
+		return row{}, fmt.Errorf("%w: payload without a key", ErrInvalid)
+	}
 	r.pure = head.Blocks == 0 && !head.Tail // nothing that follows a stranger's payload may be shared either
 	turn, err := readTurn(ctx, in, head)
 	if err == nil {

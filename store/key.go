@@ -42,8 +42,11 @@ func (k Key) differing(o Key) []string {
 	return fields
 }
 
+// none says that nothing can be stored or read under the key.
+func (k Key) none() bool { return len(k.Fingerprint) == 0 }
+
 func (k Key) check() error {
-	if len(k.Fingerprint) == 0 || len(k.Fingerprint) > maxFingerprint {
+	if k.none() || len(k.Fingerprint) > maxFingerprint {
 		return fmt.Errorf("%w: fingerprint of %d bytes, 1 to %d are allowed", ErrInvalid, len(k.Fingerprint), maxFingerprint)
 	}
 	if n := max(len(k.Policy), len(k.Calibration)); n > maxName {

@@ -153,7 +153,7 @@ func (m *machine) reopen(t *rapid.T) {
 }
 
 func (m *machine) create(t *rapid.T) {
-	n := &naive{staged: map[int]naiveStaged{}, uid: rapid.Uint32Range(0, 1).Draw(t, "uid"), title: rapid.StringN(0, 5, 20).Draw(t, "title"), key: rapid.SampledFrom(modelKeys).Draw(t, "key")}
+	n := &naive{staged: map[int]naiveStaged{}, uid: rapid.Uint32Range(0, 1).Draw(t, "uid"), title: rapid.StringN(0, 5, 20).Draw(t, "title"), key: rapid.SampledFrom(append(modelKeys, Key{})).Draw(t, "key")}
 	s, err := m.s.User(n.uid).Create(New{Title: n.title, Model: "m", Key: n.key})
 	if err != nil {
 		t.Fatal(err)
@@ -178,6 +178,13 @@ func (m *machine) bytes(t *rapid.T, what string) []byte {
 func (m *machine) commit(t *rapid.T) {
 	n := m.pick(t)
 	turn := Turn{After: len(n.messages)}
+	if n.key.none() {
+		turn.Tail = parts([]byte{1})
+		if _, err := m.s.User(n.uid).Commit(context.Background(), n.id, turn); !errors.Is(err, ErrInvalid) {
+			t.Fatalf("payload without a key: %v", err)
+		}
+		turn.Tail = nil
+	}
 	n.drop(&turn, rapid.SampledFrom([]int{0, 0, 0, 1, 200, 300, 1 << 20}).Draw(t, "drop"))
 	for range rapid.IntRange(0, 2).Draw(t, "messages") {
 		ids := toks(rapid.SampledFrom([]int{0, 1, 255, 256, 300, 700}).Draw(t, "tokens"), rapid.Int32Range(0, 1).Draw(t, "salt"))
@@ -186,7 +193,11 @@ func (m *machine) commit(t *rapid.T) {
 	after := &naive{messages: slices.Concat(n.messages, turn.Messages)}
 	ids := after.tokens()
 	blocks := slices.Clone(n.blocks)
-	for range rapid.IntRange(0, len(ids)/BlockTok-len(n.blocks)).Draw(t, "blocks") {
+	most := len(ids)/BlockTok - len(n.blocks)
+	if n.key.none() {
+		most = 0
+	}
+	for range rapid.IntRange(0, most).Draw(t, "blocks") {
 		b := naiveBlock{provenance: Provenance(rapid.IntRange(0, 3).Draw(t, "decoded") / 3)}
 		if s, ok := n.staged[len(blocks)]; ok {
 			b.data = s.data
@@ -199,7 +210,7 @@ func (m *machine) commit(t *rapid.T) {
 		turn.Blocks = append(turn.Blocks, Block{Provenance: b.provenance, Parts: parts(b.data)})
 	}
 	var tail []byte
-	if rapid.Bool().Draw(t, "tail") {
+	if rapid.Bool().Draw(t, "tail") && !n.key.none() {
 		tail = m.bytes(t, "tail bytes")
 		turn.Tail = parts(tail)
 	}
@@ -240,7 +251,7 @@ func (m *machine) stage(t *rapid.T) {
 	n := m.pick(t)
 	ids := n.tokens()
 	most := len(ids)/BlockTok - len(n.blocks)
-	if most == 0 {
+	if most == 0 || n.key.none() {
 		return
 	}
 	first := len(n.blocks) + rapid.IntRange(0, most-1).Draw(t, "first")
@@ -313,7 +324,7 @@ func (m *machine) delete(t *rapid.T) {
 func (m *machine) demote(t *rapid.T) {
 	n := m.pick(t)
 	key := rapid.SampledFrom(modelKeys).Draw(t, "new key")
-	if _, err := m.s.User(n.uid).Demote(n.id, key); err != nil {
+	if _, err := m.s.User(n.uid).Demote(n.id, key, "m"); err != nil {
 		t.Fatal(err)
 	}
 	n.key, n.blocks, n.tail, n.staged = key, nil, nil, map[int]naiveStaged{}
@@ -346,6 +357,9 @@ func (m *machine) exportImport(t *rapid.T) {
 func (m *machine) prefix(t *rapid.T) {
 	n := m.pick(t)
 	ids := n.tokens()
+	if n.key.none() {
+		return
+	}
 	snap, err := m.s.User(n.uid).Prefix(n.key, ids)
 	if err != nil {
 		t.Fatal(err)

@@ -86,6 +86,9 @@ func (s *Store) scan(from scanner) (row, error) {
 	if err != nil {
 		return row{}, err
 	}
+	if r.Key.none() {
+		r.Key.Fingerprint = nil
+	}
 	r.Created, r.Updated, r.Used = time.Unix(0, created), time.Unix(0, updated), time.Unix(0, used)
 	if err := s.openLabels(&r.Session, title, tags); err != nil {
 		r.Damage = err.Error() // the conversation may be whole

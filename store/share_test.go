@@ -157,7 +157,7 @@ func TestRestoreRefusesOtherKeys(t *testing.T) {
 	if !errors.As(err, &mismatch) || !cmp.Equal(mismatch.Fields, []string{"fingerprint", "calibration"}) {
 		t.Fatal(err)
 	}
-	sess = must(u.Demote(sess.ID, key))
+	sess = must(u.Demote(sess.ID, key, "m"))
 	if sess.Blocks != 0 || sess.Messages != 1 {
 		t.Fatal(sess)
 	}

@@ -27,6 +27,7 @@ type Snapshot struct {
 // StoredBlock describes a block's payload.
 type StoredBlock struct {
 	Provenance Provenance
+	Shared     bool // it may be any session's of the user: exact prefill, and no file's
 	Parts      []StoredPart
 }
 
@@ -154,8 +155,9 @@ func (snap *Snapshot) loadBlock(t txn, idx int, id int64) error {
 		return fmt.Errorf("%w: block %d is missing", ErrCorrupt, len(snap.Blocks))
 	}
 	var p Provenance
+	var shared bool
 	var want, have int64
-	if err := queryRow(t, []any{&p, &want}, "SELECT provenance, bytes FROM blocks WHERE id = ?", id); err != nil {
+	if err := queryRow(t, []any{&p, &shared, &want}, "SELECT provenance, shared, bytes FROM blocks WHERE id = ?", id); err != nil {
 		return fmt.Errorf("read block %d: %w", idx, err)
 	}
 	number := idx
@@ -199,7 +201,7 @@ func (snap *Snapshot) loadBlock(t txn, idx int, id int64) error {
 		snap.Staged[number] = parts
 		return nil
 	}
-	snap.Blocks = append(snap.Blocks, StoredBlock{p, parts})
+	snap.Blocks = append(snap.Blocks, StoredBlock{p, shared, parts})
 	return nil
 }
 

@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"edged/infer"
+	"edged/ipc"
+	"edged/store"
+)
+
+// turns are the sessions that answer a request now: one at a time, because each
+// turn goes on from the one before. It may be used from any goroutine.
+type turns struct {
+	mu      sync.Mutex
+	running map[turnKey]turnInfo
+}
+
+type turnKey struct {
+	uid uint32
+	id  string
+}
+
+type turnInfo struct {
+	request string
+	since   time.Time
+}
+
+// begin claims a session for a request. end must be called.
+func (t *turns) begin(uid uint32, id, request string) (end func(), err error) {
+	k := turnKey{uid, id}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if by, busy := t.running[k]; busy {
+		return nil, by.busyError(id)
+	}
+	if t.running == nil {
+		t.running = map[turnKey]turnInfo{}
+	}
+	t.running[k] = turnInfo{request, time.Now()}
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		delete(t.running, k)
+	}, nil
+}
+
+func (i turnInfo) busyError(id string) error {
+	return &ipc.Error{Kind: ipc.KindConflict, Code: ipc.CodeSessionBusy, Param: "session",
+		Message: fmt.Sprintf("session %s is busy with request %s, which began %v ago; wait for it or cancel it", id, i.request, time.Since(i.since).Round(time.Second))}
+}
+
+// turn is one request of a session on its way.
+type turn struct {
+	user store.User
+	sess store.Session
+	req  *ipc.Request // Messages are the new ones only
+
+	answer    strings.Builder
+	recompute string // why the stored payload is not used, "" when it is
+	textOnly  string // why the turn was stored without its payload, "" when it was with it
+}
+
+// generateTurn answers a request that names a session: what the session has, the
+// new messages, and the answer become its next turn.
+func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error) {
+	end, err := a.turns.begin(req.UID, req.Session, req.ID)
+	if err != nil {
+		return ipc.Result{}, err
+	}
+	defer end()
+	t := &turn{user: a.store.User(req.UID), req: req}
+	r, err := a.request(t)
+	if err != nil {
+		return ipc.Result{}, sessionError(req.Session, err)
+	}
+	res, err := a.engine.Generate(ctx, r, func(d infer.Delta) error {
+		t.answer.Write(d.Text)
+		return emit(ipcDelta(d))
+	})
+	if err != nil {
+		return ipc.Result{}, ipcError(sessionError(req.Session, err))
+	}
+	out := ipcResult(res)
+	out.Session = t.result(res)
+	return out, nil
+}
+
+// request reads a session and makes the engine's request of it.
+func (a *adapter) request(t *turn) (*infer.Request, error) {
+	var err error
+	if t.sess, err = t.user.Get(t.req.Session); err != nil {
+		return nil, err
+	}
+	if key, ok := a.engine.SnapshotKey(t.req.Model); ok {
+		// Before anything is computed: what does not fit is refused, or given up.
+		if err := t.fit(storeKey(key)); err != nil {
+			return nil, err
+		}
+	}
+	stored, err := t.user.Messages(t.req.Session)
+	if err != nil {
+		return nil, err
+	}
+	whole, session := *t.req, &infer.Session{ID: t.sess.ID, Blocks: t.sess.Blocks}
+	whole.Messages = nil
+	for i, m := range stored {
+		msg, err := decodeMessage(m.Body)
+		if err != nil {
+			return nil, fmt.Errorf("message %d: %w: %w", i, store.ErrCorrupt, err)
+		}
+		whole.Messages = append(whole.Messages, msg)
+		session.Tokens = append(session.Tokens, m.Tokens...)
+	}
+	whole.Messages = append(whole.Messages, t.req.Messages...)
+	r, err := inferRequest(&whole, *a.defaults.Load())
+	if err != nil {
+		return nil, err
+	}
+	r.Session, r.Keeper = session, t
+	return r, nil
+}
+
+// fit refuses a session whose payload another model, policy or build has made,
+// or gives the payload up when the request allows that.
+func (t *turn) fit(key store.Key) error {
+	if t.sess.Key.Equal(key) {
+		return nil
+	}
+	empty := t.sess.Blocks == 0 && !t.sess.Tail
+	if !empty && !t.req.Recompute {
+		return &ipc.Error{Kind: ipc.KindConflict, Code: ipc.CodeSessionMismatch, Param: "session",
+			Message: fmt.Sprintf("session %s was stored for model %s, and what is stored cannot be read by model %s as it is served now (%s); "+
+				`"recompute": true reads its %d tokens again`, t.sess.ID, t.sess.Model, t.req.Model, differing(t.sess.Key, key), t.sess.Tokens)}
+	}
+	if !empty {
+		t.recompute = "another model or cache format: " + differing(t.sess.Key, key)
+	}
+	return t.demote(key)
+}
+
+// differing says in which respects two keys differ.
+func differing(a, b store.Key) string {
+	if a.Policy != b.Policy {
+		return fmt.Sprintf("its cache policy was %q and is %q", a.Policy, b.Policy)
+	}
+	return "its weights, their quantization, the cache's format or this program's version of it have changed"
+}
+
+// demote gives the session's payload up.
+func (t *turn) demote(key store.Key) (err error) {
+	t.sess, err = t.user.Demote(t.sess.ID, key, t.req.Model)
+	return err
+}
+
+// result says what has become of the turn.
+func (t *turn) result(res infer.Result) *ipc.SessionResult {
+	s := &ipc.SessionResult{ID: t.sess.ID, Title: t.sess.Title, Durable: res.Unsaved == nil, Messages: t.sess.Messages, Recomputed: t.recompute, Reason: t.textOnly}
+	if res.Recomputed != nil {
+		s.Recomputed = t.reason(res.Recomputed)
+	}
+	if res.Unsaved != nil {
+		s.Reason = t.reason(res.Unsaved)
+	}
+	return s
+}
+
+// reason is an error for a client.
+func (t *turn) reason(err error) string {
+	var e *ipc.Error
+	if errors.As(sessionError(t.sess.ID, err), &e) {
+		return e.Message
+	}
+	return err.Error()
+}
