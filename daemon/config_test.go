@@ -240,6 +240,13 @@ func TestSourceLoad(t *testing.T) {
 			t.Errorf("store %s, want %s", c.Store.Dir, want)
 		}
 	})
+	t.Run("a file that is named from here", func(t *testing.T) {
+		t.Chdir(filepath.Dir(file))
+		c, err := Source{File: "config.toml", Paths: paths}.Load()
+		if want := filepath.Join(dir, "st"); err != nil || c.Store.Dir != want {
+			t.Errorf("store %s, want %s; %v", c.Store.Dir, want, err)
+		}
+	})
 	t.Run("flags win", func(t *testing.T) {
 		writeFile(t, file, "default_model = \"other\"\n[[model]]\nname = \"other\"\npath = \"o.gguf\"\n")
 		c, err := Source{File: file, Paths: paths, Flags: Overrides{Socket: "/s", Models: []string{filepath.Join(models, "installed.gguf"), "split"}, Backend: "ref", Threads: 3, Context: 100}}.Load()

@@ -71,7 +71,10 @@ func readConfigFile(file string, required bool) ([]byte, error) {
 
 // complete applies the flags and the default paths, and makes paths absolute.
 func (s Source) complete(c *Config) error {
-	base := filepath.Dir(s.File)
+	base, err := filepath.Abs(filepath.Dir(s.File)) // which --config may have named from here
+	if err != nil {
+		return fmt.Errorf("find the configuration's folder: %w", err)
+	}
 	for i := range c.Models {
 		if c.Models[i].Path != "" {
 			c.Models[i].Path = s.absolute(base, c.Models[i].Path)
