@@ -98,8 +98,10 @@ type commit struct {
 	// staging says that blocks are not complete: they are the session's from first
 	// on, and none of its own yet.
 	staging bool
-	first   int // number of the turn's first block
-	held    int // blocks of the session that stay
+	ahead   []int32 // tokens of staged blocks that no message has
+	first   int     // number of the turn's first block
+	stale   bool    // what was staged is of other tokens
+	held    int     // blocks of the session that stay
 
 	before row              // the session when the turn began
 	blocks []commitBlock    // of the turn
@@ -155,10 +157,13 @@ func (c *commit) begin(id string) error {
 		if !c.staging {
 			c.first = c.held
 		}
-		if c.first < c.held || c.first > c.before.Tokens/BlockTok {
-			return fmt.Errorf("%w: blocks from %d on are staged, the session has %d and tokens for %d", ErrInvalid, c.first, c.held, c.before.Tokens/BlockTok)
+		if most := (c.before.Tokens + len(c.ahead)) / BlockTok; c.first < c.held || c.first > most {
+			return fmt.Errorf("%w: blocks from %d on are staged, the session has %d and tokens for %d", ErrInvalid, c.first, c.held, most)
 		}
-		links, err = c.links(t)
+		if links, err = c.links(t); err != nil {
+			return err
+		}
+		c.stale, err = otherTokens(t, c.before.id, c.held, links)
 		return err
 	})
 	if err != nil {
@@ -201,6 +206,7 @@ func (c *commit) links(t txn) ([]link, error) {
 	for _, m := range c.turn.Messages {
 		tokens = append(tokens, m.Tokens...)
 	}
+	tokens = append(tokens, c.ahead...)
 	last := seed(c.s.seal.chainSecret(), c.before.Key.Fingerprint)
 	if c.held > 0 {
 		var b []byte
@@ -271,7 +277,7 @@ func (c *commit) lookUpBlock(t txn, number int, b *commitBlock) (err error) {
 	if b.done || c.own {
 		return nil
 	}
-	if c.turn.Drop == 0 { // what was staged goes with dropped tokens
+	if !c.stale {
 		if b.staged, err = stagedBlock(t, c.before.id, number); err != nil {
 			return err
 		}

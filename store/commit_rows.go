@@ -21,6 +21,11 @@ func (c *commit) rows(t txn) (row, error) {
 	if err := c.s.appendMessages(t, &r, c.turn.Messages); err != nil {
 		return row{}, err
 	}
+	if c.stale {
+		if err := dropAllStaged(t, &r); err != nil {
+			return row{}, err
+		}
+	}
 	for _, ref := range c.chunks {
 		if err := insertChunk(t, ref, false); err != nil {
 			return row{}, err
@@ -39,6 +44,11 @@ func (c *commit) rows(t txn) (row, error) {
 			err = c.blockRow(t, &r, &c.blocks[i])
 		}
 		if err != nil {
+			return row{}, err
+		}
+	}
+	if !c.staging {
+		if err := dropAllStaged(t, &r); err != nil {
 			return row{}, err
 		}
 	}

@@ -13,12 +13,11 @@ func (s *Store) dropTokens(t txn, r *row, n int) error {
 		return err
 	}
 	blocks := min(r.Blocks, keep/BlockTok)
-	// Blocks of what follows are not those that were staged.
-	const gone = "session = ? AND (idx >= ? OR idx < ?)"
+	const gone = "session = ? AND idx >= ?"
 	var bytes int64
-	err := queryRow(t, []any{&bytes}, "SELECT coalesce(sum(bytes), 0) FROM refs JOIN blocks ON blocks.id = refs.block WHERE "+gone, r.id, blocks, tailIdx)
+	err := queryRow(t, []any{&bytes}, "SELECT coalesce(sum(bytes), 0) FROM refs JOIN blocks ON blocks.id = refs.block WHERE "+gone, r.id, blocks)
 	if err == nil {
-		_, err = execute(t, "DELETE FROM refs WHERE "+gone, r.id, blocks, tailIdx)
+		_, err = execute(t, "DELETE FROM refs WHERE "+gone, r.id, blocks)
 	}
 	if err != nil {
 		return fmt.Errorf("drop blocks: %w", err)

@@ -27,6 +27,7 @@ type naive struct {
 	blocks   []naiveBlock
 	tail     []byte // nil: none
 	staged   map[int]naiveStaged
+	ahead    []int32 // tokens, the session's and those after them, of what is staged
 }
 
 // naiveStaged is a block that is not complete: all its bytes, and the parts
@@ -192,6 +193,7 @@ func (m *machine) commit(t *rapid.T) {
 	}
 	after := &naive{messages: slices.Concat(n.messages, turn.Messages)}
 	ids := after.tokens()
+	n.dropStale(len(n.blocks), ids)
 	blocks := slices.Clone(n.blocks)
 	most := len(ids)/BlockTok - len(n.blocks)
 	if n.key.none() {
@@ -219,9 +221,7 @@ func (m *machine) commit(t *rapid.T) {
 		t.Fatal(err)
 	}
 	n.messages, n.blocks, n.tail = after.messages, blocks, tail
-	for i := range blocks {
-		delete(n.staged, i)
-	}
+	clear(n.staged)
 	m.describes(t, n, s)
 	turn.After = len(n.messages) + 1
 	if _, err := m.s.User(n.uid).Commit(context.Background(), n.id, turn); !errors.Is(err, ErrConflict) {
@@ -246,16 +246,29 @@ func (n *naive) drop(turn *Turn, most int) {
 	}
 }
 
+// dropStale drops what was staged of other tokens.
+func (n *naive) dropStale(first int, ids []int32) {
+	for i := range n.staged {
+		if end := (i + 1) * BlockTok; i < first || end > len(ids) || !slices.Equal(ids[:end], n.ahead[:end]) {
+			clear(n.staged)
+			return
+		}
+	}
+}
+
 // stage adds parts to blocks after the last, which may leave some out.
 func (m *machine) stage(t *rapid.T) {
 	n := m.pick(t)
-	ids := n.tokens()
+	ahead := toks(rapid.SampledFrom([]int{0, 0, 300, 700}).Draw(t, "tokens ahead"), rapid.Int32Range(0, 1).Draw(t, "salt"))
+	ids := append(n.tokens(), ahead...)
 	most := len(ids)/BlockTok - len(n.blocks)
 	if most == 0 || n.key.none() {
 		return
 	}
 	first := len(n.blocks) + rapid.IntRange(0, most-1).Draw(t, "first")
-	st := Stage{After: len(n.messages), First: first}
+	st := Stage{After: len(n.messages), First: first, Tokens: ahead}
+	n.dropStale(len(n.blocks), ids)
+	n.ahead = ids
 	for i := range rapid.IntRange(1, len(ids)/BlockTok-first).Draw(t, "blocks") {
 		s, ok := n.staged[first+i]
 		switch {

@@ -10,7 +10,9 @@ import (
 // layer by layer has one layer of all blocks long before it has all of one.
 type Stage struct {
 	After int // messages that the session has, as in a [Turn]
-	First int // number of Blocks[0]; at least the blocks that the session has
+	// Tokens follow the session's: blocks may be of tokens that no message has yet.
+	Tokens []int32
+	First  int // number of Blocks[0]; at least the blocks that the session has
 	// Blocks are parts to add to each block. Those that are staged already are not
 	// asked for again.
 	Blocks []Payload
@@ -19,9 +21,11 @@ type Stage struct {
 
 // Stage adds parts to blocks that the session does not have yet, as durably as
 // Commit. A [Turn] that brings such a block names all its parts, and only those
-// that were not staged are written. Forks and exports leave staged blocks out.
+// that were not staged are written. All that was staged goes when a turn or a
+// stage comes whose tokens are others, and what a turn does not bring goes with
+// it. Forks and exports leave staged blocks out.
 func (u User) Stage(ctx context.Context, id string, st Stage) (Session, error) {
-	c := &commit{u: u, s: u.s, turn: Turn{After: st.After, Tail: st.Tail}, staging: true, first: st.First}
+	c := &commit{u: u, s: u.s, turn: Turn{After: st.After, Tail: st.Tail}, staging: true, first: st.First, ahead: st.Tokens}
 	for _, p := range st.Blocks {
 		c.turn.Blocks = append(c.turn.Blocks, Block{Parts: p})
 	}
@@ -130,6 +134,41 @@ func (c *commit) completeRow(t txn, r *row, b *commitBlock) error {
 	}
 	r.Blocks++
 	r.Bytes += size - b.staged.size()
+	return nil
+}
+
+// otherTokens says whether what a session has staged is not of the tokens that
+// links, from block first on, are the chain of.
+func otherTokens(t txn, session int64, first int, links []link) (bool, error) {
+	other := false
+	err := queryAll(t, func(from scanner) error {
+		var idx int
+		var chain []byte
+		if err := from.Scan(&idx, &chain); err != nil {
+			return err
+		}
+		i := stagedIdx(idx) - first
+		other = other || i < 0 || i >= len(links) || string(chain) != string(links[i][:])
+		return nil
+	}, "SELECT idx, chain FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = ? AND idx < ?", session, tailIdx)
+	if err != nil {
+		return false, fmt.Errorf("read staged blocks: %w", err)
+	}
+	return other, nil
+}
+
+// dropAllStaged ends the session's claim on everything that is staged.
+func dropAllStaged(t txn, r *row) error {
+	const gone = "session = ? AND idx < ?"
+	var bytes int64
+	err := queryRow(t, []any{&bytes}, "SELECT coalesce(sum(bytes), 0) FROM refs JOIN blocks ON blocks.id = refs.block WHERE "+gone, r.id, tailIdx)
+	if err == nil {
+		_, err = execute(t, "DELETE FROM refs WHERE "+gone, r.id, tailIdx)
+	}
+	if err != nil {
+		return fmt.Errorf("drop staged blocks: %w", err)
+	}
+	r.Bytes -= bytes
 	return nil
 }
 
