@@ -15,6 +15,7 @@ var ErrSnapshot = errors.New("snapshot cannot be restored")
 // other sequences.
 type Restore struct {
 	seq   *Seq
+	ahead *Seq // where a prompt's parts go, see [Pool.BeginRestoreAhead]; else nil
 	state state
 	got   [][]int64 // [blocks, then the tail][layers] bytes received
 	want  [][]int64 // and expected
@@ -72,16 +73,30 @@ func (p *Pool) beginRestore(st state) (*Restore, error) {
 		return nil, fmt.Errorf("restore sequence of %d tokens: %w", st.tokens, err)
 	}
 	r := &Restore{seq: s, state: st}
-	for b := range s.Blocks() + 1 {
-		want := make([]int64, len(p.layers))
-		for l := range want {
+	r.expect(len(p.layers))
+	return r, nil
+}
+
+// expect notes what the first layers have.
+func (r *Restore) expect(layers int) {
+	n := len(r.seq.pool.layers)
+	for b := range r.target().Blocks() + 1 {
+		want := make([]int64, n)
+		for l := range layers {
 			for _, x := range r.runs(b, l) {
 				want[l] += int64(len(x.mem))
 			}
 		}
-		r.want, r.got = append(r.want, want), append(r.got, make([]int64, len(p.layers)))
+		r.want, r.got = append(r.want, want), append(r.got, make([]int64, n))
 	}
-	return r, nil
+}
+
+// target is the sequence that parts are put into.
+func (r *Restore) target() *Seq {
+	if r.ahead != nil {
+		return r.ahead
+	}
+	return r.seq
 }
 
 // takeUnits gives a sequence that has none the units for its tokens.
@@ -107,10 +122,11 @@ func (s *Seq) takeUnits() error {
 
 // runs is where a layer's part of a block goes, or of the tail behind the last.
 func (r *Restore) runs(block, layer int) []run {
-	if block < r.seq.Blocks() {
-		return r.seq.pool.layers[layer].blockRuns(r.seq.tables[layer], block)
+	s := r.target()
+	if block < s.Blocks() {
+		return s.pool.layers[layer].blockRuns(s.tables[layer], block)
 	}
-	return r.seq.tailRuns(layer)
+	return s.tailRuns(layer)
 }
 
 // Len is the number of tokens that the sequence will hold.
@@ -177,6 +193,9 @@ func (r *Restore) Finish() (*Seq, error) {
 		if l := &s.pool.layers[i]; l.Class == Gathered {
 			peaks = peaks[copy(l.peaksOf(s.slot), peaks):]
 		}
+	}
+	if r.ahead != nil {
+		return s, nil // which reads its prompt
 	}
 	s.restoreSets(r.state.held)
 	return s, nil

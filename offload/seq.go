@@ -16,6 +16,7 @@ type Seq struct {
 	nTok   int        // committed tokens
 	stored int        // of them, those that have left the tail as records
 	low    int        // first position that every Window layer still holds
+	ahead  bool       // as a sequence will be when its prompt is read: see [Seq.Ahead]
 	used   []int      // [layers] table entries in use
 	tables [][]uint32 // [layers][seqUnits], off the Go heap
 }
@@ -154,14 +155,21 @@ func (s *Seq) Commit(n int) error {
 // grow counts n written tokens.
 func (s *Seq) grow(n int) {
 	s.stored = s.storedAfter(s.nTok + n)
+	s.low = s.lowAfter(s.nTok + n)
 	s.nTok += n
+}
+
+// lowAfter is the first position that every Window layer holds after n tokens.
+func (s *Seq) lowAfter(n int) int {
+	low := s.low
 	for i := range s.pool.layers {
 		if l := &s.pool.layers[i]; l.Class == Window {
 			// Whole pages: a prompt replaces them at once, and a step that is
 			// given up may have begun the next one.
-			s.low = max(s.low, pagesFor(s.nTok+1)*PageTok-l.Tail)
+			low = max(low, pagesFor(n+1)*PageTok-l.Tail)
 		}
 	}
+	return low
 }
 
 // Keepable is the largest number of tokens, at most n, that the sequence can

@@ -116,14 +116,8 @@ func (s *Seq) StageIn(layer int) {
 // last rows of a layer, when the records have been written.
 func (s *Seq) StageOut(layer int) {
 	g := &s.pool.stage
-	at := 0
-	for i := range layer {
-		if l := &s.pool.layers[i]; l.Class != Exact {
-			at += l.tailBytes()
-		}
-	}
 	l := &s.pool.layers[layer]
-	pending := g.pending[at : at+l.tailBytes()]
+	pending := s.pool.pendingTail(l)
 	copy(pending, l.tailOf(s.slot))
 	from, n := s.stageFrom(l)/PageTok, l.Tail/PageTok
 	for page := max(from, pagesFor(g.end)-n); page < pagesFor(g.end); page++ {
@@ -137,5 +131,24 @@ func (s *Seq) stagePage(l *layer, i int) []byte {
 
 // tailPage is the tail's memory of a page by number: the tail is a ring.
 func (s *Seq) tailPage(l *layer, page int) []byte {
-	return part(l.tailOf(s.slot), page%(l.Tail/PageTok), l.pages.PageBytes)
+	tail := l.tailOf(s.slot)
+	if s.ahead {
+		tail = s.pool.pendingTail(l)
+	}
+	return part(tail, page%(l.Tail/PageTok), l.pages.PageBytes)
+}
+
+// pendingTail is where a layer's tail waits for the end of a prompt.
+func (p *Pool) pendingTail(of *layer) []byte {
+	at := 0
+	for i := range p.layers {
+		l := &p.layers[i]
+		if l == of {
+			break
+		}
+		if l.Class != Exact {
+			at += l.tailBytes()
+		}
+	}
+	return p.stage.pending[at : at+of.tailBytes() : at+of.tailBytes()]
 }
