@@ -78,15 +78,18 @@ type Library struct {
 	functions map[string]driver.Function
 }
 
-// variant is the PTX that a device runs. That for 9.0 lets kernels overlap.
-func variant(info driver.Info) (string, error) {
+// variants is the PTX that a device runs: that for 9.0 lets kernels overlap, and
+// some kernels are for 9.0 alone.
+func variants(info driver.Info) ([]string, error) {
 	switch {
+	case info.Major == 9 && info.Minor == 0:
+		return []string{"sm_90", "sm_90a"}, nil
 	case info.Major >= 9:
-		return "sm_90", nil
+		return []string{"sm_90"}, nil
 	case info.Major == 8:
-		return "sm_80", nil
+		return []string{"sm_80"}, nil
 	}
-	return "", fmt.Errorf("%w: %s has %d.%d", ErrOldDevice, info.Name, info.Major, info.Minor)
+	return nil, fmt.Errorf("%w: %s has %d.%d", ErrOldDevice, info.Name, info.Major, info.Minor)
 }
 
 // Load loads every kernel, so that nothing is left to be compiled later.
@@ -99,7 +102,7 @@ func Load(dev *driver.Device) (*Library, error) {
 }
 
 func (l *Library) load() error {
-	v, err := variant(l.dev.Info)
+	vs, err := variants(l.dev.Info)
 	if err != nil {
 		return err
 	}
@@ -110,6 +113,11 @@ func (l *Library) load() error {
 	modules := map[string]driver.Module{}
 	for _, name := range slices.Sorted(maps.Keys(m.Kernels)) {
 		k := m.Kernels[name]
+		at := slices.IndexFunc(vs, func(v string) bool { _, ok := k.Resources[v]; return ok })
+		if at < 0 {
+			continue // for other devices
+		}
+		v := vs[at]
 		if _, ok := modules[k.Module]; !ok {
 			code, err := ptx.ReadFile("ptx/" + k.Module + "." + v + ".ptx")
 			if err != nil {

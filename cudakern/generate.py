@@ -6,6 +6,8 @@ import ctypes, hashlib, json, pathlib, re, subprocess, sys, tempfile
 here = pathlib.Path(__file__).resolve().parent
 nvidia = pathlib.Path(sys.argv[1])
 VARIANTS = {"sm_80": "compute_80", "sm_90": "compute_90"}
+# Sources with instructions of compute capability 9.0 alone.
+ONLY_90 = {"warpgroup"}
 WIDTHS = {"u64": 8, "f64": 8, "u32": 4, "f32": 4}
 
 def source_hash():
@@ -52,7 +54,7 @@ def main():
     kernels = {}
     (here / "ptx").mkdir(exist_ok=True)
     for path in sorted((here / "src").glob("*.cu")):
-        for variant, arch in VARIANTS.items():
+        for variant, arch in ({"sm_90a": "compute_90a"} if path.stem in ONLY_90 else VARIANTS).items():
             ptx = compile_ptx(path, arch)
             (here / "ptx" / f"{path.stem}.{variant}.ptx").write_text(ptx)
             used = resources(ptx, variant)

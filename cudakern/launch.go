@@ -119,6 +119,39 @@ type (
 		A, B, Factor, Bias, Dst driver.Ptr
 		M, N, K, LD, Add        uint32
 	}
+	// Batch: up to three tiled matrices, those from Mixed on of a second type, and
+	// up to 16 prepared rows.
+	Batch struct {
+		W, Dst, Bias                                   [3]driver.Ptr
+		X, Factor                                      driver.Ptr
+		N                                              [3]uint32
+		Rows, Units, Blocks, Warps, Stages, Add, Mixed uint32 // Blocks: of 32 inputs, in X
+	}
+	// BatchGated: a pair of tiled matrices of one type.
+	BatchGated struct {
+		Gate, Up, Dst, X, Factor                    driver.Ptr
+		N, Rows, Units, Blocks, Warps, Stages, GELU uint32
+	}
+	// OrderRows: a block per row. Steps of 64 inputs, or blocks of 32 of
+	// operand_rows.
+	OrderRows struct {
+		X, Norm, Dst, Factor driver.Ptr
+		K, Steps             uint32
+		Eps                  float32
+	}
+	// Wgmma: pieces of 128 outputs by 128 or 256 rows, as many blocks as fill the
+	// device.
+	Wgmma struct {
+		W, Dst, Bias         [3]driver.Ptr
+		X, Factor            driver.Ptr
+		N, LD                [3]uint32 // LD: from one row of Dst to the next
+		M, Units, Steps, Add uint32    // Add: bit i: Dst[i] +=
+	}
+	// WgmmaGated: pieces of 64 outputs.
+	WgmmaGated struct {
+		Gate, Up, Dst, X, Factor     driver.Ptr
+		N, LD, M, Units, Steps, GELU uint32
+	}
 	// Decode: splits by KV heads' tiles by rows.
 	Decode struct {
 		Q, Dst, Pages, Table, Pos, Seq, Partial, Tickets driver.Ptr
@@ -179,11 +212,18 @@ func Params() map[string]any {
 		"embed": Embed{}, "norm_rows": NormRows{}, "rope": Rope{}, "append": Append{}, "norm_rope_append": NormRopeAppend{},
 		"select_rows": SelectRows{}, "gate_rows": GateRows{}, "linear_any": LinearAny{}, "gated_any": GatedAny{},
 		"pack_tiles": PackTiles{}, "unpack_tiles": UnpackTiles{}, "unpack_rows": UnpackRows{}, "halve_rows": HalveRows{}, "gemm_128": Gemm{}, "gemm_256": Gemm{}, "read_bytes": ReadBytes{},
-		"tiled_q4k_q6k_2": TiledMixed{}, "tiled_q5k_q6k_2": TiledMixed{},
+		"order_rows": OrderRows{}, "operand_rows": OrderRows{}, "unpack_to_tiles": UnpackRows{}, "tiled_q4k_q6k_2": TiledMixed{}, "tiled_q5k_q6k_2": TiledMixed{},
 	}
 	for _, t := range []string{"q4k", "q5k", "q6k", "q8", "f16"} {
-		for _, n := range []string{"2", "8"} {
-			p["tiled_"+t+"_"+n], p["tiled_gated_"+t+"_"+n] = Tiled{}, TiledGated{}
+		p["tiled_"+t+"_2"], p["tiled_gated_"+t+"_2"] = Tiled{}, TiledGated{}
+		for _, n := range []string{"8", "16"} {
+			p["batch_"+t+"_"+n], p["batch_gated_"+t+"_"+n] = Batch{}, BatchGated{}
+			if t == "q6k" {
+				p["batch_q4k_q6k_"+n], p["batch_q5k_q6k_"+n] = Batch{}, Batch{}
+			}
+		}
+		for _, n := range []string{"128", "256"} {
+			p["wgmma_"+t+"_"+n], p["wgmma_gated_"+t+"_"+n] = Wgmma{}, WgmmaGated{}
 		}
 	}
 	for _, d := range []string{"64", "80", "96", "128", "256"} {

@@ -166,8 +166,8 @@ static __device__ __forceinline__ void block_reduce(float *sum, float *top) {
 	*top = warp_max(b);
 }
 
+// SiLU, or the tanh form of GELU: (1 + tanh(u)) / 2 is a sigmoid of 2u.
 static __device__ __forceinline__ float activate(int gelu, float x) {
-	if (gelu)
-		return 0.5f * x * (1 + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-	return x / (1 + expf(-x));
+	float z = gelu ? 1.5957691216057308f * (x + 0.044715f * x * x * x) : x;
+	return __fdividef(x, 1 + exp2f(-1.4426950408889634f * z));
 }

@@ -1,5 +1,5 @@
-// Products of a few input rows with tiled weights (tiles.cuh), on tensor cores:
-// what decode steps spend their time in.
+// Products of one or two input rows with tiled weights (tiles.cuh), on tensor
+// cores: what decode steps spend their time in. More rows are batch.cu's.
 //
 // Inputs are scaled by a power of two and cut into three digits of 8 bits, or for
 // float16 weights into a float16 and what that leaves: what float32 holds
@@ -8,7 +8,7 @@
 // factor of its result. A block fills a multiprocessor; its warps bring units of
 // weights to rings in shared memory, and begin with that before the kernel in
 // front has ended.
-#include "tiles.cuh"
+#include "parts.cuh"
 
 extern __shared__ __align__(16) u8 dynamic[];
 
@@ -223,82 +223,6 @@ template <int NT> static __device__ __forceinline__ void multiply_halves(const u
 	}
 }
 
-// What a launch multiplies with: up to three matrices one after the other, or a
-// pair whose tiles alternate. Of a tile's units, those from first on.
-struct Parts {
-	const u8 *w[3];
-	float *dst[3];
-	const float *bias[3];
-	int tiles[3], n[3];
-	int add; // bit i: dst[i] +=
-	int units, first;
-	int mixed; // tiles from here on are of the second type
-};
-
-// Which unit of which tile a warp is at: its work is one sequence of them.
-template <int NW> struct Cursor {
-	int step, which, unit;
-	int nth; // of the warp's units of a tile
-	// Goes on; true when that ended a tile.
-	__device__ __forceinline__ bool next(int begin, int wk, int units) {
-		unit += wk;
-		nth++;
-		if (unit < units)
-			return false;
-		unit = begin;
-		nth = 0;
-		if (NW > 1 && ++which < NW)
-			return false;
-		which = 0;
-		step += gridDim.x;
-		return true;
-	}
-};
-
-// Where a tile's units begin.
-template <int NW> static __device__ __forceinline__ const u8 *tile_at(const Parts &p, int tile, int which, u32 bytes) {
-	const u8 *base = p.w[0];
-	if (NW == 2) {
-		base = which ? p.w[1] : base;
-	} else if (tile >= p.tiles[0]) {
-		tile -= p.tiles[0];
-		base = p.w[1];
-		if (tile >= p.tiles[1]) {
-			tile -= p.tiles[1];
-			base = p.w[2];
-		}
-	}
-	return base + (u64)(u32)(tile * p.units + p.first) * bytes;
-}
-
-template <class T> static __device__ __forceinline__ void bring_unit(u32 to, const u8 *from, int lane) {
-	from += lane * 16;
-#pragma unroll
-	for (int i = 0; i + 32 <= T::BYTES / 16; i += 32)
-		copy_async(to + i * 16, from + i * 16);
-	if (T::BYTES / 16 % 32 && lane < T::BYTES / 16 % 32)
-		copy_async(to + T::BYTES / 512 * 512, from + T::BYTES / 512 * 512);
-}
-
-// Writes output r of a tile for input row b.
-template <int NW> static __device__ __forceinline__ void store(const Parts &p, int tile, int b, int r, float y, float z, int gelu) {
-	int part = 0;
-	if (NW == 1)
-		while (part < 2 && tile >= p.tiles[part])
-			tile -= p.tiles[part++];
-	int out = tile * 16 + r;
-	if (out >= p.n[part])
-		return;
-	float *to = p.dst[part] + (u64)b * p.n[part] + out;
-	if (NW == 2) {
-		*to = activate(gelu, y) * z;
-		return;
-	}
-	if (p.bias[part])
-		y += p.bias[part][out];
-	*to = p.add >> part & 1 ? *to + y : y;
-}
-
 // Products of all parts. wk warps share a tile's inputs; WARPS/wk tiles are at
 // work at a time. NW is 2 when tiles come in pairs. U is the type of parts from
 // tile mixed on, or T.
@@ -446,11 +370,6 @@ TILED(q5k_2, KTile<1>, 1, 16)
 TILED(q6k_2, Q6Tile, 1, 16)
 TILED(q8_2, Q8Tile, 1, 16)
 TILED(f16_2, HalfTile, 1, 16)
-TILED(q4k_8, KTile<0>, 4, 8)
-TILED(q5k_8, KTile<1>, 4, 8)
-TILED(q6k_8, Q6Tile, 4, 8)
-TILED(q8_8, Q8Tile, 4, 8)
-TILED(f16_8, HalfTile, 4, 8)
 
 // Parts of two types, as attention's are in many files: mixed is the first part
 // of the second.
@@ -458,8 +377,8 @@ TILED(f16_8, HalfTile, 4, 8)
 	KERNEL(512, 1) tiled_##name##_2(const u8 *w0, const u8 *w1, const u8 *w2, float *dst0, float *dst1, float *dst2, const float *bias0, const float *bias1, const float *bias2, \
 		const float *x, const float *norm, u32 n0, u32 n1, u32 n2, u32 k, u32 rows, u32 ld, u32 units, u32 first, u32 wk, u32 stages, u32 add, u32 mixed, float eps) { \
 		Parts p = {{w0, w1, w2}, {dst0, dst1, dst2}, {bias0, bias1, bias2}, {((int)n0 + 15) / 16, ((int)n1 + 15) / 16, ((int)n2 + 15) / 16}, {(int)n0, (int)n1, (int)n2}, (int)add, (int)units, (int)first, 0}; \
-		for (int i = 0; i < mixed; i++) \
-			p.mixed += p.tiles[i]; \
+		for (int i = 0; i < 3; i++) \
+			p.mixed += i < mixed ? p.tiles[i] : 0; \
 		tiled<T, U, 1, 1, 16>(p, x, norm, eps, k, rows, ld, wk, stages, 0); \
 	}
 

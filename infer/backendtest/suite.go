@@ -50,6 +50,9 @@ type Options struct {
 	// ExactOnly: cache layers of other classes than offload.Exact are refused;
 	// their tests are left out.
 	ExactOnly bool
+	// Large: products of many rows and outputs too, for backends that cut them
+	// into pieces.
+	Large bool
 }
 
 // Tolerance bounds a backend's distance from the reference, per op.
@@ -97,6 +100,7 @@ func Run(t *testing.T, b graph.Backend, opt Options) {
 		{"linear", s.testLinear, false},
 		{"linear_parts", s.testLinearParts, false},
 		{"gated_linear", s.testGatedLinear, false},
+		{"large_linear", s.testLargeLinear, false},
 		{"attend", s.testAttend, false},
 		{"cache", s.testCache, true},
 		{"choice", s.testChoice, true},
@@ -108,7 +112,7 @@ func Run(t *testing.T, b graph.Backend, opt Options) {
 		{"refuse", s.testRefuse, false},
 		{"memory", s.testMemory, false},
 	} {
-		if !c.records || !opt.ExactOnly {
+		if (!c.records || !opt.ExactOnly) && (c.name != "large_linear" || opt.Large) {
 			t.Run(c.name, c.run)
 		}
 	}

@@ -38,6 +38,7 @@ type span struct {
 	at    driver.Ptr
 	bytes int64
 	write bool
+	early bool // read before the command in front has ended
 }
 
 func (c command) String() string {

@@ -36,6 +36,7 @@ func TestConformance(t *testing.T) {
 		Tolerance: tolerance,
 		Elems:     []offload.Elem{offload.F16},
 		ExactOnly: true,
+		Large:     true,
 	})
 }
 

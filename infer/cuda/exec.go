@@ -103,7 +103,7 @@ func (e *exec) placeBuffers() error {
 		return err
 	}
 	rows := int64(max(e.lim.MaxRows, e.lim.MaxOut))
-	e.bufMem.want(&e.halves, rows*int64(e.maxK)*2)
+	e.bufMem.want(&e.halves, e.halvesBytes(int(rows)))
 	e.bufMem.want(&e.factors, rows*4)
 	e.bufMem.want(&e.unpacked, e.unpackElems*2)
 	e.bufMem.want(&e.gated, rows*int64(e.gatedWidth)*4)

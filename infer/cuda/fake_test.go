@@ -15,6 +15,7 @@ import (
 // kernels take, that what has to be waited for is.
 type fakeGPU struct {
 	t        *testing.T
+	info     driver.Info
 	manifest cudakern.Manifest
 	free     int64
 	next     driver.Ptr
@@ -36,7 +37,7 @@ func newFake(t *testing.T) *fakeGPU {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fakeGPU{t: t, manifest: m, free: fakeInfo.Bytes, next: fakeBase, live: map[driver.Ptr]int64{}, locked: map[driver.Ptr]int64{},
+	f := &fakeGPU{t: t, info: fakeInfo, manifest: m, free: fakeInfo.Bytes, next: fakeBase, live: map[driver.Ptr]int64{}, locked: map[driver.Ptr]int64{},
 		graphs: map[driver.Graph][]command{}, launches: map[string]int{}}
 	t.Cleanup(func() {
 		if len(f.live)+len(f.locked)+len(f.graphs)+f.queues != 0 {
@@ -46,7 +47,7 @@ func newFake(t *testing.T) *fakeGPU {
 	return f
 }
 
-func (f *fakeGPU) backend() *Backend { return newBackend(fakeInfo, f, nil, nil) }
+func (f *fakeGPU) backend() *Backend { return newBackend(f.info, f, nil, nil) }
 
 func (f *fakeGPU) Alloc(n int64) (driver.Ptr, error) {
 	if n > f.free {
@@ -87,7 +88,7 @@ func (f *fakeGPU) Unregister(b []byte) error {
 	return nil
 }
 
-func (f *fakeGPU) MemInfo() (free, total int64, err error) { return f.free, fakeInfo.Bytes, nil }
+func (f *fakeGPU) MemInfo() (free, total int64, err error) { return f.free, f.info.Bytes, nil }
 
 func (f *fakeGPU) Queue() (queue, func() error, error) {
 	f.queues++
@@ -116,8 +117,27 @@ func (q *fakeQueue) Run(cmds []command) error {
 		if c.kind == launchKernel && c.overlap && i > 0 && cmds[i-1].kind != launchKernel {
 			return fmt.Errorf("command %d (%v) does not wait for the %v in front of it", i, c, cmds[i-1])
 		}
+		if name := readsTooEarly(cmds[:i+1]); name != "" {
+			return fmt.Errorf("command %d (%v) reads %s before what writes it has ended", i, c, name)
+		}
 	}
 	return nil
+}
+
+// readsTooEarly finds what the last command reads without waiting and a command
+// in front of it writes, with which it may run at the same time.
+func readsTooEarly(cmds []command) string {
+	last := len(cmds) - 1
+	for i := last; i > 0 && cmds[i].kind == launchKernel && cmds[i].overlap; i-- {
+		for _, w := range cmds[i-1].uses {
+			for _, u := range cmds[last].uses {
+				if w.write && u.early && u.at < w.at.Add(w.bytes) && w.at < u.at.Add(u.bytes) {
+					return u.name
+				}
+			}
+		}
+	}
+	return ""
 }
 
 func (q *fakeQueue) check(c command) error {
@@ -137,11 +157,17 @@ func (q *fakeQueue) check(c command) error {
 	if err := q.arguments(c, k.Params); err != nil {
 		return err
 	}
-	static := k.Resources["sm_90"].Shared
-	if c.shared+static > fakeInfo.SharedBytes || c.block.X > 1024 || c.grid.Y > 65535 || c.grid.Z > 65535 {
+	used, ok := k.Resources["sm_90a"]
+	if !ok {
+		used = k.Resources["sm_90"]
+	} else if q.info.Major != 9 {
+		return errors.New("the device has not its instructions")
+	}
+	static := used.Shared
+	if c.shared+static > q.info.SharedBytes || c.block.X > 1024 || c.grid.Y > 65535 || c.grid.Z > 65535 {
 		return fmt.Errorf("the device has no room for it: %d and %d bytes of shared memory", c.shared, static)
 	}
-	if regs := k.Resources["sm_90"].Registers; (regs+7)/8*8*c.block.X > 64<<10 {
+	if regs := used.Registers; (regs+7)/8*8*c.block.X > 64<<10 {
 		return fmt.Errorf("%d threads of %d registers", c.block.X, regs)
 	}
 	if len(c.uses) == 0 {

@@ -8,7 +8,6 @@ import (
 )
 
 const (
-	tiledWarps   = 8               // WARPS of tiled.cu
 	anyWarps     = 8               // outputs of a block of linear.cu
 	anyColumns   = 8               // rows of a pass of linear.cu
 	gemmRows     = 128             // TM of gemm.cu
@@ -45,8 +44,12 @@ func (e *exec) newLinear(o graph.Linear) *linearNode {
 // noteProduct sizes what products with a weight need beside it.
 func (e *exec) noteProduct(w *weight) {
 	e.maxK = max(e.maxK, w.K)
-	rows := max(unpackFloats/w.K/tileRows*tileRows, tileRows)
-	e.unpackElems = max(e.unpackElems, int64(min(rows, ceil(w.N, tileRows)*tileRows))*int64(w.K))
+	if e.backend.byWarpgroups() && w.hasTiles() {
+		return // nothing is unpacked
+	}
+	k := ceil(w.K, stepInputs) * stepInputs
+	rows := max(unpackFloats/k/tileRows*tileRows, tileRows)
+	e.unpackElems = max(e.unpackElems, int64(min(rows, ceil(w.N, tileRows)*tileRows))*int64(k))
 }
 
 func (n *linearNode) emit(b *batch, s shape) {
@@ -55,7 +58,13 @@ func (n *linearNode) emit(b *batch, s shape) {
 		return
 	}
 	done := make([]bool, len(n.parts))
-	halved := false
+	holds := nothing // what the halves are prepared for
+	prepare := func(want prepared, how func(*batch, *array, *normNode, int)) {
+		if holds != want {
+			how(b, n.src, n.norm, rows)
+			holds = want
+		}
+	}
 	for i := range n.parts {
 		if done[i] {
 			continue
@@ -63,26 +72,31 @@ func (n *linearNode) emit(b *batch, s shape) {
 		p := &n.parts[i]
 		switch p.w.way(rows) {
 		case byTiles:
-			// As many parts of the type as one launch takes.
-			var same []*part
-			for j := i; j < len(n.parts) && len(same) < 3; j++ {
-				if !done[j] && n.parts[j].w.Type == p.w.Type {
-					same, done[j] = append(same, &n.parts[j]), true
-				}
-			}
+			same := n.sameType(i, done)
 			// And of a second type, if there is a kernel for both.
 			for j := range n.parts {
 				if o := &n.parts[j]; !done[j] && len(same) < 3 && o.w.hasTiles() && n.e.mixes(rows, p.w, o.w) && (same[len(same)-1].w.Type == p.w.Type || same[len(same)-1].w.Type == o.w.Type) {
 					same, done[j] = append(same, o), true
 				}
 			}
-			n.tiled(b, rows, same)
-		case byHalves:
-			if !halved {
-				n.e.halve(b, n.src, rows)
-				halved = true
+			if rows < leastBatch {
+				n.tiled(b, rows, same)
+				continue
 			}
-			n.e.gemm(b, rows, p.w, p.bias, p.dst, p.add)
+			prepare(forBatch, n.e.operands)
+			n.batch(b, rows, same)
+		case byHalves:
+			switch {
+			case !n.e.backend.byWarpgroups():
+				prepare(forGemm, n.e.halve)
+				n.e.gemm(b, rows, p.w, p.bias, p.dst, p.add)
+			case p.w.hasTiles():
+				prepare(forWgmma, n.e.order)
+				n.wgmma(b, rows, n.sameType(i, done))
+			default:
+				prepare(forWgmma, n.e.order)
+				n.e.wgmmaAny(b, rows, p)
+			}
 		default:
 			b.launch("linear_any", driver.Dim{X: ceil(p.w.N, anyWarps), Y: ceil(rows, anyColumns)}, anyWarps*32, 0, cudakern.LinearAny{
 				W: p.w.raw, X: n.src.at, Bias: p.bias.at, Dst: p.dst.at, Type: uint32(p.w.Type), N: uint32(p.w.N), K: uint32(p.w.K),
@@ -90,6 +104,27 @@ func (n *linearNode) emit(b *batch, s shape) {
 			}, used(p.w.inRaw(), n.src.reading(rows), p.bias, p.dst.writing(rows))...)
 		}
 	}
+}
+
+// prepared is what the order of float16 inputs is for.
+type prepared uint8
+
+const (
+	nothing prepared = iota
+	forBatch
+	forWgmma
+	forGemm
+)
+
+// sameType is as many parts of part i's type as one launch takes, which are done.
+func (n *linearNode) sameType(i int, done []bool) []*part {
+	var same []*part
+	for j := i; j < len(n.parts) && len(same) < 3; j++ {
+		if !done[j] && n.parts[j].w.Type == n.parts[i].w.Type {
+			same, done[j] = append(same, &n.parts[j]), true
+		}
+	}
+	return same
 }
 
 // way is how a weight is multiplied with so many rows.
@@ -130,8 +165,8 @@ func source(src *array, n *normNode, rows int) (x *array, w span, eps float32) {
 	return src, span{}, 0
 }
 
-// halve makes float16 rows of src.
-func (e *exec) halve(b *batch, src *array, rows int) {
+// halve makes float16 rows of src; a norm in front has been computed.
+func (e *exec) halve(b *batch, src *array, _ *normNode, rows int) {
 	b.launch("halve_rows", driver.Dim{X: rows}, 256, 0, cudakern.HalveRows{X: src.at, Dst: e.halves, Factor: e.factors, K: uint32(src.width)},
 		src.reading(rows), span{name: "halves", at: e.halves, bytes: int64(rows) * int64(src.width) * 2, write: true},
 		span{name: "factors", at: e.factors, bytes: int64(rows) * 4, write: true})
@@ -190,7 +225,13 @@ func (n *gatedNode) emit(b *batch, s shape) {
 	switch {
 	case rows == 0:
 	case gate == byTiles && n.gate.Type == n.up.Type:
-		n.tiled(b, rows)
+		if rows < leastBatch {
+			n.tiled(b, rows)
+		} else {
+			n.batch(b, rows)
+		}
+	case gate == byHalves && n.gate.hasTiles() && n.gate.Type == n.up.Type && n.e.backend.byWarpgroups():
+		n.wgmma(b, rows)
 	case gate == asIs && up == asIs:
 		b.launch("gated_any", driver.Dim{X: ceil(n.gate.N, anyWarps), Y: ceil(rows, anyColumns)}, anyWarps*32, 0, cudakern.GatedAny{
 			Gate: n.gate.raw, Up: n.up.raw, X: n.src.at, Dst: n.dst.at, GateType: uint32(n.gate.Type), UpType: uint32(n.up.Type), N: uint32(n.gate.N), K: uint32(n.gate.K),

@@ -59,7 +59,7 @@ func (e *exec) lowerOp(ops []graph.Op, i int) (node, int, error) {
 		n := &normNode{src: e.buf(o.Src), dst: e.buf(o.Dst), w: e.vectorOf(o.W), eps: o.Eps}
 		delete(e.norms, o.Dst)
 		if e.foldNorm(ops, i) {
-			n.folded = true
+			n.folded, n.always = true, e.backend.byWarpgroups()
 			e.norms[o.Dst] = n
 		}
 		return n, 1, nil

@@ -123,16 +123,21 @@ func TestLaunches(t *testing.T) {
 		mixes = append(mixes, []gguf.Type{typ})
 	}
 	for _, types := range mixes {
-		t.Run(fmt.Sprint(types), func(t *testing.T) {
-			f := newFake(t)
-			e, pool := openFake(t, f, toy(types...))
-			for _, rows := range [][]int{{1}, {1, 1}, {1, 1, 1, 1}, {5}, {9}, {16}, {17}, {20, 1}, {33}, {60, 1, 70, 1}, {200}, {1}} {
-				runFake(t, e, pool, rows...)
-			}
-			if len(e.graphs) != 6 {
-				t.Errorf("%d graphs for 6 shapes of few rows", len(e.graphs))
-			}
-		})
+		for _, major := range []int{8, 9} {
+			t.Run(fmt.Sprint(types, major), func(t *testing.T) { launchAll(t, major, types) })
+		}
+	}
+}
+
+func launchAll(t *testing.T, major int, types []gguf.Type) {
+	f := newFake(t)
+	f.info.Major = major
+	e, pool := openFake(t, f, toy(types...))
+	for _, rows := range [][]int{{1}, {1, 1}, {1, 1, 1, 1}, {5}, {9}, {16}, {17}, {20, 1}, {33}, {60, 1, 70, 1}, {200}, {1}} {
+		runFake(t, e, pool, rows...)
+	}
+	if len(e.graphs) != 6 {
+		t.Errorf("%d graphs for 6 shapes of few rows", len(e.graphs))
 	}
 }
 

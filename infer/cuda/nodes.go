@@ -53,6 +53,7 @@ type normNode struct {
 	add      bool
 	heads    int
 	folded   bool // products with tiles compute it themselves
+	always   bool // and so do those of many rows
 }
 
 func (n *normNode) emit(b *batch, s shape) {
@@ -69,7 +70,9 @@ func (n *normNode) emit(b *batch, s shape) {
 }
 
 // folds says whether a step of so many rows leaves the norm to products.
-func (n *normNode) folds(rows int) bool { return n != nil && n.folded && rows <= tiledRows }
+func (n *normNode) folds(rows int) bool {
+	return n != nil && n.folded && (n.always || rows <= tiledRows)
+}
 
 type ropeNode struct {
 	e  *exec

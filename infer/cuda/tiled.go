@@ -16,11 +16,11 @@ type tiledPass struct {
 	share  int // warps that share a tile
 	stages int // units in a warp's ring
 	shared int // bytes
-	suffix string
 }
 
 const (
-	passRows    = 8 // most rows of a launch
+	passRows    = 2 // most rows of a launch, for which a warp's sums have room
+	tiledWarps  = 16
 	mostStages  = 3
 	leastStages = 2
 	// shortTurns is up to how many units of a warp a shallow ring is better: it
@@ -58,26 +58,22 @@ func (e *exec) ring(w *weight, tiles, slices, pair int) int {
 }
 
 func newPass(w *weight, rows, slices, stages, pair int) tiledPass {
-	p := tiledPass{rows: rows, slices: slices, stages: stages, units: ceil(w.units(), slices), warps: 16, suffix: "_2"}
-	held := 2 // rows that a warp's sums have room for
-	if rows > held {
-		p.warps, p.suffix, held = 8, "_8", passRows
-	}
+	p := tiledPass{rows: rows, slices: slices, stages: stages, units: ceil(w.units(), slices), warps: tiledWarps}
 	last := w.units() - (ceil(w.units(), p.units)-1)*p.units // units of the last slice
 	// As many as there are units: fewer would each prepare more inputs, which
 	// costs more than fuller last turns bring.
 	for p.share = p.warps; p.share > last; p.share /= 2 {
 	}
-	p.shared = p.size(w.form, w.form.bytes, 1, pair, held)
+	p.shared = p.size(w.form, w.form.bytes, 1, pair)
 	return p
 }
 
 // size is the shared memory of a pass whose units take so many bytes, with sums
 // of inputs for so many types: rings, inputs, their sums, factors, squares, and
 // results to add up.
-func (p tiledPass) size(form tileForm, unit, sums, pair, held int) int {
+func (p tiledPass) size(form tileForm, unit, sums, pair int) int {
 	own := p.warps * ceil(p.units, p.share)
-	return p.warps*p.stages*unit + own*p.rows*(form.span*form.input+64*sums+4) + p.warps*p.rows*4 + 2*p.warps*(pair*held*16+1)*4
+	return p.warps*p.stages*unit + own*p.rows*(form.span*form.input+64*sums+4) + p.warps*p.rows*4 + 2*p.warps*(pair*passRows*16+1)*4
 }
 
 // fitsShared says whether a product of one row fits shared memory.
@@ -124,22 +120,22 @@ func (n *linearNode) tiled(b *batch, rows int, parts []*part) {
 				args = cudakern.TiledMixed{W: a.W, Dst: a.Dst, Bias: a.Bias, X: a.X, Norm: a.Norm, N: a.N, K: a.K, Rows: a.Rows, LD: a.LD,
 					Units: a.Units, First: a.First, Warps: a.Warps, Stages: a.Stages, Add: a.Add, Mixed: uint32(mixed), Eps: a.Eps}
 			}
-			b.launch("tiled_"+name+p.suffix, n.e.grid(p, tiles), p.warps*32, p.shared, args, used(uses...)...)
+			b.launch("tiled_"+name+"_2", n.e.grid(p, tiles), p.warps*32, p.shared, args, used(uses...)...)
 		}
 		first += p.rows
 	}
 }
 
-// mixable are the pairs of types that one launch multiplies with, for up to
-// mixedRows rows.
+// mixable are the pairs of types that one launch multiplies with.
 var mixable = map[[2]gguf.Type]string{{gguf.Q4_K, gguf.Q6_K}: "q4k_q6k", {gguf.Q5_K, gguf.Q6_K}: "q5k_q6k"}
-
-const mixedRows = 2
 
 // mixes says whether one launch takes parts of both types.
 func (e *exec) mixes(rows int, w, other *weight) bool {
-	if _, ok := mixable[[2]gguf.Type{w.Type, other.Type}]; !ok || rows > mixedRows {
+	if _, ok := mixable[[2]gguf.Type{w.Type, other.Type}]; !ok {
 		return false
+	}
+	if rows > passRows {
+		return true // batch.cu holds no inputs
 	}
 	p, _ := e.mixedPass(rows, w, other, w.tiles())
 	return p.rows == rows && p.shared <= e.backend.info.SharedBytes-sharedStatic
@@ -149,11 +145,11 @@ func (e *exec) mixes(rows int, w, other *weight) bool {
 func (e *exec) mixedPass(rows int, w, other *weight, tiles int) (tiledPass, string) {
 	p := newPass(w, rows, 1, e.ring(w, tiles, 1, 1), 1)
 	for ; p.stages > leastStages; p.stages-- {
-		if p.size(w.form, max(w.form.bytes, other.form.bytes), 2, 1, mixedRows) <= e.backend.info.SharedBytes-sharedStatic {
+		if p.size(w.form, max(w.form.bytes, other.form.bytes), 2, 1) <= e.backend.info.SharedBytes-sharedStatic {
 			break
 		}
 	}
-	p.shared = p.size(w.form, max(w.form.bytes, other.form.bytes), 2, 1, mixedRows)
+	p.shared = p.size(w.form, max(w.form.bytes, other.form.bytes), 2, 1)
 	return p, mixable[[2]gguf.Type{w.Type, other.Type}]
 }
 
@@ -161,7 +157,7 @@ func (n *gatedNode) tiled(b *batch, rows int) {
 	x, norm, eps := source(n.src, n.norm, rows)
 	for first := 0; first < rows; {
 		p := n.e.pass(rows-first, n.gate, n.gate.tiles(), false, 2)
-		b.launch("tiled_gated_"+n.gate.form.name+p.suffix, n.e.grid(p, n.gate.tiles()), p.warps*32, p.shared, cudakern.TiledGated{
+		b.launch("tiled_gated_"+n.gate.form.name+"_2", n.e.grid(p, n.gate.tiles()), p.warps*32, p.shared, cudakern.TiledGated{
 			Gate: n.gate.tiled, Up: n.up.tiled, Dst: n.dst.row(first), X: x.row(first), Norm: norm.at, N: uint32(n.gate.N), K: uint32(n.gate.K),
 			Rows: uint32(p.rows), Warps: uint32(p.share), Stages: uint32(p.stages), GELU: flag(n.gelu), Eps: eps,
 		}, used(x.reading(rows), norm, n.gate.inTiles(), n.up.inTiles(), n.dst.writing(rows))...)

@@ -49,8 +49,10 @@ func (w *weight) tileBytes() int64 {
 
 func (w *weight) hasTiles() bool { return w.form.name != "" }
 
-// inTiles are the tiles' bytes, for checks of launches.
-func (w *weight) inTiles() span { return span{name: w.Name, at: w.tiled, bytes: w.tileBytes()} }
+// inTiles are the tiles' bytes, for checks of launches. Products read them early.
+func (w *weight) inTiles() span {
+	return span{name: w.Name, at: w.tiled, bytes: w.tileBytes(), early: true}
+}
 
 func (w *weight) inRaw() span { return span{name: w.Name, at: w.raw, bytes: int64(len(w.Data))} }
 
