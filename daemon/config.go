@@ -57,6 +57,8 @@ type Store struct {
 	Dir           string `toml:"dir"`            // folder of the store; "" = Paths.Sessions
 	Budget        Size   `toml:"budget"`         // most bytes of payload files; 0 = no limit
 	KeyCredential string `toml:"key_credential"` // system credential with the key that seals the store; "" = not sealed
+	// Checkpoint is how often a session's first prompt is saved as far as it is read.
+	Checkpoint Duration `toml:"checkpoint"`
 }
 
 // Sampling holds what requests that do not say otherwise get.
@@ -97,7 +99,9 @@ const (
 	minKeepAlive = time.Second
 	maxKeepAlive = 10 * time.Minute
 	maxDrain     = time.Hour
-	maxModels    = 256
+
+	minCheckpoint, maxCheckpoint = time.Second, 24 * time.Hour
+	maxModels                    = 256
 )
 
 // DefaultConfig is the configuration of an empty file.
@@ -109,7 +113,7 @@ func DefaultConfig() Config {
 			Backend: infer.DefaultBackend, Chunk: infer.DefaultChunkTok, MaxSequences: infer.DefaultMaxSeqs,
 			Queue: infer.DefaultMaxQueue, CacheSequences: infer.DefaultCacheSeqs,
 		},
-		Store: Store{Enabled: true, Budget: defaultStoreBudget},
+		Store: Store{Enabled: true, Budget: defaultStoreBudget, Checkpoint: Duration{infer.DefaultCheckpoint}},
 		// The defaults that local models are usually tuned and reported with.
 		Sampling: Sampling{Temperature: 0.8, TopK: 40, TopP: 0.95, MinP: 0.05, TypicalP: 1, RepeatPenalty: 1},
 		Stop:     Stop{Drain: Duration{30 * time.Second}},

@@ -51,7 +51,7 @@ drain = "1m"
 	want.Socket = Socket{Path: "/tmp/x.sock", Mode: FileMode{0o660}, AllowUIDs: []uint32{1000, 1001}, KeepAlive: Duration{5 * time.Second}}
 	want.Engine.Threads, want.Engine.HostMemory = 2, 3<<29
 	want.Models = []Model{{Name: "a"}, {Name: "b", Path: "b.gguf", Context: 4096, Policy: "full"}}
-	want.Store = Store{Dir: "/srv/s", Budget: 1 << 30, KeyCredential: "edged-key"}
+	want.Store = Store{Dir: "/srv/s", Budget: 1 << 30, KeyCredential: "edged-key", Checkpoint: Duration{30 * time.Second}}
 	want.Sampling.Temperature = 0
 	want.Log.Level.Level = levels["debug"]
 	want.Stop.Drain = Duration{time.Minute}
@@ -101,6 +101,7 @@ func TestConfigErrors(t *testing.T) {
 		{"policy", "[[model]]\nname = \"a\"\npolicy = \"x\"\n", `c.toml:3: model[0].policy cannot be used: find cache policy: "x" is not known; known: auto, full, q4, q8, tailorkv`},
 		{"default model", "default_model = \"z\"\n[[model]]\nname = \"a\"\n", `c.toml:1: default_model must be the name of a [[model]], got "z"; known: a`},
 		{"negative budget", "[store]\nbudget = -1\n", "c.toml:2: store.budget must not be negative, got -1"},
+		{"checkpoint", "[store]\ncheckpoint = \"0s\"\n", "c.toml:2: store.checkpoint must be between 1s and 24h0m0s, got 0s"},
 		{"credential", "[store]\nkey_credential = \"../key\"\n", `c.toml:2: store.key_credential must be the name of a credential: 1 to 255 letters, digits or . _ -, not beginning with a dot, got "../key"`},
 		{"not UTF-8", "a = \"\xff\"\n", "c.toml:1: "},
 	} {

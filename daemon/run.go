@@ -80,7 +80,7 @@ func EngineConfig(c Config, budget int64, log *slog.Logger) infer.Config {
 		Backend: c.Engine.Backend, Threads: c.Engine.Threads,
 		ChunkTok: c.Engine.Chunk, MaxSeqs: c.Engine.MaxSequences, MaxQueue: c.Engine.Queue,
 		CacheTok: c.Engine.CacheTokens, CacheSeqs: c.Engine.CacheSequences,
-		HostBytes: budget, LockKV: c.Engine.LockMemory, Logger: log,
+		HostBytes: budget, LockKV: c.Engine.LockMemory, Checkpoint: c.Store.Checkpoint.Duration, Logger: log,
 	}
 	for _, m := range c.Models {
 		e.Models = append(e.Models, infer.ModelConfig{Name: m.Name, Path: m.Path, Context: m.Context, Policy: m.Policy})

@@ -60,6 +60,7 @@ type turn struct {
 	sess store.Session
 	req  *ipc.Request // Messages are the new ones only
 
+	writing   sync.Mutex // a checkpoint may still be written when the answer is there
 	answer    strings.Builder
 	recompute string // why the stored payload is not used, "" when it is
 	textOnly  string // why the turn was stored without its payload, "" when it was with it

@@ -20,7 +20,7 @@ func (t *turn) Open(_ context.Context, key infer.Key, tokens []int32) (infer.Sna
 	if err := t.fit(storeKey(key)); err != nil {
 		return nil, err
 	}
-	if t.sess.Blocks == 0 {
+	if t.sess.Blocks == 0 && !t.sess.Tail {
 		return openPrefix(t.user, key, tokens)
 	}
 	snap, err := t.user.Restore(t.sess.ID, storeKey(key))
@@ -33,6 +33,8 @@ func (t *turn) Open(_ context.Context, key infer.Key, tokens []int32) (infer.Sna
 // Save implements infer.Keeper: it makes the turn durable. Where there is no room
 // for its payload, the text alone is stored.
 func (t *turn) Save(ctx context.Context, key infer.Key, s *infer.Saved) error {
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	if err := t.fit(storeKey(key)); err != nil {
 		return err
 	}
@@ -54,6 +56,21 @@ func (t *turn) Save(ctx context.Context, key infer.Key, s *infer.Saved) error {
 	}
 	t.sess = sess
 	return nil
+}
+
+// Stage implements infer.Keeper.
+func (t *turn) Stage(ctx context.Context, key infer.Key, s *infer.Staged) error {
+	t.writing.Lock()
+	defer t.writing.Unlock()
+	if err := t.fit(storeKey(key)); err != nil {
+		return err
+	}
+	st := store.Stage{After: t.sess.Messages, Tokens: s.Tokens, First: s.First(), Tail: storePayload(s.Tail)}
+	for i := range s.Blocks() {
+		st.Blocks = append(st.Blocks, storePayload(s.Block(i)))
+	}
+	_, err := t.user.Stage(ctx, t.sess.ID, st)
+	return err
 }
 
 // next is the turn as the store takes it.
@@ -95,6 +112,11 @@ func (p prefixes) Open(_ context.Context, key infer.Key, tokens []int32) (infer.
 		return nil, nil
 	}
 	return snap, nil
+}
+
+// Stage implements infer.Keeper; it is not called.
+func (p prefixes) Stage(ctx context.Context, key infer.Key, _ *infer.Staged) error {
+	return p.Save(ctx, key, nil)
 }
 
 // Save implements infer.Keeper; it is not called.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -22,12 +23,14 @@ import (
 // desk is a daemon's engine and store without a socket, that can be stopped and
 // started again.
 type desk struct {
-	t      *testing.T
-	dir    string
-	model  infer.ModelConfig
-	engine *infer.Engine
-	store  *store.Store
-	api    *adapter
+	t          *testing.T
+	dir        string
+	model      infer.ModelConfig
+	checkpoint time.Duration
+	began      float64 // share of the last prompt that did not have to be read
+	engine     *infer.Engine
+	store      *store.Store
+	api        *adapter
 }
 
 func newDesk(t *testing.T, policy string, o offload.Options) *desk {
@@ -42,7 +45,7 @@ func newDesk(t *testing.T, policy string, o offload.Options) *desk {
 func (d *desk) start() {
 	d.t.Helper()
 	var err error
-	d.engine, err = infer.New(infer.Config{Models: []infer.ModelConfig{d.model}, Threads: 2, HostBytes: 1 << 30, MaxSeqs: 2, CacheSeqs: 2})
+	d.engine, err = infer.New(infer.Config{Models: []infer.ModelConfig{d.model}, Threads: 2, HostBytes: 1 << 30, MaxSeqs: 2, CacheSeqs: 2, ChunkTok: 256, Checkpoint: d.checkpoint})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -94,8 +97,12 @@ func (d *desk) try(ctx context.Context, id, question string, change func(*ipc.Re
 		change(req)
 	}
 	var a said
+	d.began = -1
 	res, err := d.api.Generate(ctx, req, func(x ipc.Delta) error {
 		a.Text += x.Text
+		if p := x.Progress; p != nil && p.Done > 0 && d.began < 0 {
+			d.began = float64(p.Done) / float64(p.Total)
+		}
 		for _, p := range x.Logprobs {
 			a.Probs = append(a.Probs, math.Float64bits(p.Logprob))
 		}
@@ -364,6 +371,58 @@ func TestDamagedFilesAreComputedAgain(t *testing.T) {
 	d.start()
 	if a, res := d.ask(id, "And?"); res.Session.Recomputed != "" || len(a.Probs) != len(want.Probs) {
 		t.Errorf("once more: %+v", res.Session)
+	}
+}
+
+// TestLongPromptGoesOnAfterABreak cancels a session's first prompt, restarts, and
+// asks the same: what had been read is not read again, and the answer is that of
+// a session that was never interrupted.
+func TestLongPromptGoesOnAfterABreak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("evaluates prompts of a real model")
+	}
+	for policy, o := range desks() {
+		t.Run(policy, func(t *testing.T) {
+			steady, d := newDesk(t, policy, o), newDesk(t, policy, o)
+			question := novel() + "What is the access code of harbour-lantern?"
+			want, _ := steady.ask(steady.create("s"), question)
+			steady.stop()
+
+			d.stop()
+			d.checkpoint = 1
+			d.start()
+			id := d.create("s")
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := d.api.Generate(ctx, &ipc.Request{ID: "r", Model: "needle", UID: 1000, Session: id, Messages: []ipc.Message{{Role: "user", Content: question}}},
+				func(x ipc.Delta) error {
+					if x.Progress != nil && x.Progress.Done > x.Progress.Total*3/4 {
+						cancel()
+					}
+					return ctx.Err()
+				})
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("got %v", err)
+			}
+			d.stop()
+			d.start()
+			if s, err := d.store.User(1000).Get(id); err != nil || s.Messages != 0 || !s.Tail {
+				t.Errorf("after the break: %+v, %v", s, err)
+			}
+			got, res, err := d.try(t.Context(), id, question, nil)
+			if d.began < 0.3 { // three quarters had been read, and saved now and then
+				t.Errorf("reading went on from %.0f %%", 100*d.began)
+			}
+			if diff := cmp.Diff(want, got); err != nil || diff != "" {
+				t.Errorf("%v; the answer is another one: %s", err, diff)
+			}
+			if res.Session.Recomputed != "" || res.Session.Messages != 2 {
+				t.Errorf("%+v", res.Session)
+			}
+			check, err := d.store.Check(t.Context(), true)
+			if err != nil || len(check.Problems) > 0 {
+				t.Errorf("store: %v, %v", check.Problems, err)
+			}
+		})
 	}
 }
 

@@ -64,6 +64,7 @@ func (k *checker) store(s Store) {
 	if s.Budget < 0 {
 		k.addf("store.budget", "must not be negative, got %d", int64(s.Budget))
 	}
+	k.duration("store.checkpoint", s.Checkpoint, minCheckpoint, maxCheckpoint)
 	if strings.ContainsRune(s.Dir, 0) {
 		k.addf("store.dir", "must not contain a NUL byte")
 	}

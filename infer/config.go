@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"edged/offload"
 )
@@ -16,8 +17,11 @@ const (
 	DefaultMaxSeqs   = 4
 	DefaultMaxQueue  = 64
 	DefaultCacheSeqs = 8
-	DefaultPolicy    = "auto"
-	DefaultBackend   = "cpu"
+	// DefaultCheckpoint is short beside what reading a long prompt takes, and long
+	// beside writing what it leaves.
+	DefaultCheckpoint = 30 * time.Second
+	DefaultPolicy     = "auto"
+	DefaultBackend    = "cpu"
 )
 
 // ModelConfig is one model that requests may name.
@@ -60,6 +64,10 @@ type Config struct {
 	FastBytes int64
 	LockKV    bool // mlock KV pages
 
+	// Checkpoint is the time after which a session's first prompt, while it is being
+	// read, is kept as far as it has come. 0 is DefaultCheckpoint.
+	Checkpoint time.Duration
+
 	Logger *slog.Logger // nil discards
 }
 
@@ -101,6 +109,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.FastBytes < 0 {
 		return c, &InvalidError{"fast memory", fmt.Sprintf("must not be negative, got %d bytes", c.FastBytes)}
+	}
+	if c.Checkpoint < 0 {
+		return c, &InvalidError{"checkpoint", fmt.Sprintf("must not be negative, got %v", c.Checkpoint)}
+	}
+	if c.Checkpoint == 0 {
+		c.Checkpoint = DefaultCheckpoint
 	}
 	if c.Backend == "" {
 		c.Backend = DefaultBackend

@@ -13,15 +13,16 @@ import (
 // owner is the goroutine that runs the model. Everything in it is its own;
 // what others may see is published in the Engine under its mutex.
 type owner struct {
-	e       *Engine
-	cfg     Config
-	log     *slog.Logger
-	res     *resident // nil while no model is loaded
-	running []*task   // oldest first
-	kept    []*kept   // finished sequences, in no order
-	clock   uint64    // counts uses of kept sequences
-	wakes   []*wake   // sequences on their way from Keepers
-	stalled bool      // no running task could take part in the last step
+	e        *Engine
+	cfg      Config
+	log      *slog.Logger
+	res      *resident  // nil while no model is loaded
+	running  []*task    // oldest first
+	kept     []*kept    // finished sequences, in no order
+	clock    uint64     // counts uses of kept sequences
+	wakes    []*wake    // sequences on their way from Keepers
+	stagings []*staging // checkpoints on their way to Keepers
+	stalled  bool       // no running task could take part in the last step
 
 	// The step being built; the memory is reused.
 	rows  graph.Rows

@@ -22,8 +22,13 @@ func (o *owner) prefill(t *task) int {
 	if !t.roomy {
 		return 0
 	}
+	if !o.checkpoint(t) {
+		return 0
+	}
 	if o.res.pool.LayerMajor() && t.pending() > 1 {
-		o.beginReading(t)
+		if !o.stageTaken() {
+			o.beginReading(t)
+		}
 		return 0
 	}
 	return o.reserve(t, min(t.pending(), o.cfg.ChunkTok))
@@ -100,13 +105,13 @@ func (o *owner) setBackFor(t *task) bool {
 		if v == t {
 			break
 		}
-		if v.seq != nil {
+		if v.seq != nil && !v.pinned() {
 			o.setBack(v)
 			return true
 		}
 	}
 	for i := len(o.running) - 1; i >= 0; i-- {
-		if v := o.running[i]; v != t && v.seq != nil && v.rows == 0 && v.out.full() {
+		if v := o.running[i]; v != t && v.seq != nil && v.rows == 0 && v.out.full() && !v.pinned() {
 			o.setBack(v)
 			return true
 		}
@@ -118,7 +123,7 @@ func (o *owner) setBack(t *task) {
 	o.log.Info("request set back, its KV pages are needed", "request", t.id, "tokens", t.seq.Len())
 	t.seq.Free()
 	t.seq, t.rows, t.roomy, t.setBack, t.reading = nil, 0, false, true, reading{}
-	t.woken = false
+	t.woken, t.points = false, checkpoints{now: t.points.now}
 	if o.reading == t {
 		o.reading = nil
 	}

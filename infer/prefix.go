@@ -109,8 +109,9 @@ func (o *owner) retire(t *task, keep bool) {
 	if seq != nil {
 		exact = o.exactTok(t)
 	}
+	pinned := t.leaveStaging()
 	t.seq = nil
-	if seq == nil {
+	if seq == nil || pinned {
 		return
 	}
 	seq.CancelPrefill()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"edged/infer/graph"
 )
@@ -23,6 +24,12 @@ func (o *owner) stageHolder() *task {
 		}
 	}
 	return nil
+}
+
+// stageTaken says whether a task that has left still has its prompt's stage: a
+// checkpoint reads it.
+func (o *owner) stageTaken() bool {
+	return slices.ContainsFunc(o.stagings, func(s *staging) bool { return s.seq != nil })
 }
 
 // beginReading lets a task's prompt be read in this turn.

@@ -19,7 +19,7 @@ type Session struct {
 }
 
 // Keeper keeps sequences where they outlive the engine. It serves one request,
-// in goroutines of the engine's and of the caller of Generate, never two at once.
+// from goroutines of the engine's and from that of Generate's caller.
 type Keeper interface {
 	// Open finds what is kept of the begin of a sequence, nil when that is nothing.
 	// An error ends the request.
@@ -27,6 +27,10 @@ type Keeper interface {
 	// Save keeps the sequence of an answered request. It is not called for
 	// requests without a session. s is valid during the call.
 	Save(ctx context.Context, key Key, s *Saved) error
+	// Stage keeps how far the first prompt of a session has been read, for Open of
+	// a later request. Save may be called before it returns. s is valid during the
+	// call.
+	Stage(ctx context.Context, key Key, s *Staged) error
 }
 
 // Key says what made K and V, and so what can read them.
@@ -48,7 +52,7 @@ type Snapshot interface {
 type Shape struct {
 	Blocks int  // whole blocks, from the first token on
 	Exact  int  // of these, the first ones that are exact prefill
-	Tail   bool // whether what follows them is there
+	Tail   bool // whether what follows them, or what was staged, is there
 }
 
 // TailBlock is the number of the tail among blocks.

@@ -25,6 +25,8 @@ type archive struct {
 	shared   bool // Open finds exact blocks of other sessions
 	opens    int
 	reading  func(block int) error // called before each piece
+	staging  func(context.Context) error
+	staged   int // checkpoints
 }
 
 type archived struct {
@@ -34,6 +36,7 @@ type archived struct {
 	blocks   [][]offload.Part
 	exact    int
 	tail     []offload.Part
+	staged   map[int][]offload.Part // parts of blocks of a prompt that is being read
 }
 
 func newArchive() *archive { return &archive{sessions: map[string]*archived{}} }
@@ -56,6 +59,13 @@ func (k keeper) Open(_ context.Context, key Key, tokens []int32) (Snapshot, erro
 	k.a.mu.Lock()
 	defer k.a.mu.Unlock()
 	k.a.opens++
+	if s := k.a.sessions[k.id]; s != nil && len(s.staged) > 0 {
+		o := &opened1{a: k.a, tail: s.tail}
+		for i := range len(s.staged) {
+			o.blocks = append(o.blocks, s.staged[i])
+		}
+		return o, nil
+	}
 	if s := k.a.sessions[k.id]; s != nil && len(s.blocks) > 0 {
 		if !bytes.Equal(s.key.Fingerprint, key.Fingerprint) {
 			return nil, errors.New("another model")
@@ -87,7 +97,30 @@ func (k keeper) Save(_ context.Context, key Key, s *Saved) error {
 	for i := len(to.blocks); i < s.Blocks(); i++ {
 		to.blocks = append(to.blocks, ownParts(s.Block(i)))
 	}
-	to.tail = s.Tail
+	to.tail, to.staged = s.Tail, nil
+	return nil
+}
+
+func (k keeper) Stage(ctx context.Context, key Key, s *Staged) error {
+	if k.a.staging != nil {
+		if err := k.a.staging(ctx); err != nil {
+			return err
+		}
+	}
+	k.a.mu.Lock()
+	defer k.a.mu.Unlock()
+	to := k.a.sessions[k.id]
+	if len(to.messages) > 0 {
+		return errors.New("the session has had a turn meanwhile")
+	}
+	if to.staged == nil {
+		to.staged = map[int][]offload.Part{}
+	}
+	for i := range s.Blocks() {
+		to.staged[s.First()+i] = append(to.staged[s.First()+i], ownParts(s.Block(i))...)
+	}
+	to.key, to.tail = key, ownParts(s.Tail)
+	k.a.staged++
 	return nil
 }
 

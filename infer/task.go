@@ -40,6 +40,7 @@ type task struct {
 	cached   int          // prompt tokens taken from another sequence
 	wake     *wake        // nil: no sequence is on its way from the keeper
 	woken    bool         // the keeper has been asked
+	points   checkpoints
 	// Tokens that the sequence began with, and how many of them are exact prefill.
 	adopted, adoptedExact int
 	restored              int           // tokens that came from the keeper

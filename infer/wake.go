@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"edged/infer/graph"
 	"edged/offload"
 )
 
@@ -20,13 +21,15 @@ type wake struct {
 	begun chan *offload.Restore // [1] the owner's word; closed when the snapshot is not wanted
 
 	// Of the owner.
-	t       *task // nil when it has left
-	said    bool  // begun has got its word
+	t       *task     // nil when it has left
+	hidden  []float32 // where the hidden states of a prompt go; nil: there are none
+	said    bool      // begun has got its word
 	restore *offload.Restore
 
 	// Of the goroutine until it has said that the snapshot is open.
 	snap  Snapshot // nil: nothing is kept
 	state []byte   // of the tail
+	reach *reach   // nil: it is of a turn that has ended
 
 	// Guarded by Engine.mu.
 	phase wakePhase
@@ -127,12 +130,19 @@ func (w *wake) open(ctx context.Context, k Keeper, key Key, tokens []int32) (err
 	}
 	for p, err := range w.snap.Read(ctx, math.MaxInt) { // the tail alone
 		if err != nil {
-			return nil // copy meets it again, when a request can do without
+			w.state = nil // copy meets it again, when a request can do without
+			break
 		}
 		if p.Part != offload.StatePart {
-			return nil
+			break
 		}
 		w.state = append(w.state, p.Data...)
+	}
+	if r, rest, ok := decodeReach(w.state); ok {
+		w.reach, w.state = &r, rest
+	}
+	if len(w.state) == 0 {
+		w.state = nil
 	}
 	return nil
 }
@@ -140,11 +150,15 @@ func (w *wake) open(ctx context.Context, k Keeper, key Key, tokens []int32) (err
 // copy fills a restore.
 func (w *wake) copy(ctx context.Context, r *offload.Restore) (err error) {
 	defer catch(&err)
+	hidden := int64(4 * len(w.hidden)) // bytes to come
 	for p, err := range w.pieces(ctx, r) {
 		switch {
 		case err != nil:
 			return err
 		case p.Block == TailBlock && p.Part == offload.StatePart:
+		case p.Block == TailBlock && p.Part == hiddenPart && w.hidden != nil:
+			hidden -= int64(len(p.Data))
+			err = putHidden(w.hidden, p.Off, p.Data)
 		case p.Block == TailBlock:
 			err = r.PutTail(p.Part, p.Off, p.Data)
 		default:
@@ -153,6 +167,9 @@ func (w *wake) copy(ctx context.Context, r *offload.Restore) (err error) {
 		if err != nil {
 			return err
 		}
+	}
+	if hidden != 0 {
+		return fmt.Errorf("%w: %d bytes of hidden states are missing", offload.ErrSnapshot, hidden)
 	}
 	return nil
 }
@@ -189,6 +206,8 @@ func (o *owner) answerWake(t *task, w *wake, err error) bool {
 			w.restore, w.said = r, true
 			w.begun <- r
 			return false
+		case errors.Is(err, offload.ErrPrefill):
+			return false // until the other prompt is read
 		case !errors.Is(err, offload.ErrNoPages) && !errors.Is(err, offload.ErrNoSlots):
 			o.recompute(t, err)
 			o.leaveWake(t)
@@ -206,6 +225,9 @@ func (o *owner) beginRestore(t *task, w *wake) (*offload.Restore, error) {
 		return nil, nil
 	}
 	pool, shape := o.res.pool, w.snap.Shape()
+	if w.reach != nil {
+		return o.beginReach(t, w)
+	}
 	if w.state != nil {
 		return pool.BeginRestore(w.state)
 	}
@@ -226,6 +248,26 @@ func (o *owner) beginRestore(t *task, w *wake) (*offload.Restore, error) {
 	return pool.BeginRestoreBlocks(n)
 }
 
+// beginReach claims memory for a prompt that was given up, nil when it was
+// another one.
+func (o *owner) beginReach(t *task, w *wake) (*offload.Restore, error) {
+	pool, r := o.res.pool, w.reach
+	switch {
+	case !r.of(t):
+		return nil, nil
+	case r.layers == 0 && (pool.NeedsTail() || r.tokens <= o.longestPrefix(t).n):
+		return nil, nil
+	case r.layers == 0:
+		return pool.BeginRestoreBlocks(r.tokens / offload.BlockTok)
+	}
+	states, ok := o.res.exec.(graph.HiddenStates)
+	if !ok {
+		return nil, nil
+	}
+	w.hidden = states.Hidden(r.tokens)
+	return pool.BeginRestoreAhead(w.state, r.layers)
+}
+
 // recompute notes why tokens that a Keeper has are evaluated again.
 func (o *owner) recompute(t *task, err error) {
 	o.log.Warn("stored sequence cannot be used, its tokens are computed again", "request", t.id, "error", err)
@@ -235,10 +277,13 @@ func (o *owner) recompute(t *task, err error) {
 // endWake gives the task what was copied.
 func (o *owner) endWake(t *task, w *wake, err error) {
 	exact := w.snap.Shape().Exact * offload.BlockTok
+	if w.reach != nil {
+		exact = w.reach.tokens
+	}
 	n, seq := 0, (*offload.Seq)(nil)
 	if err == nil {
 		if seq, err = w.restore.Finish(); err == nil {
-			n, err = o.cutToUse(t, seq)
+			n, err = o.cutToUse(t, w, seq)
 		}
 	}
 	w.restore.Cancel()
@@ -246,7 +291,7 @@ func (o *owner) endWake(t *task, w *wake, err error) {
 	if err != nil {
 		o.recompute(t, err)
 	}
-	if n == 0 {
+	if n == 0 && (seq == nil || seq.Prefilling() == 0) {
 		if seq != nil {
 			seq.Free()
 		}
@@ -254,12 +299,27 @@ func (o *owner) endWake(t *task, w *wake, err error) {
 	}
 	t.seq, t.restored, t.restoring = seq, n, time.Since(w.since)
 	o.begun(t, n, min(n, exact))
+	if w.reach != nil {
+		o.takeUp(t, *w.reach)
+	}
+}
+
+// takeUp lets a prompt go on from where it was given up.
+func (o *owner) takeUp(t *task, r reach) {
+	o.log.Info("prompt is taken up again", "request", t.id, "tokens", r.tokens, "layers", r.layers)
+	t.points = checkpoints{last: time.Now(), layers: r.layers}
+	t.reading, t.roomy = reading{part: r.layers}, true
+	if r.layers == 0 {
+		t.points.blocks = r.tokens / offload.BlockTok
+		return
+	}
+	t.out.setProgress(Progress{Done: o.tokensRead(t, t.pending()), Total: t.nPrompt})
 }
 
 // cutToUse shortens a restored sequence to what the task's tokens share with it.
-func (o *owner) cutToUse(t *task, seq *offload.Seq) (int, error) {
+func (o *owner) cutToUse(t *task, w *wake, seq *offload.Seq) (int, error) {
 	use := len(t.ids) - 1
-	if t.storedTok() > 0 {
+	if t.session != nil && (t.storedTok() > 0 || w.state != nil && w.reach == nil) {
 		if use = min(use, t.same); seq.Len() > len(t.session.Tokens) {
 			return 0, fmt.Errorf("%w: it has %d tokens, the session has %d", offload.ErrSnapshot, seq.Len(), len(t.session.Tokens))
 		}
@@ -279,7 +339,7 @@ func (o *owner) leaveWake(t *task) {
 	}
 }
 
-// sweep gives back what ended wakes and saves have held. Engine.mu is held.
+// sweep gives back what ended wakes, stagings and saves have held. Engine.mu is held.
 func (o *owner) sweep() {
 	o.wakes = slices.DeleteFunc(o.wakes, func(w *wake) bool {
 		over := w.t == nil && w.phase == ended
@@ -287,6 +347,15 @@ func (o *owner) sweep() {
 			w.restore.Cancel()
 		}
 		return over
+	})
+	o.stagings = slices.DeleteFunc(o.stagings, func(s *staging) bool {
+		if s.over && s.hold != nil {
+			s.hold.Release()
+		}
+		if s.over && s.seq != nil {
+			s.seq.Free()
+		}
+		return s.over
 	})
 	for _, h := range o.e.released {
 		h.Release()
@@ -296,4 +365,4 @@ func (o *owner) sweep() {
 }
 
 // lent says whether others read or write the pool's memory. Engine.mu is held.
-func (o *owner) lent() bool { return len(o.wakes)+o.e.holds > 0 }
+func (o *owner) lent() bool { return len(o.wakes)+len(o.stagings)+o.e.holds > 0 }

@@ -65,3 +65,11 @@ func View[T ~uint16 | ~uint32 | ~int32 | ~float32](b []byte) []T {
 	}
 	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
 }
+
+// Bytes is the memory of values, as they lie there.
+func Bytes[T ~uint16 | ~uint32 | ~int32 | ~float32](v []T) []byte {
+	if len(v) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*int(unsafe.Sizeof(v[0])))
+}

@@ -89,6 +89,89 @@ func (s *suite) resumeCase(t *testing.T, rng *rand.Rand, prog *graph.Program, li
 		checkSame(t, c.what+" after a restore", goOn(second, again, next, c.prompt), goOn(first, c.q, next, c.prompt))
 		again.Free()
 	}
+	if first.pool.LayerMajor() {
+		q.Free()
+		s.resumePrompt(t, rng, first, second, prog, tokens(150+rng.IntN(150)))
+	}
+}
+
+// resumePrompt gives a prompt up between two layers, and takes it up in another
+// program and pool.
+func (s *suite) resumePrompt(t *testing.T, rng *rand.Rand, first, second *rig, prog *graph.Program, tok []int32) {
+	t.Helper()
+	q := first.seq(0)
+	if err := q.BeginPrefill(len(tok)); err != nil {
+		t.Fatal(err)
+	}
+	layers := len(prog.KV)
+	done := 1 + rng.IntN(layers)
+	for l := range done {
+		first.layer(q, l, tok)
+	}
+	ahead, err := q.Ahead()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := copyParts(ahead.Tail(done))
+	r, err := second.pool.BeginRestoreAhead(tail[offload.StatePart], done)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range ahead.Blocks() {
+		for id, data := range copyParts(ahead.Block(i, 0, done)) {
+			if err := r.PutBlock(i, id, 0, data); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	delete(tail, offload.StatePart)
+	for id, data := range tail {
+		if err := r.PutTail(id, 0, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := r.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(second.exec.(graph.HiddenStates).Hidden(len(tok)), first.exec.(graph.HiddenStates).Hidden(len(tok)))
+	checkSame(t, fmt.Sprintf("a prompt that was given up after %d of %d layers", done, layers),
+		second.rest(again, done, layers, tok), first.rest(q, done, layers, tok))
+	next := tok[:8]
+	checkSame(t, "decoding after it", goOn(second, again, next, 0), goOn(first, q, next, 0))
+}
+
+// layer runs one layer's part over a prompt.
+func (r *rig) layer(q *offload.Seq, layer int, tok []int32) {
+	r.t.Helper()
+	for at := 0; at < len(tok); at += 50 {
+		in := &graph.Rows{}
+		for i := at; i < min(at+50, len(tok)); i++ {
+			in.Add(tok[i], int32(i), 0, false)
+		}
+		if _, err := r.exec.Part(r.t.Context(), layer, in, q); err != nil {
+			r.t.Fatalf("layer %d: %v", layer, err)
+		}
+	}
+}
+
+// rest runs the layers that are not done, and the head over the last token.
+func (r *rig) rest(q *offload.Seq, done, layers int, tok []int32) rows {
+	r.t.Helper()
+	for l := done; l < layers; l++ {
+		r.layer(q, l, tok)
+	}
+	in := &graph.Rows{}
+	in.Add(tok[len(tok)-1], int32(len(tok)-1), 0, true)
+	l, err := r.exec.Part(r.t.Context(), layers, in, q)
+	if err != nil {
+		r.t.Fatalf("head: %v", err)
+	}
+	out := copyRows(l)
+	if err := q.EndPrefill(); err != nil {
+		r.t.Fatal(err)
+	}
+	return out
 }
 
 // goOn reads some tokens as a prompt, decodes the others, and gives all logits.

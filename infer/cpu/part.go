@@ -118,3 +118,10 @@ func (e *exec) stream(q *offload.Seq, layer int) {
 		e.pool.Count(offload.Traffic{Prompt: n})
 	}
 }
+
+var _ graph.HiddenStates = (*exec)(nil)
+
+// Hidden implements graph.HiddenStates.
+func (e *exec) Hidden(n int) []float32 {
+	return e.hidden[:n*e.prog.Buffers[e.prog.Hidden].Width]
+}

@@ -194,6 +194,15 @@ type DeviceMemory interface {
 	FreeMemory() (int64, error)
 }
 
+// HiddenStates is an Exec that lets prompts be given up between two parts, and
+// taken up again by another Exec of the same program.
+type HiddenStates interface {
+	// Hidden is where the hidden states of a prompt's first n tokens lie between
+	// two parts, [n, width]. It may be read and written by any goroutine until the
+	// next part is run.
+	Hidden(n int) []float32
+}
+
 // Exec is a compiled program. It belongs to one goroutine.
 type Exec interface {
 	// Step runs the rows, writes their K and V to reserved positions of kv,

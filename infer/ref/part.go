@@ -103,3 +103,10 @@ func (s step) countStreamed(layer int) {
 		q.Pool().Count(offload.Traffic{Prompt: records * int64(m.Record.Bytes)})
 	}
 }
+
+var _ graph.HiddenStates = (*exec)(nil)
+
+// Hidden implements graph.HiddenStates.
+func (e *exec) Hidden(n int) []float32 {
+	return e.hidden[:n*e.prog.Buffers[e.prog.Hidden].Width]
+}
