@@ -75,7 +75,7 @@ func (t *turn) Stage(ctx context.Context, key infer.Key, s *infer.Staged) error 
 
 // next is the turn as the store takes it.
 func (t *turn) next(s *infer.Saved) store.Turn {
-	next := store.Turn{After: t.sess.Messages, Drop: t.sess.Tokens - s.Same, Tail: storePayload(s.Tail)}
+	next := store.Turn{After: t.sess.Messages, Drop: t.sess.Tokens - s.Same, Tail: storePayload(s.Tail())}
 	for _, m := range t.req.Messages {
 		next.Messages = append(next.Messages, store.Message{Role: m.Role, Body: encodeMessage(m)})
 	}

@@ -14,13 +14,6 @@ func (o *owner) save(t *task) {
 		return
 	}
 	s := &Saved{Tokens: t.ids, Prompt: t.nPrompt, Same: t.same, Exact: o.exactTok(t) / offload.BlockTok, Recomputed: t.recomputed, hold: t.seq.Hold()}
-	for _, p := range t.seq.SnapshotTail() {
-		own := make([]byte, 0, p.Size())
-		for _, b := range p.Data {
-			own = append(own, b...)
-		}
-		s.Tail = append(s.Tail, offload.Part{ID: p.ID, Data: [][]byte{own}})
-	}
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
 	o.e.holds++

@@ -74,10 +74,12 @@ type Saved struct {
 	// Recomputed is why none of the Keeper's blocks is in the sequence though it has
 	// some, else nil.
 	Recomputed error
-	Tail       []offload.Part
 
 	hold *offload.Hold
 }
+
+// Tail is the payload behind the whole blocks.
+func (s *Saved) Tail() []offload.Part { return s.hold.Tail() }
 
 // Blocks is the number of whole blocks.
 func (s *Saved) Blocks() int { return s.hold.Blocks() }

@@ -97,7 +97,7 @@ func (k keeper) Save(_ context.Context, key Key, s *Saved) error {
 	for i := len(to.blocks); i < s.Blocks(); i++ {
 		to.blocks = append(to.blocks, ownParts(s.Block(i)))
 	}
-	to.tail, to.staged = s.Tail, nil
+	to.tail, to.staged = ownParts(s.Tail()), nil
 	return nil
 }
 

@@ -1,42 +1,55 @@
 package offload
 
-// Hold is a claim on the whole blocks that a sequence had: their memory stays
-// as it is, whatever becomes of the sequence. The pool's owner makes and releases
-// it; in between, any goroutine may read the blocks. A pool must not be closed before.
+import "slices"
+
+// Hold is a claim on what a sequence had when it was made: its memory stays as it
+// is, whatever becomes of the sequence. Making one copies no more than the exact
+// tails of layers that keep records or windows; units are shared, as between forks.
+//
+// The pool's owner makes and releases it; in between, any goroutine may read it. A
+// pool must not be closed before.
 type Hold struct {
-	pool   *Pool
-	tables [][]uint32 // [layers] units
-	blocks int
+	seq   *Seq // as it was, with tables and tails of its own; nil after Release
+	state []byte
 }
 
-// Hold claims the sequence's whole blocks.
+// Hold claims what the sequence has.
 func (s *Seq) Hold() *Hold {
-	h := &Hold{pool: s.pool, blocks: s.Blocks(), tables: make([][]uint32, len(s.pool.layers))}
+	as := *s
+	as.used, as.tables, as.rings = slices.Clone(s.used), make([][]uint32, len(s.tables)), make([][]byte, len(s.tables))
 	for i := range s.pool.layers {
 		l := &s.pool.layers[i]
-		if l.unit == 0 {
-			continue
+		if l.unit > 0 {
+			as.tables[i] = slices.Clone(s.tables[i][:s.used[i]])
+			for _, id := range as.tables[i] {
+				l.refs[id]++
+			}
 		}
-		h.tables[i] = append([]uint32(nil), s.tables[i][:h.blocks*BlockTok/l.unit]...)
-		for _, id := range h.tables[i] {
-			l.refs[id]++
+		if l.Class != Exact {
+			as.rings[i] = slices.Clone(l.tailOf(s.slot))
 		}
 	}
-	return h
+	return &Hold{seq: &as, state: s.state().encode(s.pool)}
 }
 
-// Blocks is the number of blocks that are held.
-func (h *Hold) Blocks() int { return h.blocks }
+// Blocks is the number of whole blocks.
+func (h *Hold) Blocks() int { return h.seq.Blocks() }
 
-// Block is the payload of a block, in place.
-func (h *Hold) Block(i int) []Part { return h.pool.blockParts(h.tables, i) }
+// Block is [Seq.SnapshotBlock].
+func (h *Hold) Block(i int) []Part { return h.seq.pool.blockParts(h.seq.tables, i) }
+
+// Tail is [Seq.SnapshotTail].
+func (h *Hold) Tail() []Part { return h.seq.tailParts(h.state) }
 
 // Release ends the claim. A second Release does nothing.
 func (h *Hold) Release() {
-	for i, table := range h.tables {
+	if h.seq == nil {
+		return
+	}
+	for i, table := range h.seq.tables {
 		for _, id := range table {
-			h.pool.layers[i].drop(id)
+			h.seq.pool.layers[i].drop(id)
 		}
 	}
-	h.tables, h.blocks = nil, 0
+	h.seq = nil
 }

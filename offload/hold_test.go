@@ -13,8 +13,9 @@ func TestHeldBlocksOutliveTheirSequence(t *testing.T) {
 			k := newKernel(t, plans)
 			before := heldCounts(k.pool)
 			s := k.empty(t)
-			k.read(t, s, 600, 1)
+			k.read(t, s, 570, 1)
 			h := s.Hold()
+			tail := ownParts(s.SnapshotTail())
 			if h.Blocks() != s.Blocks() {
 				t.Fatalf("%d blocks are held of %d", h.Blocks(), s.Blocks())
 			}
@@ -26,12 +27,16 @@ func TestHeldBlocksOutliveTheirSequence(t *testing.T) {
 				}
 				want = append(want, ownParts(parts))
 			}
+			if rest := testContext - s.Len(); rest > 0 {
+				k.read(t, s, rest, 5000) // the sequence goes on, into copies
+			}
 			s.Free()
 			other := k.empty(t)
 			k.read(t, other, testTokens-600, 7000)
 			for i := range want {
 				sameParts(t, want[i], ownParts(h.Block(i)))
 			}
+			sameParts(t, tail, ownParts(h.Tail()))
 			other.Free()
 			h.Release()
 			h.Release()

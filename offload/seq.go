@@ -19,6 +19,7 @@ type Seq struct {
 	ahead  bool       // as a sequence will be when its prompt is read: see [Seq.Ahead]
 	used   []int      // [layers] table entries in use
 	tables [][]uint32 // [layers][seqUnits], off the Go heap
+	rings  [][]byte   // [layers] tails of a [Hold]; else nil
 }
 
 // NewSeq claims a slot for an empty sequence.

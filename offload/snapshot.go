@@ -67,8 +67,10 @@ func (p *Pool) blockParts(tables [][]uint32, block int) []Part {
 
 // SnapshotTail is the payload of all that is not in whole blocks. It is in
 // place for the most part, and good until the sequence or its sets change.
-func (s *Seq) SnapshotTail() []Part {
-	parts := []Part{{ID: StatePart, Data: [][]byte{s.state().encode(s.pool)}}}
+func (s *Seq) SnapshotTail() []Part { return s.tailParts(s.state().encode(s.pool)) }
+
+func (s *Seq) tailParts(state []byte) []Part {
+	parts := []Part{{ID: StatePart, Data: [][]byte{state}}}
 	for l := range s.pool.layers {
 		parts = addPart(parts, l+1, s.tailRuns(l))
 	}

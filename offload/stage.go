@@ -131,22 +131,33 @@ func (s *Seq) stagePage(l *layer, i int) []byte {
 
 // tailPage is the tail's memory of a page by number: the tail is a ring.
 func (s *Seq) tailPage(l *layer, page int) []byte {
-	tail := l.tailOf(s.slot)
-	if s.ahead {
+	var tail []byte
+	switch {
+	case s.ahead:
 		tail = s.pool.pendingTail(l)
+	case s.rings != nil:
+		tail = s.rings[s.pool.number(l)]
+	default:
+		tail = l.tailOf(s.slot)
 	}
 	return part(tail, page%(l.Tail/PageTok), l.pages.PageBytes)
+}
+
+// number is a layer's.
+func (p *Pool) number(l *layer) int {
+	for i := range p.layers {
+		if &p.layers[i] == l {
+			return i
+		}
+	}
+	panic("offload: a layer of another pool")
 }
 
 // pendingTail is where a layer's tail waits for the end of a prompt.
 func (p *Pool) pendingTail(of *layer) []byte {
 	at := 0
-	for i := range p.layers {
-		l := &p.layers[i]
-		if l == of {
-			break
-		}
-		if l.Class != Exact {
+	for i := range p.number(of) {
+		if l := &p.layers[i]; l.Class != Exact {
 			at += l.tailBytes()
 		}
 	}
