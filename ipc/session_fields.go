@@ -185,6 +185,8 @@ func decodeSessionQuery(query string) (SessionFilter, *Error) {
 			return f, invalid(name, "the query has %s %d times; give it once", show([]byte(strconv.Quote(name))), len(v))
 		}
 		switch name {
+		case "id":
+			f.ID = v[0]
 		case "title":
 			f.Title = v[0]
 		case "tag":
@@ -198,7 +200,7 @@ func decodeSessionQuery(query string) (SessionFilter, *Error) {
 			}
 			f.Limit = n
 		default:
-			return f, invalid("", "the query has %s; known are title, tag, after and limit", show([]byte(strconv.Quote(name))))
+			return f, invalid("", "the query has %s; known are id, title, tag, after and limit", show([]byte(strconv.Quote(name))))
 		}
 		if v[0] == "" {
 			return f, invalid(name, "%s must not be empty", name)

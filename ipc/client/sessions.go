@@ -14,6 +14,7 @@ import (
 
 // SessionFilter chooses sessions; zero fields choose all.
 type SessionFilter struct {
+	ID    string // equal
 	Title string // equal
 	Tag   string // one of the tags
 }
@@ -25,11 +26,10 @@ const listPage = 1000
 // changes while it is read may miss a session that was changed meanwhile.
 func (c *Client) Sessions(ctx context.Context, f SessionFilter) ([]api.Session, error) {
 	query := url.Values{"limit": {strconv.Itoa(listPage)}}
-	if f.Title != "" {
-		query.Set("title", f.Title)
-	}
-	if f.Tag != "" {
-		query.Set("tag", f.Tag)
+	for name, value := range map[string]string{"id": f.ID, "title": f.Title, "tag": f.Tag} {
+		if value != "" {
+			query.Set(name, value)
+		}
 	}
 	var all []api.Session
 	seen := map[string]bool{} // a session that is changed meanwhile moves to the front
