@@ -74,12 +74,13 @@ func (a *app) print(text string) error {
 
 // answerJSON is what --json prints, one object per line.
 type answerJSON struct {
-	Question     string      `json:"question,omitempty"`
-	Model        string      `json:"model"`
-	Text         string      `json:"text"`
-	FinishReason string      `json:"finish_reason"`
-	Usage        api.Usage   `json:"usage"`
-	Timings      api.Timings `json:"timings"`
+	Question     string             `json:"question,omitempty"`
+	Model        string             `json:"model"`
+	Text         string             `json:"text"`
+	FinishReason string             `json:"finish_reason"`
+	Usage        api.Usage          `json:"usage"`
+	Timings      api.Timings        `json:"timings"`
+	Session      *api.SessionResult `json:"session,omitempty"`
 }
 
 // answer runs a request and prints the answer in the form that was asked for.
@@ -90,7 +91,7 @@ func (a *app) answer(ctx context.Context, g generate, question string, asJSON, s
 		if err != nil {
 			return err
 		}
-		return a.printJSON(answerJSON{question, ans.Model, ans.Text, ans.FinishReason, ans.Usage, ans.Timings})
+		return a.printJSON(answerJSON{question, ans.Model, ans.Text, ans.FinishReason, ans.Usage, ans.Timings, ans.Session})
 	}
 	ans, err := a.stream(ctx, g)
 	if err != nil {
@@ -99,6 +100,7 @@ func (a *app) answer(ctx context.Context, g generate, question string, asJSON, s
 	if stats {
 		fmt.Fprintln(a.err, describe(ans))
 	}
+	a.reportSession(ans.Session)
 	return nil
 }
 

@@ -23,53 +23,53 @@ const askHelp = `Ask questions about documents.
 
 The documents come first, in the order of the files, then the question. With -q
 there may be several questions, each asked on its own; the daemon keeps what it
-has read of the documents, so that only the first question pays for them.`
+has read of the documents, so that only the first question pays for them.
+
+With --session NAME, documents, questions and answers are one conversation that the
+daemon keeps, also when the machine is turned off. The session is made with the
+documents; without FILE, the question goes on where it was: only the question is
+read. See "edged sessions".`
+
+// asking is one `edged ask`.
+type asking struct {
+	to                target
+	how               sampling
+	system            string
+	questions         []string
+	session           string // name, "" = none
+	recompute, asJSON bool
+}
 
 func (a *app) askCommand() *cobra.Command {
-	var (
-		to        target
-		how       sampling
-		system    string
-		questions []string
-		asJSON    bool
-	)
+	var k asking
 	cmd := &cobra.Command{
-		Use:     "ask FILE... QUESTION",
-		Short:   "ask questions about documents",
-		Long:    askHelp,
-		Example: "  edged ask book.txt \"Who is the narrator?\"\n  edged ask -q \"Who?\" -q \"When?\" a.txt b.txt",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(questions) == 0 && len(args) > 0 {
-				questions, args = args[len(args)-1:], args[:len(args)-1]
+		Use:   "ask [FILE...] QUESTION",
+		Short: "ask questions about documents",
+		Long:  askHelp,
+		Example: "  edged ask book.txt \"Who is the narrator?\"\n  edged ask -q \"Who?\" -q \"When?\" a.txt b.txt\n" +
+			"  edged ask --session book book.txt \"Who is the narrator?\"\n  edged ask --session book \"And who is she?\"",
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if n := len(files); len(k.questions) == 0 && n > 0 {
+				k.questions, files = files[n-1:], files[:n-1]
 			}
-			if len(args) == 0 {
-				return usageError{errors.New("give at least one FILE and a QUESTION (or -q QUESTION)")}
+			if err := k.check(files); err != nil {
+				return err
 			}
-			for _, q := range questions {
-				if err := checkArgument("question", q); err != nil {
-					return err
-				}
-			}
-			doc, err := a.readDocuments(cmd.Context(), args)
+			doc, err := a.readDocuments(cmd.Context(), files)
 			if err != nil {
 				return err
 			}
-			c, err := a.connect(cmd.Context(), to)
+			c, err := a.connect(cmd.Context(), k.to)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			for _, q := range questions {
-				req := api.ChatRequest{Model: to.model, Messages: conversation(system, doc+q), Options: how.options()}
-				if len(questions) > 1 && !asJSON {
-					if err := a.print("> " + q + "\n"); err != nil {
-						return err
-					}
-				}
-				err := a.answer(cmd.Context(), func(ctx context.Context, f func(client.Delta) error) (client.Answer, error) {
-					return c.Chat(ctx, req, f)
-				}, q, asJSON, !asJSON)
-				if err != nil {
+			if k.session != "" {
+				return a.askSession(cmd.Context(), c, k, doc)
+			}
+			for _, q := range k.questions {
+				req := api.ChatRequest{Model: k.to.model, Messages: conversation(k.system, doc+q), Options: k.how.options()}
+				if err := a.askOne(cmd.Context(), c, k, q, req); err != nil {
 					return err
 				}
 			}
@@ -77,12 +77,42 @@ func (a *app) askCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	to.addFlags(f)
-	how.addFlags(f)
-	f.StringArrayVarP(&questions, "question", "q", nil, "a question; repeat for several (all arguments are then files)")
-	f.StringVarP(&system, "system", "s", "", "system message")
-	f.BoolVar(&asJSON, "json", false, "print one JSON object per question instead of streaming text")
+	k.to.addFlags(f)
+	k.how.addFlags(f)
+	f.StringArrayVarP(&k.questions, "question", "q", nil, "a question; repeat for several (all arguments are then files)")
+	f.StringVarP(&k.system, "system", "s", "", "system message")
+	f.StringVar(&k.session, "session", "", "keep documents, questions and answers in the session `NAME`")
+	f.BoolVar(&k.recompute, "recompute", false, recomputeHelp)
+	f.BoolVar(&k.asJSON, "json", false, "print one JSON object per question instead of streaming text")
+	_ = cmd.RegisterFlagCompletionFunc("session", a.completeSession(&k.to)) // fails only for a flag that is not there
 	return cmd
+}
+
+func (k *asking) check(files []string) error {
+	switch {
+	case len(k.questions) == 0, len(files) == 0 && k.session == "":
+		return usageError{errors.New("give at least one FILE and a QUESTION (or -q QUESTION)")}
+	case k.recompute && k.session == "":
+		return usageError{errors.New("--recompute needs a --session")}
+	}
+	for _, q := range k.questions {
+		if err := checkArgument("question", q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askOne sends one question and prints its answer.
+func (a *app) askOne(ctx context.Context, c *client.Client, k asking, question string, req api.ChatRequest) error {
+	if len(k.questions) > 1 && !k.asJSON {
+		if err := a.print("> " + question + "\n"); err != nil {
+			return err
+		}
+	}
+	return a.answer(ctx, func(ctx context.Context, f func(client.Delta) error) (client.Answer, error) {
+		return c.Chat(ctx, req, f)
+	}, question, k.asJSON, !k.asJSON)
 }
 
 // readDocuments joins the files, each ending with one newline. With several,

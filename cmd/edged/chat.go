@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"edged/ipc/api"
@@ -21,52 +23,86 @@ const chatHelp = `Talk with the model. Each answer sees the whole conversation.
 A line that ends with a backslash continues on the next one; a line that begins
 with """ opens a block that ends with """. Pasted text is one message.
 Ctrl-C cancels the answer or the line, Ctrl-D at an empty line leaves. Lines of
-a terminal are remembered in a file that only you can read.`
+a terminal are remembered in a file that only you can read.
+
+With --session NAME the daemon keeps the conversation, and what it has read of it,
+also when the machine is turned off. The session is made if there is none of this
+name; otherwise it goes on where it was, and only new messages are sent. An answer
+that is cancelled is not kept. See "edged sessions".`
 
 const chatCommands = `/help           this list
 /system [TEXT]  set the system message, or remove it; starts a new conversation
-/undo           forget the last question and its answer
-/clear          forget the conversation
+                (of a session: before its first message only)
+/undo           forget the last question and its answer, of a session for good
+/clear          forget the conversation (not of a session)
 /exit           leave, as Ctrl-D does`
 
+// chatFlags are the flags of everything that talks.
+type chatFlags struct {
+	to               target
+	how              sampling
+	noHistory, stats bool
+	recompute        bool
+}
+
+func (c *chatFlags) addFlags(f *pflag.FlagSet) {
+	c.to.addFlags(f)
+	c.how.addFlags(f)
+	f.BoolVar(&c.noHistory, "no-history", false, "neither read nor write the history file")
+	f.BoolVar(&c.stats, "stats", false, "print token counts and speed after each answer")
+	f.BoolVar(&c.recompute, "recompute", false, recomputeHelp)
+}
+
 func (a *app) chatCommand() *cobra.Command {
-	var (
-		to               target
-		how              sampling
-		system           string
-		noHistory, stats bool
-	)
+	var c chatFlags
+	var system, session string
 	cmd := &cobra.Command{
 		Use:         "chat",
 		Short:       "talk with the model",
 		Long:        chatHelp + "\n\nCommands:\n" + indent(chatCommands),
+		Example:     "  edged chat\n  edged chat --session book",
 		Args:        usageArgs(onlyFlags("--model")),
 		Annotations: map[string]string{ownSignals: "yes"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect(cmd.Context(), to)
-			if err != nil {
-				return err
+			if session == "" && c.recompute {
+				return usageError{errors.New("--recompute needs a --session")}
 			}
-			defer c.Close()
-			historyFile := ""
-			if !noHistory {
-				historyFile = historyPath(os.Getenv)
-			}
-			in, err := a.openLines(historyFile)
-			if err != nil {
-				return err
-			}
-			t := &talk{app: a, client: c, lines: in, model: to.model, options: how.options(), system: system, stats: stats}
-			return errors.Join(t.loop(cmd.Context()), in.close())
+			return a.converse(cmd.Context(), c, func(ctx context.Context, t *talk) error {
+				if t.system = system; session == "" {
+					return nil
+				}
+				t.kept = &kept{name: session, recompute: c.recompute}
+				return t.openKept(ctx)
+			})
 		},
 	}
 	f := cmd.Flags()
-	to.addFlags(f)
-	how.addFlags(f)
+	c.addFlags(f)
 	f.StringVarP(&system, "system", "s", "", "system message")
-	f.BoolVar(&noHistory, "no-history", false, "neither read nor write the history file")
-	f.BoolVar(&stats, "stats", false, "print token counts and speed after each answer")
+	f.StringVar(&session, "session", "", "keep the conversation in the session `NAME`, and go on with it if it is there")
+	_ = cmd.RegisterFlagCompletionFunc("session", a.completeSession(&c.to)) // fails only for a flag that is not there
 	return cmd
+}
+
+// converse talks until the input ends. prepare completes the conversation.
+func (a *app) converse(ctx context.Context, c chatFlags, prepare func(context.Context, *talk) error) error {
+	conn, err := a.connect(ctx, c.to)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	t := &talk{app: a, client: conn, model: c.to.model, options: c.how.options(), stats: c.stats}
+	if err := prepare(ctx, t); err != nil {
+		return err
+	}
+	historyFile := ""
+	if !c.noHistory {
+		historyFile = historyPath(os.Getenv)
+	}
+	if t.lines, err = a.openLines(historyFile); err != nil {
+		return err
+	}
+	return errors.Join(t.loop(ctx), t.lines.close())
 }
 
 func indent(text string) string { return "  " + strings.ReplaceAll(text, "\n", "\n  ") }
@@ -80,7 +116,8 @@ type talk struct {
 	options api.Options
 	system  string
 	stats   bool
-	turns   []api.Message // user and assistant by turns
+	turns   []api.Message // user and assistant by turns; not of a session
+	kept    *kept         // the session that all this is kept in, or nil
 }
 
 // loop answers until the input ends.
@@ -102,7 +139,7 @@ func (t *talk) loop(ctx context.Context) error {
 		case text == "/exit":
 			return nil
 		case strings.HasPrefix(text, "/") && !strings.Contains(text, "\n"):
-			if err := t.command(text); err != nil {
+			if err := t.command(ctx, text); err != nil {
 				fmt.Fprintln(t.app.err, "edged:", err)
 			}
 		default:
@@ -157,8 +194,11 @@ func (t *talk) readBlock(line string) (string, error) {
 }
 
 // command runs a line that begins with a slash.
-func (t *talk) command(line string) error {
+func (t *talk) command(ctx context.Context, line string) error {
 	name, arg, _ := strings.Cut(line, " ")
+	if t.kept != nil && name != "/help" {
+		return t.keptCommand(ctx, name, strings.TrimSpace(arg))
+	}
 	switch name {
 	case "/help":
 		fmt.Fprintln(t.app.err, chatCommands)
@@ -169,25 +209,26 @@ func (t *talk) command(line string) error {
 	case "/system":
 		t.system, t.turns = strings.TrimSpace(arg), nil
 	default:
-		return fmt.Errorf("%s is not a command; /help lists them", name)
+		return unknownCommand(name)
 	}
 	return nil
+}
+
+func unknownCommand(name string) error {
+	return fmt.Errorf("%s is not a command; /help lists them", name)
 }
 
 // say sends a message and prints the answer. A refusal is printed and the
 // message forgotten; only the loss of the daemon ends the conversation.
 func (t *talk) say(ctx context.Context, message string) error {
-	var messages []api.Message
-	if t.system != "" {
-		messages = append(messages, api.Message{Role: "system", Content: t.system})
-	}
-	messages = append(messages, t.turns...)
-	messages = append(messages, api.Message{Role: "user", Content: message})
-
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt)
 	defer stop()
 	ans, err := t.app.stream(ctx, func(ctx context.Context, f func(client.Delta) error) (client.Answer, error) {
-		return t.client.Chat(ctx, api.ChatRequest{Model: t.model, Messages: messages, Options: t.options}, f)
+		req, err := t.request(ctx, message)
+		if err != nil {
+			return client.Answer{}, err
+		}
+		return t.client.Chat(ctx, req, f)
 	})
 	switch {
 	case ctx.Err() != nil:
@@ -195,15 +236,37 @@ func (t *talk) say(ctx context.Context, message string) error {
 	case errors.Is(err, client.ErrNotRunning), errors.Is(err, client.ErrNoAccess):
 		return err
 	case err != nil:
-		fmt.Fprintln(t.app.err, "edged:", err)
+		t.app.complain(err)
 	case t.stats:
 		fmt.Fprintln(t.app.err, describe(ans))
+	}
+	if t.kept != nil {
+		t.keep(ans)
+		return nil
 	}
 	// What was seen of a cancelled answer belongs to the conversation.
 	if ans.Text != "" {
 		t.turns = append(t.turns, api.Message{Role: "user", Content: message}, api.Message{Role: "assistant", Content: ans.Text})
 	}
 	return nil
+}
+
+// request is what a message is sent with: the conversation before it, or the
+// session that has it.
+func (t *talk) request(ctx context.Context, message string) (api.ChatRequest, error) {
+	req := api.ChatRequest{Model: t.model, Messages: t.turns, Options: t.options}
+	if t.kept != nil {
+		var err error
+		if req.Session, err = t.makeKept(ctx); err != nil {
+			return req, err
+		}
+		req.Recompute = t.kept.recompute
+	}
+	req.Messages = append(slices.Clone(req.Messages), api.Message{Role: "user", Content: message})
+	if t.system != "" {
+		req.Messages = append([]api.Message{{Role: "system", Content: t.system}}, req.Messages...)
+	}
+	return req, nil
 }
 
 // openLines reads from the terminal with editing and history, or plain lines

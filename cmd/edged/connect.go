@@ -21,13 +21,16 @@ type target struct {
 }
 
 func (t *target) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&t.socket, "socket", "", "the daemon's Unix socket (default: $"+socketVariable+", then your own daemon's, then the system's)")
+	t.addSocketFlag(f)
 	f.StringVarP(&t.model, "model", "m", "", "`NAME` of a model that the daemon serves (default: its own default)")
 }
 
-// connect returns a client of a daemon that is ready. While the daemon loads
-// its model, it waits and says so.
-func (a *app) connect(ctx context.Context, t target) (*client.Client, error) {
+func (t *target) addSocketFlag(f *pflag.FlagSet) {
+	f.StringVar(&t.socket, "socket", "", "the daemon's Unix socket (default: $"+socketVariable+", then your own daemon's, then the system's)")
+}
+
+// dial returns a client of a daemon that may still load its model.
+func (a *app) dial(t target) *client.Client {
 	path := t.socket
 	if path == "" {
 		path = os.Getenv(socketVariable)
@@ -35,7 +38,13 @@ func (a *app) connect(ctx context.Context, t target) (*client.Client, error) {
 	if path == "" {
 		path = a.paths.ClientSocket()
 	}
-	c := client.New(path)
+	return client.New(path)
+}
+
+// connect returns a client of a daemon that is ready. While the daemon loads
+// its model, it waits and says so.
+func (a *app) connect(ctx context.Context, t target) (*client.Client, error) {
+	c := a.dial(t)
 	const poll = 100 * time.Millisecond
 	line := a.statusLine()
 	defer line.clear()

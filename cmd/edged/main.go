@@ -106,6 +106,9 @@ func (a *app) report(err error) int {
 	return status
 }
 
+// complain prints an error that does not end the program.
+func (a *app) complain(err error) { a.report(err) }
+
 const startHint = "Start it with `edged serve --model FILE.gguf`, or as a service:\n" +
 	"  systemctl --user start edged     (your own)\n" +
 	"  systemctl start edged            (the system's)"
@@ -124,6 +127,8 @@ func classify(err error) (status int, hint string) {
 	case errors.Is(err, client.ErrNoAccess):
 		return exitNoDaemon, "The daemon's configuration lists who may connect: socket.mode and socket.allow_uids."
 	case errors.As(err, &refused):
+		return exitRefused, recomputeHint(refused)
+	case errors.Is(err, errNoSession), errors.Is(err, errAmbiguous):
 		return exitRefused, ""
 	case errors.Is(err, errBelowBar):
 		return exitBelowBar, ""

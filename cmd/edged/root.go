@@ -9,15 +9,16 @@ import (
 const rootHelp = `edged keeps a GGUF model resident and answers local clients over a Unix socket,
 with an OpenAI-compatible API.
 
-Start the daemon with "edged serve"; "run", "chat", "ask" and "tokenize" talk to
-it and never load a model themselves.
+Start the daemon with "edged serve"; "run", "chat", "ask", "sessions" and "tokenize"
+talk to it and never load a model themselves.
 
 Exit status:
   0    success
   1    failure
   2    wrong command line
   3    no daemon answers on the socket
-  4    the daemon refused the request (unknown model, prompt too long, queue full, ...)
+  4    the daemon refused the request (unknown model or session, prompt too long,
+       queue full, ...)
   5    eval: below the bar
   78   serve: the configuration cannot be used
   130  interrupted`
@@ -36,7 +37,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(),
+		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(), a.sessionsCommand(),
 		a.tokenizeCommand(), a.modelsCommand(), a.evalCommand(), a.benchCommand(), a.planCommand(), a.calibrateCommand(), a.versionCommand(),
 	)
 	return root

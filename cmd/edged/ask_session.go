@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"edged/ipc/api"
+	"edged/ipc/client"
+)
+
+// askSession asks the questions in turn, in one session. The documents, if there
+// are any, come before the first of them, and so need a session without messages.
+func (a *app) askSession(ctx context.Context, c *client.Client, k asking, doc string) error {
+	s, made, err := sessionForQuestions(ctx, c, k, doc != "")
+	if err != nil {
+		return err
+	}
+	if !made && !k.asJSON {
+		fmt.Fprintln(a.err, describeSession(s))
+	}
+	for i, q := range k.questions {
+		req := api.ChatRequest{Model: k.to.model, Session: s.ID, Recompute: k.recompute, Options: k.how.options()}
+		if req.Messages = conversation("", q); i == 0 {
+			req.Messages = conversation(k.system, doc+q)
+		}
+		if err := a.askOne(ctx, c, k, q, req); err != nil {
+			if made && i == 0 {
+				err = errors.Join(err, discard(ctx, c, s))
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// sessionForQuestions finds the session, or makes it for documents.
+func sessionForQuestions(ctx context.Context, c *client.Client, k asking, documents bool) (s api.Session, made bool, err error) {
+	s, err = findSession(ctx, c, k.session)
+	switch {
+	case errors.Is(err, errNoSession) && documents:
+		s, err = c.CreateSession(ctx, api.SessionNew{Title: k.session, Model: k.to.model})
+		return s, true, err
+	case errors.Is(err, errNoSession):
+		return s, false, fmt.Errorf("%w; give a FILE to make it", err)
+	case err != nil:
+		return s, false, err
+	case documents && s.Messages > 0:
+		return s, false, usageError{fmt.Errorf("session %s has %s already, and would get the documents a second time; leave out FILE to ask about what it has, or name another session", s.Title, counted(s.Messages, "message"))}
+	case k.system != "" && s.Messages > 0:
+		return s, false, usageError{fmt.Errorf("session %s has %s already, and --system would have to come before them", s.Title, counted(s.Messages, "message"))}
+	}
+	return s, false, nil
+}
+
+// discard removes a session whose first question was not answered, also after
+// the user has given up.
+func discard(ctx context.Context, c *client.Client, s api.Session) error {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	now, err := c.Sessions(ctx, client.SessionFilter{ID: s.ID})
+	if err != nil || len(now) == 0 || now[0].Messages > 0 { // only printing the answer has failed
+		return err
+	}
+	if err := c.DeleteSession(ctx, s.ID); err != nil {
+		return fmt.Errorf("delete the empty session %s: %w", s.ID, err)
+	}
+	return nil
+}
