@@ -166,8 +166,10 @@ type Result struct {
 
 	PromptTokens     int // all tokens of the prompt
 	CachedTokens     int // of these, taken from the cache
+	RestoredTokens   int // of these, read from where sessions are stored
 	CompletionTokens int // generated, the end-of-turn token included
 
+	RestoreTime time.Duration // until RestoredTokens were there
 	PromptTime  time.Duration // prefill of PromptTokens-CachedTokens
 	PredictTime time.Duration // decode of CompletionTokens
 

@@ -37,10 +37,14 @@ func usageOf(r Result) api.Usage {
 
 func timingsOf(r Result) api.Timings {
 	prompt := r.PromptTokens - r.CachedTokens
-	return api.Timings{
+	t := api.Timings{
 		CacheN: r.CachedTokens, PromptN: prompt, PromptMS: milliseconds(r.PromptTime), PromptPerSecond: rate(prompt, r.PromptTime),
 		PredictedN: r.CompletionTokens, PredictedMS: milliseconds(r.PredictTime), PredictedPerSecond: rate(r.CompletionTokens, r.PredictTime),
 	}
+	if r.RestoredTokens > 0 { // the time of finding nothing is of no interest
+		t.RestoredN, t.RestoreMS = r.RestoredTokens, milliseconds(r.RestoreTime)
+	}
+	return t
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

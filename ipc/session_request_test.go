@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,6 +25,7 @@ func inSession(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error
 	res, err := two(ctx, req, emit)
 	if req.Session != "" {
 		res.Session = &ipc.SessionResult{ID: req.Session, Title: "book", Durable: true, Messages: 4}
+		res.RestoredTokens, res.RestoreTime = 3, 1500*time.Microsecond
 	}
 	return res, err
 }
@@ -55,6 +57,7 @@ func TestSessionOfAChat(t *testing.T) {
 		model        string // that the engine is asked for
 	}{
 		{"field", fmt.Sprintf(`"session":%q`, mine), nil, 200, fmt.Sprintf(object, mine), "second"},
+		{"restored", fmt.Sprintf(`"session":%q`, mine), nil, 200, `"timings":{"cache_n":4,"restored_n":3,"restore_ms":1.5,"prompt_n":8,`, "second"},
 		{"header", `"x":1`, []string{"Edged-Session", mine}, 200, fmt.Sprintf(object, mine), "second"},
 		{"both", fmt.Sprintf(`"session":%q,"recompute":true`, mine), []string{"Edged-Session", mine}, 200, fmt.Sprintf(object, mine), "second"},
 		{"another model", fmt.Sprintf(`"session":%q,"model":"scripted"`, mine), nil, 200, fmt.Sprintf(object, mine), "scripted"},

@@ -28,7 +28,7 @@ has read of the documents, so that only the first question pays for them.
 With --session NAME, documents, questions and answers are one conversation that the
 daemon keeps, also when the machine is turned off. The session is made with the
 documents; without FILE, the question goes on where it was: only the question is
-read. See "edged sessions".`
+read. When reading the documents is interrupted, the same command goes on with it. See "edged sessions".`
 
 // asking is one `edged ask`.
 type asking struct {

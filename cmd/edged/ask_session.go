@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"edged/ipc/api"
 	"edged/ipc/client"
@@ -26,7 +25,7 @@ func (a *app) askSession(ctx context.Context, c *client.Client, k asking, doc st
 			req.Messages = conversation(k.system, doc+q)
 		}
 		if err := a.askOne(ctx, c, k, q, req); err != nil {
-			if made && i == 0 {
+			if made && i == 0 && refusedAtOnce(err) {
 				err = errors.Join(err, discard(ctx, c, s))
 			}
 			return err
@@ -54,14 +53,17 @@ func sessionForQuestions(ctx context.Context, c *client.Client, k asking, docume
 	return s, false, nil
 }
 
-// discard removes a session whose first question was not answered, also after
-// the user has given up.
+// refusedAtOnce says that the daemon has read nothing for a request. After all
+// other errors, an interrupted prompt goes on from where it was saved last.
+func refusedAtOnce(err error) bool {
+	var refused *client.Error
+	return errors.As(err, &refused) && refused.Status >= 400 && refused.Status < 500
+}
+
+// discard removes a session whose first question was refused.
 func discard(ctx context.Context, c *client.Client, s api.Session) error {
-	const patience = 5 * time.Second
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
 	now, err := c.Sessions(ctx, client.SessionFilter{ID: s.ID})
-	if err != nil || len(now) == 0 || now[0].Messages > 0 { // only printing the answer has failed
+	if err != nil || len(now) == 0 || now[0].Messages > 0 {
 		return err
 	}
 	if err := c.DeleteSession(ctx, s.ID); err != nil {

@@ -237,6 +237,9 @@ func (t *talk) say(ctx context.Context, message string) error {
 		return err
 	case err != nil:
 		t.app.complain(err)
+		if t.kept != nil && refusedAtOnce(err) {
+			return t.unmakeKept(ctx)
+		}
 	case t.stats:
 		fmt.Fprintln(t.app.err, describe(ans))
 	}

@@ -17,6 +17,7 @@ type kept struct {
 	name      string
 	recompute bool
 	session   *api.Session // nil until it is made
+	made      bool         // by this conversation
 }
 
 func (a *app) sessionsResumeCommand() *cobra.Command {
@@ -69,9 +70,19 @@ func (t *talk) makeKept(ctx context.Context) (id string, err error) {
 		if err != nil {
 			return "", err
 		}
-		t.kept.session = &s
+		t.kept.session, t.kept.made = &s, true
 	}
 	return t.kept.session.ID, nil
+}
+
+// unmakeKept removes the session again when its first message was refused.
+func (t *talk) unmakeKept(ctx context.Context) error {
+	if !t.kept.made || t.kept.session.Messages > 0 {
+		return nil
+	}
+	s := *t.kept.session
+	t.kept.session, t.kept.made = nil, false
+	return discard(ctx, t.client, s)
 }
 
 // keep notes what has become of a turn.

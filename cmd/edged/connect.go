@@ -108,6 +108,10 @@ func set[T any](f *pflag.FlagSet, name string, field **T, value T) {
 // describe prints what an answer cost.
 func describe(a client.Answer) string {
 	t := a.Timings
-	return fmt.Sprintf("%d prompt tokens, %d of them cached, %d read in %.2f s (%.0f tokens/s); %d generated in %.2f s (%.1f tokens/s)",
-		a.Usage.PromptTokens, t.CacheN, t.PromptN, t.PromptMS/1000, t.PromptPerSecond, t.PredictedN, t.PredictedMS/1000, t.PredictedPerSecond)
+	restored := ""
+	if t.RestoredN > 0 {
+		restored = fmt.Sprintf(" (%d restored from disk in %.2f s)", t.RestoredN, t.RestoreMS/1000)
+	}
+	return fmt.Sprintf("%d prompt tokens, %d of them cached%s, %d read in %.2f s (%.0f tokens/s); %d generated in %.2f s (%.1f tokens/s)",
+		a.Usage.PromptTokens, t.CacheN, restored, t.PromptN, t.PromptMS/1000, t.PromptPerSecond, t.PredictedN, t.PredictedMS/1000, t.PredictedPerSecond)
 }

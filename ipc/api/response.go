@@ -120,8 +120,10 @@ type PromptTokensDetails struct {
 
 // Timings has the names that llama-server uses. Rates are 0 when no time was measured.
 type Timings struct {
-	CacheN             int     `json:"cache_n"`  // prompt tokens from the cache
-	PromptN            int     `json:"prompt_n"` // prompt tokens computed
+	CacheN             int     `json:"cache_n"`              // prompt tokens from the cache
+	RestoredN          int     `json:"restored_n,omitempty"` // of these, read from a stored session; extension
+	RestoreMS          float64 `json:"restore_ms,omitempty"` // extension
+	PromptN            int     `json:"prompt_n"`             // prompt tokens computed
 	PromptMS           float64 `json:"prompt_ms"`
 	PromptPerSecond    float64 `json:"prompt_per_second"`
 	PredictedN         int     `json:"predicted_n"`

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"edged/daemon"
+)
+
+const benchSessionsHelp = `Measure how long it takes to store a session and to come back to it, without a
+daemon.
+
+A cache of random keys and values of a model's shape (by default an 8B model's) is
+stored and restored; beside each time stands that of a plain write, read or copy
+of as many bytes in the same run, and the share of its speed that is reached. A
+store of many sessions is opened and listed. With --model, a real session of that
+model is resumed by a new engine, and the time to its first token is taken.
+
+Files are written to the folder that $TMPDIR names, about twice the size of the
+session, and removed.`
+
+func (a *app) benchSessionsCommand() *cobra.Command {
+	var (
+		b      daemon.SessionBench
+		e      = daemon.Evaluation{Paths: a.paths}
+		depth  int
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:     "sessions",
+		Short:   "measure storing and resuming sessions",
+		Long:    benchSessionsHelp,
+		Example: "  edged bench sessions --tokens 131072\n  edged bench sessions --model smollm2 --depth 8000",
+		Args:    usageArgs(onlyFlags("--model")),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, f := range []struct {
+				name         string
+				v, low, high int
+			}{
+				{"layers", b.Layers, 1, 1024}, {"kv-heads", b.KVHeads, 1, 1024}, {"head-dim", b.HeadDim, 16, 1024},
+				{"tokens", b.Tokens, 512, 1 << 24}, {"sessions", b.Sessions, 0, 1 << 20}, {"depth", depth, 256, 1 << 24},
+			} {
+				if f.v < f.low || f.v > f.high {
+					return usageError{fmt.Errorf("--%s must be between %d and %d, got %d", f.name, f.low, f.high, f.v)}
+				}
+			}
+			line := a.statusLine()
+			b.Progress = line.set
+			report := benchSessions{}
+			var err error
+			if report.Sessions, err = b.Run(cmd.Context()); err == nil && e.Model != "" {
+				line.set("resuming a session of " + e.Model)
+				var r daemon.ResumeReport
+				r, err = e.Resume(cmd.Context(), depth)
+				report.Resume = &r
+			}
+			line.clear()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return a.printJSON(report)
+			}
+			return a.print(report.table())
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&b.Tokens, "tokens", 16384, "tokens of the random session")
+	f.IntVar(&b.Layers, "layers", 32, "layers of its model")
+	f.IntVar(&b.KVHeads, "kv-heads", 8, "KV heads of a layer")
+	f.IntVar(&b.HeadDim, "head-dim", 128, "channels of a KV head")
+	f.StringVar(&b.Policy, "policy", "q8", "how its cache is kept: `NAME` of a policy")
+	f.IntVar(&b.Sessions, "sessions", 10_000, "sessions in the store of many; 0 leaves it out")
+	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model for a real session")
+	f.IntVar(&depth, "depth", 8000, "tokens of the real session's document")
+	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref")
+	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+// benchSessions is what the command prints.
+type benchSessions struct {
+	Sessions daemon.SessionReport `json:"sessions"`
+	Resume   *daemon.ResumeReport `json:"resume,omitempty"`
+}
+
+func (b benchSessions) table() string {
+	var t strings.Builder
+	r := b.Sessions
+	fmt.Fprintf(&t, "a session of %d tokens, %s: %s (%s as f16)\n", r.Tokens, r.Cache, daemon.FormatBytes(r.Payload), daemon.FormatBytes(r.Exact))
+	for _, x := range []struct {
+		name string
+		r    daemon.Rate
+	}{{"store it", r.Write}, {"restore it from the page cache", r.FromRAM}, {"restore it from the disk", r.FromDisk}, {"store one more turn of 256 tokens", r.Turn}} {
+		fmt.Fprintf(&t, "  %-36s %8.3f s  %6.0f MB/s  %.2f of %s\n", x.name, x.r.Seconds, float64(x.r.Bytes)/x.r.Seconds/1e6, x.r.Share(), x.r.Plain)
+	}
+	fmt.Fprintf(&t, "  %-36s %8.3f ms\n", "the engine waits for a turn's end", 1e3*r.Claim)
+	fmt.Fprintf(&t, "  %-36s %8.3f bytes of files for a byte of it\n", "write amplification", r.Amplify)
+	if r.Sessions > 0 {
+		fmt.Fprintf(&t, "a store of %d sessions: opened in %.3f s, listed in %.1f ms\n", r.Sessions, r.Open, 1e3*r.List)
+	}
+	if x := b.Resume; x != nil {
+		fmt.Fprintf(&t, "%s, %s: %d tokens read in %.2f s; resumed with %d of them, first token after %.3f s (%.3f s while it is in memory)\n",
+			x.Model, x.Cache, x.Prompt, x.Read, x.Restored, x.First, x.Live)
+	}
+	return t.String()
+}
