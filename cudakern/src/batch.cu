@@ -79,7 +79,9 @@ template <class T, int NT> static __device__ __forceinline__ void multiply_unit(
 template <class T, class U, int NT, int NW> static __device__ void batch(const Parts &p, const u8 *x, const float *factor, int blocks, int rows, int wk, int stages, int gelu) {
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, wn = WARPS / wk;
 	int tiles = p.tiles[0] + p.tiles[1] + p.tiles[2], steps = (tiles + wn - 1) / wn;
-	const int EACH = NW * NT * 8 * 16 + 1; // padded: the warps' sums are read side by side
+	// A warp's sums: 16 for each input row, 20 floats apart, so that neither who
+	// writes nor the SHARE threads that add up an output meet in a bank.
+	const int COLUMN = 20, EACH = NW * NT * 8 * COLUMN + (NT == 1 ? 8 : 16);
 	const bool MIXED = T::BYTES != U::BYTES;
 	const int UNIT = T::BYTES > U::BYTES ? T::BYTES : U::BYTES;
 	u8 *ring = dynamic + warp * stages * UNIT;
@@ -107,7 +109,9 @@ template <class T, class U, int NT, int NW> static __device__ void batch(const P
 		bring();
 	after_previous();
 
-	int outs = 32 / wk, s = lane % wk, all = wn * rows * 16; // wk lanes add up an output
+	const int ROWS = NT * 8;
+	int share = max(wk / (4 * NT), 1), s = threadIdx.x % share, out0 = threadIdx.x / share; // all threads for all outputs at once, if wk > 2
+	float factor0 = out0 / 16 % ROWS < rows ? factor[out0 / 16 % ROWS] : 0;
 	u32 group_bytes = blocks * BLOCK_BYTES;
 	float total[NW][NT][4] = {};
 	for (int turn = 0; here.step < steps;) {
@@ -146,23 +150,29 @@ template <class T, class U, int NT, int NW> static __device__ void batch(const P
 			for (int n = 0; n < NT; n++)
 #pragma unroll
 				for (int i = 0; i < 4; i++) {
-					mine[((v * NT + n) * 8 + 2 * t + i % 2) * 16 + g + i / 2 * 8] = total[v][n][i];
+					mine[((v * NT + n) * 8 + 2 * t + i % 2) * COLUMN + g + i / 2 * 8] = total[v][n][i];
 					total[v][n][i] = 0;
 				}
 		__syncthreads();
-		for (int i = warp * outs + lane / wk; i < all; i += WARPS * outs) {
-			int b = i / 16 % rows, group = i / 16 / rows;
-			const float *from = reduced + (turn * WARPS + group * wk + s) * EACH + b * 16 + i % 16;
-			float y = from[0], z = NW == 2 ? from[NT * 8 * 16] : 0;
-			u32 active = __activemask(); // whole groups of wk
-			for (int d = wk / 2; d > 0; d /= 2) {
-				y += __shfl_xor_sync(active, y, d);
+		for (int out = out0; out < wn * ROWS * 16; out += WARPS * 32 / share) {
+			int b = out / 16 % ROWS, group = out / 16 / ROWS, r = out % 16;
+			const float *from = reduced + (turn * WARPS + group * wk + s) * EACH + b * COLUMN + r;
+			float y = 0, z = 0;
+#pragma unroll 4
+			for (int i = 0; i < wk; i += share, from += share * EACH) {
+				y += from[0];
 				if (NW == 2)
-					z += __shfl_xor_sync(active, z, d);
+					z += from[ROWS * COLUMN];
+			}
+			for (int d = share / 2; d > 0; d /= 2) {
+				y += __shfl_xor_sync(~0u, y, d);
+				if (NW == 2)
+					z += __shfl_xor_sync(~0u, z, d);
 			}
 			int out_tile = step * wn + group;
-			if (s == 0 && out_tile < tiles)
-				store<NW>(p, out_tile, b, i % 16, y * factor[b], z * factor[b], gelu);
+			float f = out == out0 ? factor0 : b < rows ? factor[b] : 0;
+			if (s == 0 && out_tile < tiles && b < rows)
+				store<NW>(p, out_tile, b, r, y * f, z * f, gelu);
 		}
 		turn ^= 1;
 	}

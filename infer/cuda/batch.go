@@ -14,6 +14,7 @@ const (
 	batchWarps   = 16  // WARPS of batch.cu
 	operandBytes = 512 // BLOCK_BYTES of batch.cu: 32 inputs of 8 rows
 	operandBlock = 32
+	batchColumn  = 20 // COLUMN of batch.cu
 )
 
 // operandBlocks is the blocks of a prepared row of k inputs.
@@ -45,13 +46,13 @@ type batchPass struct {
 // matrices whose results are gated.
 func (e *exec) batchPass(left int, w *weight, unit, tiles, pair int) batchPass {
 	p := batchPass{rows: min(left, batchRows), share: batchWarps, suffix: "_8"}
-	groups := 1
+	sums := pair*operandRows*batchColumn + 8 // EACH of batch.cu
 	if p.rows > operandRows {
-		p.suffix, groups = "_16", 2
+		p.suffix, sums = "_16", 2*pair*operandRows*batchColumn+16
 	}
+	sums *= 2 * batchWarps * 4
 	for ; p.share > w.units(); p.share /= 2 {
 	}
-	sums := 2 * batchWarps * (pair*groups*operandRows*tileRows + 1) * 4
 	p.stages = mostStages
 	if ceil(ceil(tiles, batchWarps/p.share), e.backend.info.SMs)*ceil(w.units(), p.share)*pair <= shortTurns {
 		p.stages = leastStages
