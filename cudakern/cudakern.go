@@ -28,6 +28,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"edged/cudakern/driver"
 )
@@ -110,25 +113,23 @@ func (l *Library) load() error {
 	if err != nil {
 		return err
 	}
-	modules := map[string]driver.Module{}
+	code := map[string]string{} // variant by module
+	for _, k := range m.Kernels {
+		for _, v := range vs {
+			if _, ok := k.Resources[v]; ok {
+				code[k.Module] = v
+			}
+		}
+	}
+	modules, err := l.loadModules(code)
+	if err != nil {
+		return err
+	}
 	for _, name := range slices.Sorted(maps.Keys(m.Kernels)) {
 		k := m.Kernels[name]
-		at := slices.IndexFunc(vs, func(v string) bool { _, ok := k.Resources[v]; return ok })
-		if at < 0 {
+		v, ok := code[k.Module]
+		if !ok {
 			continue // for other devices
-		}
-		v := vs[at]
-		if _, ok := modules[k.Module]; !ok {
-			code, err := ptx.ReadFile("ptx/" + k.Module + "." + v + ".ptx")
-			if err != nil {
-				return err
-			}
-			mod, err := l.dev.Load(code)
-			if err != nil {
-				return fmt.Errorf("module %s: %w", k.Module, err)
-			}
-			modules[k.Module] = mod
-			l.modules = append(l.modules, mod)
 		}
 		static := k.Resources[v].Shared
 		if l.functions[name], err = l.dev.Function(modules[k.Module], name, l.dev.Info.SharedBytes-static); err != nil {
@@ -136,6 +137,32 @@ func (l *Library) load() error {
 		}
 	}
 	return nil
+}
+
+// loadModules loads the given variants, each on a thread of its own: the driver
+// may have to compile them.
+func (l *Library) loadModules(code map[string]string) (map[string]driver.Module, error) {
+	var g errgroup.Group
+	var mu sync.Mutex // guards loaded and l.modules
+	loaded := map[string]driver.Module{}
+	for module, v := range code {
+		g.Go(func() error {
+			text, err := ptx.ReadFile("ptx/" + module + "." + v + ".ptx")
+			if err != nil {
+				return err
+			}
+			mod, err := l.dev.Load(text)
+			if err != nil {
+				return fmt.Errorf("module %s: %w", module, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			loaded[module] = mod
+			l.modules = append(l.modules, mod)
+			return nil
+		})
+	}
+	return loaded, g.Wait()
 }
 
 // Function finds a kernel.

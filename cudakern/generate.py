@@ -7,7 +7,7 @@ here = pathlib.Path(__file__).resolve().parent
 nvidia = pathlib.Path(sys.argv[1])
 VARIANTS = {"sm_80": "compute_80", "sm_90": "compute_90"}
 # Sources with instructions of compute capability 9.0 alone.
-ONLY_90 = {"warpgroup"}
+ONLY_90 = {"warpgroup", "prompt_wgmma"}
 WIDTHS = {"u64": 8, "f64": 8, "u32": 4, "f32": 4}
 
 def source_hash():

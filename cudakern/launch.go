@@ -229,5 +229,6 @@ func Params() map[string]any {
 	for _, d := range []string{"64", "80", "96", "128", "256"} {
 		p["decode_"+d], p["prompt_"+d] = Decode{}, Prompt{}
 	}
+	p["prompt_wgmma_64"], p["prompt_wgmma_128"] = Prompt{}, Prompt{}
 	return p
 }

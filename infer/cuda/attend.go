@@ -13,10 +13,12 @@ import (
 var headDims = []int{64, 80, 96, 128, 256}
 
 const (
-	promptWarps = 8 // WARPS of prompt.cu
-	promptPairs = promptWarps * 16
-	tileHeads   = 8 // query heads of a decode tile
-	pageStages  = 2 // STAGES of decode.cu
+	promptWarps  = 8 // WARPS of prompt.cu
+	promptPairs  = promptWarps * 16
+	promptStages = 3   // STAGES of prompt_wgmma.cu
+	promptTokens = 128 // STEP_TOKENS of prompt_wgmma.cu
+	tileHeads    = 8   // query heads of a decode tile
+	pageStages   = 2   // STAGES of decode.cu
 )
 
 // decodeWarps is the warps of a decode block.
@@ -44,6 +46,8 @@ type attendNode struct {
 	maxSplits  int
 	decodeName string
 	promptName string
+
+	promptThreads, promptShared int
 }
 
 func (e *exec) newAttend(o graph.Attend) (*attendNode, error) {
@@ -56,6 +60,10 @@ func (e *exec) newAttend(o graph.Attend) (*attendNode, error) {
 	n.grouping = e.state.grouping(n.group)
 	n.maxSplits = e.splits(n, 1)
 	n.decodeName, n.promptName = fmt.Sprintf("decode_%d", spec.HeadDim), fmt.Sprintf("prompt_%d", spec.HeadDim)
+	n.promptThreads, n.promptShared = promptWarps*32, 2*pageShared(spec.HeadDim)
+	if e.backend.byWarpgroups() && (spec.HeadDim == 64 || spec.HeadDim == 128) {
+		n.promptName, n.promptThreads, n.promptShared = fmt.Sprintf("prompt_wgmma_%d", spec.HeadDim), wgmmaThreads, promptStages*(promptTokens*spec.HeadDim*4+2*8)
+	}
 	e.partialFloats = max(e.partialFloats, n.partial(1), n.partial(smallRows))
 	e.tickets = max(e.tickets, smallRows*spec.KVHeads*n.headTiles)
 	return n, nil
@@ -85,7 +93,7 @@ func (n *attendNode) emit(b *batch, s shape) {
 	q, dst := e.buf(n.op.Q), e.buf(n.op.Dst)
 	if s.rows > smallRows {
 		tiles := st.tiles[n.grouping]
-		b.launch(n.promptName, driver.Dim{X: tiles.n, Y: n.spec.KVHeads}, promptWarps*32, 2*pageShared(dim), cudakern.Prompt{
+		b.launch(n.promptName, driver.Dim{X: tiles.n, Y: n.spec.KVHeads}, n.promptThreads, n.promptShared, cudakern.Prompt{
 			Q: q.at, Dst: dst.at, Pages: c.pages.at, Table: e.tables.of(n.op.Layer), Pos: st.pos, Tiles: tiles.at, PageBytes: uint64(c.pageBytes),
 			TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Scale: n.op.Scale,
 		}, q.reading(s.rows), dst.writing(s.rows), c.pages, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("tiles", tiles.at, 3*tiles.n))

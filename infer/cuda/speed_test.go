@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"edged/cudakern/driver"
 	"edged/infer/gguf"
@@ -26,6 +27,7 @@ func TestSpeed(t *testing.T) {
 	if path == "" {
 		t.Skip("set EDGED_CUDA_MODEL to measure kernels")
 	}
+	start := time.Now()
 	b, err := New(0)
 	if err != nil {
 		t.Fatal(err)
@@ -44,11 +46,14 @@ func TestSpeed(t *testing.T) {
 	context := slices.Max(depths) + most + 1
 	host := pinnedmem.NewHost(0)
 	l := graph.Limits{MaxRows: max(most, 16), MaxOut: 16, MaxSeqs: 1, Context: context, KV: offload.ExactLayers(p.KV, offload.F16), Threads: 16, Host: host}
+	begin := time.Now()
 	c, err := b.Compile(p, l)
 	if err != nil {
 		t.Fatal(err)
 	}
 	e := c.(*exec)
+	t.Logf("device opened and kernels loaded in %.2f s", begin.Sub(start).Seconds())
+	t.Logf("compiled in %.2f s", time.Since(begin).Seconds())
 	pool, err := offload.NewPool(offload.Tiers{Fast: b.Memory(0), Host: host}, offload.Config{Layers: l.KV, Context: context, Tokens: context, MaxSeqs: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +113,7 @@ func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
 	}
 	var in graph.Rows
 	for i := range rows {
-		in.Add(int32(i*37%1000), int32(depth+i), 0, i == rows-1)
+		in.Add(int32(i*37%1000), int32(depth+i), 0, rows <= smallRows || i == rows-1)
 	}
 	kv := []*offload.Seq{q}
 	if _, err := e.Step(t.Context(), &in, kv); err != nil {
