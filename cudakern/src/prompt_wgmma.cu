@@ -46,7 +46,7 @@ template <int DIM> static __device__ void prompt(const float *q, float *dst, con
 	u64 page_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 window, float scale) {
 	typedef Stage<DIM> S;
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, kv = blockIdx.y;
-	u32 shared = shared_address(dynamic), full = shared + STAGES * S::BYTES, empty = full + 8 * STAGES;
+	u32 shared = shared_address(dynamic), queries = shared + STAGES * S::BYTES, full = queries + GROUPS * DIM * 128, empty = full + 8 * STAGES;
 	if (threadIdx.x == 0) {
 		for (int i = 0; i < STAGES; i++) {
 			barrier_init(full + 8 * i, 128);
@@ -105,16 +105,18 @@ template <int DIM> static __device__ void prompt(const float *q, float *dst, con
 		src[r] = q + at;
 		to[r] = dst + at;
 	}
-	u32 query[DIM / 16][4];
+	// Queries of a warpgroup: [DIM/64][64 pairs][64] float16, swizzled.
+	u32 query = queries + warp / 4 * DIM * 128;
 #pragma unroll
-	for (int k = 0; k < DIM / 16; k++)
+	for (int k = 0; k < DIM / 8; k++)
 #pragma unroll
-		for (int h = 0; h < 2; h++)
-#pragma unroll
-			for (int r = 0; r < 2; r++) {
-				float2 v = end[r] ? *(const float2 *)(src[r] + k * 16 + h * 8 + t * 2) : make_float2(0, 0);
-				query[k][2 * h + r] = to_half2(v.x, v.y);
-			}
+		for (int r = 0; r < 2; r++) {
+			float2 v = end[r] ? *(const float2 *)(src[r] + k * 8 + t * 2) : make_float2(0, 0);
+			write_shared(query + k / 8 * 8192 + (warp % 4 * 16 + g + 8 * r) * 128 + ((k % 8 ^ g) * 16) + t * 4, to_half2(v.x, v.y));
+		}
+	show_to_tensor_cores();
+	warpgroup_sync(warp / 4);
+	u64 operand = operand_at(query);
 	float o[DIM / 2], s[STEP_TOKENS / 2], top[2] = {-INF, -INF}, sum[2] = {};
 #pragma unroll
 	for (int i = 0; i < DIM / 2; i++)
@@ -129,13 +131,8 @@ template <int DIM> static __device__ void prompt(const float *q, float *dst, con
 		wgmma_begin();
 #pragma unroll
 		for (int j = 0; j < DIM / 16; j++)
-			wgmma_turned(s, query[j], k + j * (1024 >> 4), j);
+			wgmma_turned(s, operand + (j / 4 * 8192 + j % 4 * 32 >> 4), k + j * (1024 >> 4), j);
 		wgmma_commit();
-		if (i > 0) {
-			wgmma_wait<1>(); // values of the step before
-			if (lane == 0)
-				barrier_arrive(empty + 8 * ((i - 1) % STAGES));
-		}
 		wgmma_wait<0>();
 		int tok0 = first * PAGE + i * STEP_TOKENS;
 		bool whole = true; // no looking at single tokens
@@ -186,8 +183,10 @@ template <int DIM> static __device__ void prompt(const float *q, float *dst, con
 		for (int j = 0; j < STEP_TOKENS / 16; j++)
 			wgmma_turned(o, p[j], v + (j / 2 * S::V_PAGE + j % 2 * 2048 >> 4), 1);
 		wgmma_commit();
+		wgmma_wait<0>(); // not behind the next scores, which was slower
+		if (lane == 0)
+			barrier_arrive(empty + 8 * stage);
 	}
-	wgmma_wait<0>();
 #pragma unroll
 	for (int r = 0; r < 2; r++) {
 		sum[r] += __shfl_xor_sync(~0u, sum[r], 1);

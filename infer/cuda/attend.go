@@ -62,7 +62,7 @@ func (e *exec) newAttend(o graph.Attend) (*attendNode, error) {
 	n.decodeName, n.promptName = fmt.Sprintf("decode_%d", spec.HeadDim), fmt.Sprintf("prompt_%d", spec.HeadDim)
 	n.promptThreads, n.promptShared = promptWarps*32, 2*pageShared(spec.HeadDim)
 	if e.backend.byWarpgroups() && (spec.HeadDim == 64 || spec.HeadDim == 128) {
-		n.promptName, n.promptThreads, n.promptShared = fmt.Sprintf("prompt_wgmma_%d", spec.HeadDim), wgmmaThreads, promptStages*(promptTokens*spec.HeadDim*4+2*8)
+		n.promptName, n.promptThreads, n.promptShared = fmt.Sprintf("prompt_wgmma_%d", spec.HeadDim), wgmmaThreads, promptStages*(promptTokens*spec.HeadDim*4+2*8)+promptPairs*spec.HeadDim*2
 	}
 	e.partialFloats = max(e.partialFloats, n.partial(1), n.partial(smallRows))
 	e.tickets = max(e.tickets, smallRows*spec.KVHeads*n.headTiles)
