@@ -1,0 +1,96 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// plainBytes is what a plain read or write moves at once.
+const plainBytes = 4 << 20
+
+// plainWrite writes as many bytes into one file from its begin to its end, and
+// syncs it.
+func (r *Rate) plainWrite(name string) (err error) {
+	buf := make([]byte, plainBytes)
+	for i := range buf {
+		buf[i] = byte(i * i >> 3)
+	}
+	begun := time.Now()
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(name)) }()
+	for left := r.Bytes; left > 0 && err == nil; left -= plainBytes {
+		_, err = f.Write(buf[:min(left, plainBytes)])
+	}
+	err = errors.Join(err, f.Sync(), f.Close())
+	r.Plain, r.PlainS = "one file, written and synced", time.Since(begun).Seconds()
+	return err
+}
+
+// plainRead reads files from their begins to their ends.
+func (r *Rate) plainRead(files []string) error {
+	buf := make([]byte, plainBytes)
+	begun := time.Now()
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		for err == nil {
+			_, err = f.Read(buf)
+		}
+		if !errors.Is(err, io.EOF) {
+			return errors.Join(err, f.Close())
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	r.Plain, r.PlainS = "the same files, read one after the other", time.Since(begun).Seconds()
+	return nil
+}
+
+// plainCopy copies as many bytes in memory, from and to more than caches hold.
+func (r *Rate) plainCopy() {
+	const size = 256 << 20
+	from, to := make([]byte, size), make([]byte, size)
+	for i := 0; i < size; i += 4096 {
+		from[i], to[i] = 1, 1 // the kernel gives the pages
+	}
+	begun := time.Now()
+	for left := r.Bytes; left > 0; left -= size {
+		copy(to[:min(left, size)], from)
+	}
+	r.Plain, r.PlainS = "copied in memory", time.Since(begun).Seconds()
+}
+
+func chunkFiles(dir string) []string {
+	files, err := filepath.Glob(filepath.Join(dir, "chunks", "*"))
+	if err != nil {
+		panic(err) // the pattern is right
+	}
+	return files
+}
+
+// dropCached makes the kernel forget what it has of files.
+func dropCached(files []string) error {
+	for _, name := range files {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		err = errors.Join(f.Sync(), unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED), f.Close())
+		if err != nil {
+			return fmt.Errorf("drop %s from the page cache: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,305 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"edged/offload"
+	"edged/pinnedmem"
+	"edged/store"
+)
+
+// SessionBench measures how long durable sessions take: one of random keys and
+// values of a model's shape, and a store of many.
+type SessionBench struct {
+	Dir      string // in which a folder is made, and removed afterwards
+	Layers   int
+	KVHeads  int
+	HeadDim  int
+	Policy   string
+	Tokens   int // of the session
+	Sessions int // that the store of many holds
+	// Progress says what is measured next; may be nil.
+	Progress func(string)
+}
+
+// Rate is bytes moved in a time, and the same of a plain way to do it in the
+// same run.
+type Rate struct {
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"`
+	Plain   string  `json:"plain"` // what it is compared with
+	PlainS  float64 `json:"plain_seconds"`
+}
+
+// Share is how fast it is beside the plain way.
+func (r Rate) Share() float64 { return r.PlainS / r.Seconds }
+
+// SessionReport is what a SessionBench has measured.
+type SessionReport struct {
+	Cache    string  `json:"cache"`
+	Tokens   int     `json:"tokens"`
+	Payload  int64   `json:"payload_bytes"`
+	Exact    int64   `json:"exact_bytes"`   // of an f16 cache of as many tokens
+	Claim    float64 `json:"claim_seconds"` // that the engine stands still for a turn's end
+	Write    Rate    `json:"write"`
+	Amplify  float64 `json:"write_amplification"` // bytes of files by bytes of payload
+	Turn     Rate    `json:"turn"`                // of one more block of tokens
+	FromRAM  Rate    `json:"from_page_cache"`
+	FromDisk Rate    `json:"from_disk"`
+	Sessions int     `json:"sessions"`
+	Open     float64 `json:"open_seconds"`
+	List     float64 `json:"list_seconds"`
+}
+
+// Run measures.
+func (b SessionBench) Run(ctx context.Context) (r SessionReport, err error) {
+	dir, err := os.MkdirTemp(b.Dir, "edged-bench-")
+	if err != nil {
+		return r, fmt.Errorf("bench sessions: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := b.one(ctx, dir, &r); err != nil {
+		return r, fmt.Errorf("bench sessions: %w", err)
+	}
+	if err := b.many(ctx, filepath.Join(dir, "many"), &r); err != nil {
+		return r, fmt.Errorf("bench sessions: %w", err)
+	}
+	return r, nil
+}
+
+func (b SessionBench) say(what string) {
+	if b.Progress != nil {
+		b.Progress(what)
+	}
+}
+
+// one measures a session of b.Tokens.
+func (b SessionBench) one(ctx context.Context, dir string, r *SessionReport) (err error) {
+	host := pinnedmem.NewHost(0)
+	pool, err := b.pool(host, r)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, pool.Close(), host.Close()) }()
+	seq, err := grow(pool, nil, b.Tokens)
+	if err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, store.Options{Dir: filepath.Join(dir, "one")})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	l := library{user: s.User(uint32(os.Getuid())), key: store.Key{Fingerprint: []byte(pool.Format()), Policy: b.Policy}}
+	if err := l.create(); err != nil {
+		return err
+	}
+	b.say("writing a session")
+	if r.Write, r.Claim, err = l.save(ctx, seq); err != nil {
+		return err
+	}
+	stat, err := s.Stat()
+	if err != nil {
+		return err
+	}
+	r.Payload, r.Amplify = stat.Payload, float64(stat.ChunkDisk+stat.IndexDisk)/float64(stat.Payload)
+	files := chunkFiles(filepath.Join(dir, "one"))
+	b.say("writing a plain file")
+	if err := r.Write.plainWrite(filepath.Join(dir, "plain")); err != nil {
+		return err
+	}
+	seq.Free()
+	b.say("restoring from the page cache")
+	if r.FromRAM, err = l.restore(ctx, pool); err != nil {
+		return err
+	}
+	r.FromRAM.plainCopy()
+	b.say("restoring from the disk")
+	if err := dropCached(files); err != nil {
+		return err
+	}
+	if r.FromDisk, err = l.restore(ctx, pool); err != nil {
+		return err
+	}
+	if err := dropCached(files); err != nil {
+		return err
+	}
+	if err := r.FromDisk.plainRead(files); err != nil {
+		return err
+	}
+	b.say("writing one more turn")
+	if seq, err = grow(pool, l.seq, store.BlockTok); err != nil {
+		return err
+	}
+	if r.Turn, _, err = l.save(ctx, seq); err != nil {
+		return err
+	}
+	seq.Free()
+	return r.Turn.plainWrite(filepath.Join(dir, "plain"))
+}
+
+// pool makes a cache for the session, full of random bytes.
+func (b SessionBench) pool(host *pinnedmem.Host, r *SessionReport) (*offload.Pool, error) {
+	layers := make([]offload.LayerSpec, b.Layers)
+	for i := range layers {
+		layers[i] = offload.LayerSpec{KVHeads: b.KVHeads, HeadDim: b.HeadDim}
+	}
+	plan, err := offload.MakePlan(offload.Ask{Layers: layers, Policy: b.Policy, Context: b.Tokens + 2*store.BlockTok})
+	if err != nil {
+		return nil, err
+	}
+	r.Cache, r.Tokens, r.Exact = plan.Resolved, b.Tokens, offload.ExactBytes(layers, b.Tokens)
+	b.say("filling a cache")
+	pool, err := offload.NewPool(offload.One(host), plan.Config)
+	if err != nil {
+		return nil, err
+	}
+	rng := rand.NewChaCha8([32]byte{1})
+	for i := range pool.Layers() {
+		m := pool.Memory(i)
+		for _, mem := range [][]byte{m.Units, m.Indexes, m.Tails} {
+			if _, err := rng.Read(mem); err != nil {
+				return nil, errors.Join(err, pool.Close())
+			}
+		}
+	}
+	return pool, nil
+}
+
+// grow counts n tokens as held, of a new sequence where there is none.
+func grow(pool *offload.Pool, seq *offload.Seq, n int) (_ *offload.Seq, err error) {
+	if seq == nil {
+		if seq, err = pool.NewSeq(); err != nil {
+			return nil, err
+		}
+	}
+	for range n {
+		if err := errors.Join(seq.Reserve(1), seq.Commit(1)); err != nil {
+			return nil, err
+		}
+	}
+	return seq, nil
+}
+
+// many measures a store of many sessions.
+func (b SessionBench) many(ctx context.Context, dir string, r *SessionReport) error {
+	if b.Sessions == 0 {
+		return nil
+	}
+	b.say(fmt.Sprintf("making %d sessions", b.Sessions))
+	s, err := store.Open(ctx, store.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	u := s.User(uint32(os.Getuid()))
+	for i := range b.Sessions {
+		if _, err := u.Create(store.New{Title: fmt.Sprintf("session %d", i), Model: "none"}); err != nil {
+			return errors.Join(err, s.Close())
+		}
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	b.say("opening the store")
+	begun := time.Now()
+	if s, err = store.Open(ctx, store.Options{Dir: dir}); err != nil {
+		return err
+	}
+	r.Sessions, r.Open = b.Sessions, time.Since(begun).Seconds()
+	begun = time.Now()
+	list, err := s.User(uint32(os.Getuid())).List(store.Filter{})
+	r.List = time.Since(begun).Seconds()
+	if err == nil && len(list) != b.Sessions {
+		err = fmt.Errorf("%d sessions are listed of %d", len(list), b.Sessions)
+	}
+	return errors.Join(err, s.Close())
+}
+
+// library is one session in a store.
+type library struct {
+	user store.User
+	key  store.Key
+	sess store.Session
+	seq  *offload.Seq // that restore has left
+}
+
+func (l *library) create() (err error) {
+	l.sess, err = l.user.Create(store.New{Title: "bench", Model: "none", Key: l.key})
+	return err
+}
+
+// save stores what is new of a sequence, as a turn does, and says how long the
+// sequence's owner was busy with it.
+func (l *library) save(ctx context.Context, seq *offload.Seq) (r Rate, claim float64, err error) {
+	begun := time.Now()
+	h := seq.Hold()
+	claim = time.Since(begun).Seconds()
+	defer h.Release()
+	turn := store.Turn{After: l.sess.Messages, Messages: []store.Message{{Role: "user", Tokens: make([]int32, seq.Len()-l.sess.Tokens)}}, Tail: storePayload(h.Tail())}
+	for i := l.sess.Blocks; i < h.Blocks(); i++ {
+		turn.Blocks = append(turn.Blocks, store.Block{Provenance: store.Decoded, Parts: storePayload(h.Block(i))})
+	}
+	for _, p := range turn.Tail {
+		r.Bytes += p.Size
+	}
+	for _, b := range turn.Blocks {
+		for _, p := range b.Parts {
+			r.Bytes += p.Size
+		}
+	}
+	begun = time.Now()
+	l.sess, err = l.user.Commit(ctx, l.sess.ID, turn)
+	r.Seconds = time.Since(begun).Seconds()
+	return r, claim, err
+}
+
+// restore brings the session back, in place of the one that it left before.
+func (l *library) restore(ctx context.Context, pool *offload.Pool) (r Rate, err error) {
+	if l.seq != nil {
+		l.seq.Free()
+	}
+	begun := time.Now()
+	snap, err := l.user.Restore(l.sess.ID, l.key)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, snap.Close()) }()
+	var state []byte
+	for p, err := range snap.Read(ctx, math.MaxInt) {
+		if err != nil {
+			return r, err
+		}
+		if p.Part != offload.StatePart {
+			break
+		}
+		state = append(state, p.Data...)
+	}
+	to, err := pool.BeginRestore(state)
+	if err != nil {
+		return r, err
+	}
+	defer to.Cancel()
+	for p, err := range snap.Read(ctx, 0) {
+		switch {
+		case err != nil:
+		case p.Block != store.TailBlock:
+			err = to.PutBlock(p.Block, p.Part, p.Off, p.Data)
+		case p.Part != offload.StatePart:
+			err = to.PutTail(p.Part, p.Off, p.Data)
+		}
+		if err != nil {
+			return r, err
+		}
+		r.Bytes += int64(len(p.Data))
+	}
+	l.seq, err = to.Finish()
+	r.Seconds = time.Since(begun).Seconds()
+	return r, err
+}
