@@ -83,17 +83,12 @@ func (s Source) complete(c *Config) error {
 	if c.Socket.Path != "" {
 		c.Socket.Path = s.absolute(base, c.Socket.Path)
 	}
-	if c.Store.Dir != "" {
-		c.Store.Dir = s.absolute(base, c.Store.Dir)
-	}
+	s.completeStore(&c.Store, base)
 	if err := s.applyFlags(c); err != nil {
 		return err
 	}
 	if c.Socket.Path == "" {
 		c.Socket.Path = s.Paths.Socket
-	}
-	if c.Store.Dir == "" {
-		c.Store.Dir = s.Paths.Sessions
 	}
 	for i := range c.Models {
 		m := &c.Models[i]

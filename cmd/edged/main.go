@@ -31,6 +31,8 @@ const (
 	exitNoDaemon    = 3
 	exitRefused     = 4
 	exitBelowBar    = 5
+	exitDamaged     = 6
+	exitInUse       = 7
 	exitConfig      = 78 // EX_CONFIG of sysexits(3); the unit does not restart on it
 	exitInterrupted = 130
 )
@@ -132,6 +134,10 @@ func classify(err error) (status int, hint string) {
 		return exitRefused, ""
 	case errors.Is(err, errBelowBar):
 		return exitBelowBar, ""
+	case errors.Is(err, daemon.ErrStoreDamaged):
+		return exitDamaged, ""
+	case errors.Is(err, daemon.ErrStoreInUse):
+		return exitInUse, ""
 	case errors.As(err, &config), errors.Is(err, daemon.ErrNoModel):
 		return exitConfig, ""
 	}

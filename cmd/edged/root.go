@@ -20,6 +20,8 @@ Exit status:
   4    the daemon refused the request (unknown model or session, prompt too long,
        queue full, ...)
   5    eval: below the bar
+  6    store: damage was found
+  7    store: a daemon has it open
   78   serve: the configuration cannot be used
   130  interrupted`
 
@@ -37,7 +39,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(), a.sessionsCommand(),
+		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(), a.sessionsCommand(), a.storeCommand(),
 		a.tokenizeCommand(), a.modelsCommand(), a.evalCommand(), a.benchCommand(), a.planCommand(), a.calibrateCommand(), a.versionCommand(),
 	)
 	return root
