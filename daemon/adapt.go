@@ -70,6 +70,8 @@ func ipcResult(res infer.Result) ipc.Result {
 		PromptTokens:     res.Usage.Prompt,
 		CachedTokens:     res.Usage.Cached,
 		CompletionTokens: res.Usage.Completion,
+		RestoredTokens:   res.Usage.Restored,
+		RestoreTime:      res.Timings.Restore,
 		PromptTime:       res.Timings.Prefill,
 		PredictTime:      res.Timings.Decode,
 	}

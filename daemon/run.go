@@ -115,15 +115,15 @@ func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, 
 	api := newAdapter(answers, cfg.Sampling, kept, opt.Log)
 	return &service{
 		opt: opt, log: opt.Log, cfg: cfg, engine: engine, api: api,
-		server: ipc.New(api, serverOptions(opt.Log, cfg, kept)),
+		server: ipc.New(api, serverOptions(opt.Log, cfg, kept, &api.turns)),
 		notify: notifier{opt.Log},
 	}
 }
 
-func serverOptions(log *slog.Logger, cfg Config, kept *store.Store) ipc.Options {
+func serverOptions(log *slog.Logger, cfg Config, kept *store.Store, running *turns) ipc.Options {
 	opt := ipc.Options{Log: log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration}
 	if kept != nil { // a nil pointer in an interface would not be nil
-		opt.Sessions = sessions{kept}
+		opt.Sessions = sessions{kept, running}
 	}
 	return opt
 }

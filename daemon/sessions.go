@@ -12,7 +12,10 @@ import (
 )
 
 // sessions is the store as the API shows it. It may be used from any goroutine.
-type sessions struct{ store *store.Store }
+type sessions struct {
+	store *store.Store
+	turns *turns // of the adapter that answers with these sessions
+}
 
 var (
 	_ ipc.Sessions     = sessions{}
@@ -114,8 +117,14 @@ func (s sessions) Fork(_ context.Context, uid uint32, id string, at int, title s
 	return described(x, err, id)
 }
 
-// Delete implements ipc.Sessions.
+// Delete implements ipc.Sessions. A turn would be lost with the session that it
+// is for; forks and exports of a session are as it was before the turn.
 func (s sessions) Delete(_ context.Context, uid uint32, id string) error {
+	end, err := s.turns.begin(uid, id, "its deletion")
+	if err != nil {
+		return err
+	}
+	defer end()
 	return manageError(id, s.store.User(uid).Delete(id))
 }
 

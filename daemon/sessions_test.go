@@ -31,7 +31,7 @@ func testSessions(t testing.TB) sessions {
 			t.Error(err)
 		}
 	})
-	return sessions{s}
+	return sessions{s, new(turns)}
 }
 
 // conversation makes a session with n messages, each of which has 300 tokens.
@@ -122,6 +122,35 @@ func TestSessionsOfTheStore(t *testing.T) {
 	}
 	checkKind(t, "a deleted session", ipc.KindNotFound, "session_not_found", s.Delete(t.Context(), testUID, x.ID))
 	checkKind(t, "a list after it", ipc.KindNotFound, "session_not_found", second(s.List(t.Context(), testUID, ipc.SessionFilter{After: x.ID})))
+}
+
+// TestBusySessionIsNotDeleted: forks and exports see it as it was before the turn.
+func TestBusySessionIsNotDeleted(t *testing.T) {
+	s := testSessions(t)
+	x := conversation(t, s, "book", 2)
+	end, err := s.turns.begin(testUID, x.ID, "request r1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Delete(t.Context(), testUID, x.ID)
+	checkKind(t, "a deletion", ipc.KindConflict, ipc.CodeSessionBusy, err)
+	if err == nil || !strings.Contains(err.Error(), "request r1") {
+		t.Errorf("%v does not name the request", err)
+	}
+	checkKind(t, "another user's deletion", ipc.KindNotFound, "session_not_found", s.Delete(t.Context(), testUID+1, x.ID))
+	if fork, err := s.Fork(t.Context(), testUID, x.ID, -1, "fork"); err != nil || fork.Messages != 2 {
+		t.Errorf("fork: %+v, %v", fork, err)
+	}
+	if err := s.Export(t.Context(), testUID, x.ID, io.Discard); err != nil {
+		t.Errorf("export: %v", err)
+	}
+	end()
+	if err := s.Delete(t.Context(), testUID, x.ID); err != nil {
+		t.Error(err)
+	}
+	if len(s.turns.running) > 0 {
+		t.Errorf("still claimed: %v", s.turns.running)
+	}
 }
 
 func second[T any](_ T, err error) error { return err }

@@ -14,7 +14,8 @@ import (
 )
 
 // turns are the sessions that answer a request now: one at a time, because each
-// turn goes on from the one before. It may be used from any goroutine.
+// turn goes on from the one before, and none while the session is deleted. It may
+// be used from any goroutine.
 type turns struct {
 	mu      sync.Mutex
 	running map[turnKey]turnInfo
@@ -26,22 +27,22 @@ type turnKey struct {
 }
 
 type turnInfo struct {
-	request string
-	since   time.Time
+	by    string // what has claimed the session
+	since time.Time
 }
 
-// begin claims a session for a request. end must be called.
-func (t *turns) begin(uid uint32, id, request string) (end func(), err error) {
+// begin claims a session for a request or a deletion. end must be called.
+func (t *turns) begin(uid uint32, id, by string) (end func(), err error) {
 	k := turnKey{uid, id}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if by, busy := t.running[k]; busy {
-		return nil, by.busyError(id)
+	if other, busy := t.running[k]; busy {
+		return nil, other.busyError(id)
 	}
 	if t.running == nil {
 		t.running = map[turnKey]turnInfo{}
 	}
-	t.running[k] = turnInfo{request, time.Now()}
+	t.running[k] = turnInfo{by, time.Now()}
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
@@ -51,7 +52,7 @@ func (t *turns) begin(uid uint32, id, request string) (end func(), err error) {
 
 func (i turnInfo) busyError(id string) error {
 	return &ipc.Error{Kind: ipc.KindConflict, Code: ipc.CodeSessionBusy, Param: "session",
-		Message: fmt.Sprintf("session %s is busy with request %s, which began %v ago; wait for it or cancel it", id, i.request, time.Since(i.since).Round(time.Second))}
+		Message: fmt.Sprintf("session %s is busy with %s, which began %v ago; wait for it or cancel it", id, i.by, time.Since(i.since).Round(time.Second))}
 }
 
 // turn is one request of a session on its way.
@@ -69,7 +70,7 @@ type turn struct {
 // generateTurn answers a request that names a session: what the session has, the
 // new messages, and the answer become its next turn.
 func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error) {
-	end, err := a.turns.begin(req.UID, req.Session, req.ID)
+	end, err := a.turns.begin(req.UID, req.Session, "request "+req.ID)
 	if err != nil {
 		return ipc.Result{}, err
 	}
