@@ -19,9 +19,10 @@ import (
 type ResumeReport struct {
 	Model    string  `json:"model"`
 	Cache    string  `json:"cache"`
-	Prompt   int     `json:"prompt_tokens"`            // of the first turn
-	Read     float64 `json:"read_seconds"`             // until the first token of its answer
-	Restored int     `json:"restored_tokens"`          // in the second turn, by a new engine and store
+	Prompt   int     `json:"prompt_tokens"`   // of the first turn
+	Read     float64 `json:"read_seconds"`    // until the first token of its answer
+	Restored int     `json:"restored_tokens"` // in the second turn, by a new engine and store
+	Restore  float64 `json:"restore_seconds"`
 	First    float64 `json:"first_token_seconds"`      // from the second request to its first token, all included
 	Live     float64 `json:"live_first_token_seconds"` // the same where the session was still in memory
 }
@@ -122,7 +123,7 @@ func (b *resumeBench) turn(ctx context.Context, r *ResumeReport, turn, tokens in
 	case 1:
 		r.Live = first.Seconds()
 	default:
-		r.Restored, r.First = res.CachedTokens, first.Seconds()
+		r.Restored, r.Restore, r.First = res.RestoredTokens, res.RestoreTime.Seconds(), first.Seconds()
 	}
 	return nil
 }

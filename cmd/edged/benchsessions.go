@@ -103,8 +103,8 @@ func (b benchSessions) table() string {
 		fmt.Fprintf(&t, "a store of %d sessions: opened in %.3f s, listed in %.1f ms\n", r.Sessions, r.Open, 1e3*r.List)
 	}
 	if x := b.Resume; x != nil {
-		fmt.Fprintf(&t, "%s, %s: %d tokens read in %.2f s; resumed with %d of them, first token after %.3f s (%.3f s while it is in memory)\n",
-			x.Model, x.Cache, x.Prompt, x.Read, x.Restored, x.First, x.Live)
+		fmt.Fprintf(&t, "%s, %s: %d tokens read in %.2f s; %d of them restored in %.3f s, first token after %.3f s (%.3f s while they are in memory)\n",
+			x.Model, x.Cache, x.Prompt, x.Read, x.Restored, x.Restore, x.First, x.Live)
 	}
 	return t.String()
 }
