@@ -230,5 +230,6 @@ func Params() map[string]any {
 		p["decode_"+d], p["prompt_"+d] = Decode{}, Prompt{}
 	}
 	p["prompt_wgmma_64"], p["prompt_wgmma_128"] = Prompt{}, Prompt{}
+	addCacheParams(p)
 	return p
 }

@@ -52,6 +52,13 @@ func (p *Pool) Work(slot int) []byte {
 // layer after the other.
 func (p *Pool) Stage() []byte { return p.stage.pages }
 
+// Pending is where the tails of the prompt that is being read wait for its end,
+// all layers' and one's. A backend that stages in memory of its own writes there
+// what [Seq.StageOut] would, and calls neither that nor [Seq.StageIn].
+func (p *Pool) Pending(layer int) (all, tail []byte) {
+	return p.stage.pending, p.pendingTail(&p.layers[layer])
+}
+
 // Traffic counts what decode steps chose and what crossed from the host tier
 // to the fast one.
 type Traffic struct {

@@ -31,7 +31,7 @@ func (s *suite) shapes() []headShape {
 }
 
 // mixedPlans keep layers in as many ways as one pool can.
-func mixedPlans(rng *rand.Rand, shape headShape, elem offload.Elem) []offload.LayerPlan {
+func (s *suite) mixedPlans(rng *rand.Rand, shape headShape, elem offload.Elem) []offload.LayerPlan {
 	group := offload.PageTok << rng.IntN(2)
 	tail := group + offload.PageTok*(1+rng.IntN(4))
 	other := stored[rng.IntN(len(stored))]
@@ -44,12 +44,12 @@ func mixedPlans(rng *rand.Rand, shape headShape, elem offload.Elem) []offload.La
 	if group == offload.PageTok {
 		plans[3] = estimated(pagedPlan(shape.spec(0), other, tail, 40, 1+rng.IntN(8)), rng.IntN(2) == 0)
 	}
-	return plans
+	return s.kept(plans)
 }
 
 func (s *suite) cacheCase(t *testing.T, shape headShape, elem offload.Elem) {
 	rng := s.rng(t)
-	plans := mixedPlans(rng, shape, elem)
+	plans := s.mixedPlans(rng, shape, elem)
 	toy := newCacheToy(t, rng, shape, 1+2*rng.Float64(), plans)
 	p := s.pair(t, toy.prog, toy.limits(plans))
 	l := &lockstep{t: t, rng: rng, rigs: []*rig{p.got, p.want}, seqs: make([]*twin, 3), tokens: toy.tokens, most: 600, longest: 200}
@@ -97,7 +97,7 @@ func (s *suite) testNotFinite(t *testing.T) {
 func (s *suite) notFiniteCase(t *testing.T, elem offload.Elem, bad float32) {
 	rng := s.rng(t)
 	shape := headShapes[rng.IntN(len(headShapes))]
-	plans := []offload.LayerPlan{densePlan(shape.spec(0), elem, offload.PageTok, 64), estimated(pagedPlan(shape.spec(0), elem, 64, 4, 2), rng.IntN(2) == 0)}
+	plans := s.kept([]offload.LayerPlan{densePlan(shape.spec(0), elem, offload.PageTok, 64), estimated(pagedPlan(shape.spec(0), elem, 64, 4, 2), rng.IntN(2) == 0)})
 	toy := newCacheToy(t, rng, shape, 1, plans)
 	for c := range toyInputs {
 		toy.table[c] = bad // token 0

@@ -24,6 +24,7 @@ func (s *suite) choiceCase(t *testing.T, shape headShape, elem offload.Elem) {
 		plan := pagedPlan(shape.spec(0), elem, tail, budget, 1+rng.IntN(budget))
 		plans = append(plans, estimated(plan, rng.IntN(2) == 0))
 	}
+	plans = s.kept(plans)
 	toy := newCacheToy(t, rng, shape, 1+3*rng.Float64(), plans)
 	p := s.pair(t, toy.prog, toy.limits(plans))
 	j := &choiceJudge{t: t, toy: toy, got: p.got, want: p.want}

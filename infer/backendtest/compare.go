@@ -83,9 +83,15 @@ func checkSame(t *testing.T, what string, got, want rows) {
 // checkAgain compares two runs of one backend over the same tokens.
 func (s *suite) checkAgain(t *testing.T, what string, got, want rows) {
 	t.Helper()
+	s.checkWithin(t, what, s.opt.Tolerance.Logits, got, want)
+}
+
+// checkWithin is checkAgain with a tolerance for backends that need one.
+func (s *suite) checkWithin(t *testing.T, what string, tol Tol, got, want rows) {
+	t.Helper()
 	if s.opt.BitIdentical {
 		checkSame(t, what, got, want)
 		return
 	}
-	check(t, what, s.opt.Tolerance.Logits, got, want)
+	check(t, what, tol, got, want)
 }

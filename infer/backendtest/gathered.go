@@ -174,7 +174,7 @@ func (s *suite) gatheredFull(t *testing.T, f family) {
 		}
 		return gatheredPlan(s, tail, tinyContext, 1, 0)
 	})
-	m.same(t, offload.ExactLayers(m.prog.KV, offload.F16), gathered, mixed)
+	m.same(t, s.opt.Tolerance.Logits, offload.ExactLayers(m.prog.KV, offload.F16), gathered, mixed)
 }
 
 func (j *tokenJudge) fail(layer, head int, format string, args ...any) {

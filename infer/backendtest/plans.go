@@ -1,6 +1,13 @@
 package backendtest
 
-import "edged/offload"
+import (
+	"slices"
+	"testing"
+
+	"edged/infer/graph"
+	"edged/offload"
+	"edged/pinnedmem"
+)
 
 func (h headShape) spec(window int) offload.LayerSpec {
 	return offload.LayerSpec{KVHeads: h.kvHeads, HeadDim: h.dim, Window: window}
@@ -32,3 +39,70 @@ func estimated(p offload.LayerPlan, estimate bool) offload.LayerPlan {
 
 // stored are the formats of records.
 var stored = []offload.Elem{offload.Q8, offload.Q64, offload.Q4, offload.Q2, offload.Q1, offload.F16}
+
+// plansOf are the layers that tests keep in some way of a class.
+func plansOf(class offload.Class) []offload.LayerPlan {
+	spec := headShapes[0].spec(0)
+	switch class {
+	case offload.Dense:
+		return []offload.LayerPlan{densePlan(spec, offload.Q8, offload.PageTok, 64)}
+	case offload.Paged:
+		p := pagedPlan(spec, offload.Q8, 64, 4, 2)
+		return []offload.LayerPlan{p, estimated(p, true)}
+	case offload.Gathered:
+		return []offload.LayerPlan{gatheredPlan(spec, gatheredGroup+offload.PageTok, 100, 8, 0)}
+	case offload.Window:
+		return []offload.LayerPlan{windowPlan(headShapes[0].spec(40), offload.F16, 0), windowPlan(headShapes[0].spec(40), offload.F32, 0)}
+	}
+	return []offload.LayerPlan{exactPlan(spec, offload.F16)}
+}
+
+// keeps says whether the backend keeps a layer so.
+func (s *suite) keeps(p offload.LayerPlan) bool { return s.opt.Keeps == nil || s.opt.Keeps(p) }
+
+// keepsClass says whether the backend keeps layers of a class in any way.
+func (s *suite) keepsClass(c offload.Class) bool {
+	return c == offload.Exact || slices.ContainsFunc(plansOf(c), s.keeps)
+}
+
+// kept changes plans that the backend refuses: to float16, and to no estimate.
+func (s *suite) kept(plans []offload.LayerPlan) []offload.LayerPlan {
+	for i := range plans {
+		p := &plans[i]
+		if !s.keeps(*p) && p.Elem == offload.F32 {
+			p.Elem = offload.F16
+		}
+		if !s.keeps(*p) {
+			p.Estimate = false
+		}
+	}
+	return plans
+}
+
+// refusePlans compiles layers that the backend says it refuses.
+func (s *suite) refusePlans(t *testing.T) {
+	rng := s.rng(t)
+	for _, class := range []offload.Class{offload.Window, offload.Dense, offload.Paged, offload.Gathered} {
+		for _, p := range plansOf(class) {
+			if s.keeps(p) {
+				continue
+			}
+			plans := []offload.LayerPlan{p}
+			toy := newCacheToy(t, rng, headShapes[0], 1, plans)
+			l := toy.limits(plans)
+			l.Host = pinnedmem.NewHost(0)
+			s.refuses(t, toy.prog, l)
+			if err := l.Host.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+func (s *suite) refuses(t *testing.T, p *graph.Program, l graph.Limits) {
+	t.Helper()
+	if exec, err := s.backend.Compile(p, l); err == nil {
+		t.Errorf("a layer that it refuses was compiled: %+v", l.KV[0])
+		_ = exec.Close() // the failure is already reported
+	}
+}

@@ -16,9 +16,10 @@ func (s *suite) testRefuse(t *testing.T) {
 	t.Run("sequences", s.refuseSequences)
 	t.Run("programs", s.refusePrograms)
 	t.Run("limits", s.refuseLimits)
-	if !s.opt.ExactOnly {
+	if s.keepsClass(offload.Paged) {
 		t.Run("parts", s.refuseParts)
 	}
+	t.Run("plans", s.refusePlans)
 	t.Run("step_pools", s.refuseStepPools)
 }
 

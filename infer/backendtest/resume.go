@@ -31,18 +31,21 @@ func (s *suite) testResume(t *testing.T) {
 			})
 		}
 	}
-	if s.opt.ExactOnly {
+	if !s.keepsClass(offload.Paged) {
 		return
 	}
 	for i, elem := range stored {
 		shape := resumeShapes[i%len(resumeShapes)]
 		t.Run(fmt.Sprintf("records/%s/%s", elem, shape), func(t *testing.T) {
 			rng := s.rng(t)
-			plans := mixedPlans(rng, shape, elem)
+			plans := s.mixedPlans(rng, shape, elem)
 			plans[0].Group = offload.PageTok // as paged layers want it
 			plans[3] = estimated(pagedPlan(shape.spec(0), elem, plans[0].Tail, 2+2*rng.IntN(4), 1+rng.IntN(2)), rng.IntN(2) == 0)
-			s.resumeToy(t, rng, shape, plans)
+			s.resumeToy(t, rng, shape, s.kept(plans))
 		})
+	}
+	if !s.keepsClass(offload.Gathered) {
+		return
 	}
 	t.Run("gathered", func(t *testing.T) {
 		rng := s.rng(t)

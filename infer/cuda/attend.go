@@ -89,21 +89,21 @@ func (n *attendNode) emit(b *batch, s shape) {
 	if s.rows == 0 {
 		return
 	}
-	e, st, c, dim := n.e, &n.e.state, &n.e.caches[n.op.Layer], n.spec.HeadDim
+	e, st, x, dim := n.e, &n.e.state, n.e.exact(n.op.Layer, s), n.spec.HeadDim
 	q, dst := e.buf(n.op.Q), e.buf(n.op.Dst)
 	if s.rows > smallRows {
 		tiles := st.tiles[n.grouping]
 		b.launch(n.promptName, driver.Dim{X: tiles.n, Y: n.spec.KVHeads}, n.promptThreads, n.promptShared, cudakern.Prompt{
-			Q: q.at, Dst: dst.at, Pages: c.pages.at, Table: e.tables.of(n.op.Layer), Pos: st.pos, Tiles: tiles.at, PageBytes: uint64(c.pageBytes),
-			TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Scale: n.op.Scale,
-		}, q.reading(s.rows), dst.writing(s.rows), c.pages, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("tiles", tiles.at, 3*tiles.n))
+			Q: q.at, Dst: dst.at, Pages: x.span.at, Table: x.table, Pos: st.pos, Tiles: tiles.at, PageBytes: uint64(x.bytes),
+			TableStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Scale: n.op.Scale,
+		}, q.reading(s.rows), dst.writing(s.rows), x.span, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("tiles", tiles.at, 3*tiles.n))
 		return
 	}
 	warps, splits := decodeWarps(dim), e.splits(n, s.rows)
 	b.launch(n.decodeName, driver.Dim{X: splits, Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, warps*32, max(warps*pageStages*pageShared(dim), tileHeads*warps*(dim+2)*4), cudakern.Decode{
-		Q: q.at, Dst: dst.at, Pages: c.pages.at, Table: e.tables.of(n.op.Layer), Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
-		PageBytes: uint64(c.pageBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Scale: n.op.Scale,
-	}, q.reading(s.rows), dst.writing(s.rows), c.pages, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
+		Q: q.at, Dst: dst.at, Pages: x.span.at, Table: x.table, Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
+		PageBytes: uint64(x.bytes), TableStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Scale: n.op.Scale,
+	}, q.reading(s.rows), dst.writing(s.rows), x.span, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
 		span{name: "partial", at: e.partial, bytes: int64(s.rows*n.op.Heads*splits*(dim+2)) * 4, write: true},
 		span{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
 }

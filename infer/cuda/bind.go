@@ -12,14 +12,20 @@ import (
 // errPool is a programming error of the caller: memory of another shape.
 var errPool = fmt.Errorf("%w: sequences do not fit the program's cache layers", graph.ErrRows)
 
-// cache is a layer's pages as kernels reach them.
+// cache is a layer's memory in a pool as kernels reach it. What its class does
+// not use is the zero span.
 type cache struct {
-	pages     span
-	pageBytes int
+	units     span // pages, or blocks of records
+	unitBytes int
+	tails     span
+	pageBytes int // of exact pages
+	indexes   span
+	chosen    span
+	sets      span
+	pending   span // where the tail waits for the end of a prompt
 }
 
-func (c *cache) writing() span {
-	s := c.pages
+func (s span) writing() span {
 	s.write = true
 	return s
 }
@@ -38,6 +44,9 @@ func (e *exec) bind(kv []*offload.Seq) error {
 	if pool.Layers() != len(e.prog.KV) {
 		return fmt.Errorf("%w: not %d layers", errPool, len(e.prog.KV))
 	}
+	if pool.LayerMajor() && pool.Context() > e.lim.Context {
+		return fmt.Errorf("%w: they may hold %d tokens, the program %d", errPool, pool.Context(), e.lim.Context)
+	}
 	for i, want := range e.lim.KV {
 		if got := pool.Plan(i); got != want {
 			return fmt.Errorf("%w: layer %d is kept as %+v, not %+v", errPool, i, got, want)
@@ -48,16 +57,51 @@ func (e *exec) bind(kv []*offload.Seq) error {
 		return err
 	}
 	for i := range e.caches {
-		m := pool.Memory(i)
-		at, err := e.backend.reach(m.Units)
-		if err != nil {
+		if err := e.bindLayer(pool, i); err != nil {
 			return fmt.Errorf("reach cache layer %d: %w", i, errors.Join(err, e.unbind()))
 		}
-		e.locked = append(e.locked, m.Units)
-		e.caches[i] = cache{pages: span{name: fmt.Sprintf("pages %d", i), at: at, bytes: int64(len(m.Units))}, pageBytes: m.UnitBytes}
 	}
 	e.pool = pool
 	return nil
+}
+
+func (e *exec) bindLayer(pool *offload.Pool, i int) error {
+	m := pool.Memory(i)
+	c := &e.caches[i]
+	*c = cache{unitBytes: m.UnitBytes, pageBytes: m.Pages.PageBytes}
+	for _, x := range []struct {
+		name string
+		mem  []byte
+		to   *span
+	}{{"pages", m.Units, &c.units}, {"tails", m.Tails, &c.tails}, {"indexes", m.Indexes, &c.indexes}, {"chosen", m.Chosen, &c.chosen}, {"sets", m.Sets, &c.sets}} {
+		if len(x.mem) == 0 {
+			continue
+		}
+		at, err := e.reach(x.mem)
+		if err != nil {
+			return err
+		}
+		*x.to = span{name: fmt.Sprintf("%s %d", x.name, i), at: at, bytes: int64(len(x.mem))}
+	}
+	if m.Plan.Class == offload.Exact {
+		return nil
+	}
+	all, tail := pool.Pending(i)
+	at, err := e.reach(all)
+	if err != nil {
+		return err
+	}
+	c.pending = span{name: fmt.Sprintf("pending %d", i), at: at.Add(int64(driver.Address(tail) - driver.Address(all))), bytes: int64(m.TailBytes)}
+	return nil
+}
+
+// reach gives the address of a pool's memory until the next unbind.
+func (e *exec) reach(mem []byte) (driver.Ptr, error) {
+	at, err := e.backend.reach(mem)
+	if err == nil {
+		e.locked = append(e.locked, mem)
+	}
+	return at, err
 }
 
 func (e *exec) unbind() error {

@@ -26,6 +26,7 @@ type exec struct {
 	bufs    []array // [buffers]
 	ropes   []ropeTable
 	nodes   []node
+	parts   []int                   // first nodes of the program's parts
 	norms   map[graph.Buf]*normNode // while lowering: norms that products compute
 	state   state
 	tables  tables
@@ -39,11 +40,16 @@ type exec struct {
 	gated         driver.Ptr // [MaxRows, gatedWidth] float32
 	partial       driver.Ptr // [partialFloats] float32
 	ticketAt      driver.Ptr // [tickets] uint32, zero between launches
+	tops          driver.Ptr // [topFloats] float32, of cold pages
 	maxK          int
 	unpackElems   int64
 	gatedWidth    int
 	partialFloats int
 	tickets       int
+	topFloats     int
+
+	stage stage
+	cold  cold
 
 	queue    queue
 	endQueue func() error
@@ -99,7 +105,8 @@ func (e *exec) placeBuffers() error {
 		e.ropes[i] = ropeTable{pairs: len(r.InvFreq), scale: r.Scale, interleaved: r.Interleaved}
 		e.bufMem.want(&e.ropes[i].at, int64(len(r.InvFreq))*8)
 	}
-	if err := e.lower(); err != nil {
+	e.planCold()
+	if err := errors.Join(e.lower(), e.planStage()); err != nil {
 		return err
 	}
 	rows := int64(max(e.lim.MaxRows, e.lim.MaxOut))
@@ -109,6 +116,7 @@ func (e *exec) placeBuffers() error {
 	e.bufMem.want(&e.gated, rows*int64(e.gatedWidth)*4)
 	e.bufMem.want(&e.partial, int64(e.partialFloats)*4)
 	e.bufMem.want(&e.ticketAt, int64(e.tickets)*4)
+	e.bufMem.want(&e.tops, int64(e.topFloats)*4)
 	e.state.plan(e)
 	e.tables.plan(e)
 	if err := e.bufMem.open(e.backend.gpu); err != nil {
@@ -125,7 +133,10 @@ func (e *exec) prepare() (err error) {
 	for _, r := range e.prog.Ropes {
 		freq += len(r.InvFreq)*8 + alignBytes
 	}
-	size := int64(e.state.bytes() + e.tables.bytes() + out + freq + 4*alignBytes)
+	if err := e.openHidden(); err != nil {
+		return err
+	}
+	size := int64(e.state.bytes() + e.tables.bytes() + out + freq + e.coldBytes() + 4*alignBytes)
 	if e.staging, err = e.lim.Host.Arena(pinnedmem.Activations, size, pinnedmem.Options{}); err != nil {
 		return err
 	}
@@ -153,7 +164,11 @@ func (e *exec) prepare() (err error) {
 		e.batch.copyIn(e.ropes[i].at, host)
 	}
 	e.batch.clear(e.ticketAt, int64(e.tickets)*4)
-	e.batch.clear(e.tables.at, int64(e.tables.bytes()))
+	if err := e.sendCold(); err != nil {
+		return err
+	}
+	e.tables.fill()
+	e.batch.copyIn(e.tables.at, e.tables.host)
 	if err := e.queue.Run(e.batch.cmds); err != nil {
 		return err
 	}
@@ -174,7 +189,7 @@ func (e *exec) Close() error {
 		errs = append(errs, e.queue.Wait(), e.dropGraphs(), e.endQueue())
 		e.queue = nil
 	}
-	errs = append(errs, e.unbind(), e.weightMem.close(e.backend.gpu), e.bufMem.close(e.backend.gpu))
+	errs = append(errs, e.unbind(), e.weightMem.close(e.backend.gpu), e.bufMem.close(e.backend.gpu), e.closeHidden())
 	if e.staging != nil {
 		errs = append(errs, e.backend.gpu.Unregister(e.staging.Bytes()), e.dropStaging())
 	}

@@ -5,13 +5,16 @@ import (
 	"slices"
 
 	"edged/infer/graph"
-	"edged/offload"
 )
 
 // shape is what a step's commands depend on.
 type shape struct {
 	rows, outs int
 	tiles      int // of prompt attention, all groupings together
+	// prompt: a part of a prompt that is read layer by layer.
+	prompt bool
+	// flush: tokens leave tails for records.
+	flush bool
 }
 
 func (s shape) of(x graph.Extent) int {
@@ -40,11 +43,16 @@ type node interface{ emit(b *batch, s shape) }
 func (e *exec) lower() error {
 	ops := e.prog.Ops
 	for i := 0; i < len(ops); {
+		if slices.Contains(e.prog.Parts, i) {
+			e.parts = append(e.parts, len(e.nodes))
+		}
 		n, used, err := e.lowerOp(ops, i)
 		if err != nil {
 			return fmt.Errorf("lower program: op %d: %w", i, err)
 		}
-		e.nodes = append(e.nodes, n)
+		if n != nil {
+			e.nodes = append(e.nodes, n)
+		}
 		i += used
 	}
 	return nil
@@ -75,8 +83,17 @@ func (e *exec) lowerOp(ops []graph.Op, i int) (node, int, error) {
 		return &ropeNode{e: e, op: o.(graph.Rope)}, 1, nil
 	case graph.KVAppend:
 		return &appendNode{e: e, op: o}, 1, nil
+	case graph.KVStore:
+		return e.newStore(o.Layer), 1, nil
+	case graph.KVSelect:
+		return e.newChoice(o), 1, nil
+	case graph.KVFetch, graph.KVWait:
+		return nil, 1, nil // what is chosen is fetched at once
 	case graph.Attend:
 		n, err := e.newAttend(o)
+		if err == nil && e.lim.KV[o.Layer].Class.Stored() {
+			return e.newRecords(n), 1, nil
+		}
 		return n, 1, err
 	case graph.Select:
 		return &selectNode{e: e, src: e.buf(o.Src), dst: e.buf(o.Dst)}, 1, nil
@@ -86,19 +103,6 @@ func (e *exec) lowerOp(ops []graph.Op, i int) (node, int, error) {
 		return e.newGated(o), 1, nil
 	}
 	return nil, 0, fmt.Errorf("%w: %T", ErrUnsupported, ops[i])
-}
-
-// checkPlans refuses cache layers that no kernel here reads.
-func (e *exec) checkPlans() error {
-	for i, p := range e.lim.KV {
-		if p.Class != offload.Exact || p.Elem != offload.F16 {
-			return fmt.Errorf("%w: cache layer %d as %s pages of %s; only exact pages of f16 are (policy full)", ErrUnsupported, i, p.Class, p.Elem)
-		}
-		if !slices.Contains(headDims, p.HeadDim) {
-			return fmt.Errorf("%w: cache layer %d has heads of %d channels; kernels exist for %v", ErrUnsupported, i, p.HeadDim, headDims)
-		}
-	}
-	return nil
 }
 
 // foldNorm says whether all that reads a norm's result are products with tiled
@@ -157,6 +161,8 @@ func reads(op graph.Op, b graph.Buf) bool {
 		return o.K == b || o.V == b
 	case graph.Attend:
 		return o.Q == b
+	case graph.KVSelect:
+		return o.Q == b
 	case graph.Select:
 		return o.Src == b
 	case graph.GatedLinear:
@@ -204,18 +210,25 @@ func (e *exec) queryKey(ops []graph.Op, at int) (*queryKeyNode, int) {
 		}
 		break
 	}
+	var store *storeNode
+	if end < len(ops) {
+		if o, ok := ops[end].(graph.KVStore); ok {
+			store = e.newStore(o.Layer)
+			end++
+		}
+	}
 	if end+1 >= len(ops) {
 		return nil, 0
 	}
 	add, ok := ops[end].(graph.KVAppend)
-	att, ok2 := ops[end+1].(graph.Attend)
+	att, ok2 := attention(ops[end+1:])
 	if !ok || !ok2 || add.Layer != att.Layer || att.Q == add.K || att.Q == add.V || add.K == add.V || e.readLater(ops[end+1:], add.K) {
 		return nil, 0
 	}
-	n := &queryKeyNode{e: e, layer: add.Layer, q: e.buf(att.Q), k: e.buf(add.K), v: e.buf(add.V), heads: att.Heads}
+	n := &queryKeyNode{e: e, store: store, layer: add.Layer, q: e.buf(att.Q), k: e.buf(add.K), v: e.buf(add.V), heads: att.Heads}
 	spec := e.prog.KV[add.Layer]
 	var qRope, kRope *graph.Rope
-	for _, op := range ops[at:end] {
+	for _, op := range ops[at:end] { // but for KVStore
 		switch o := op.(type) {
 		case graph.HeadNorm:
 			isQ := o.X == att.Q
@@ -245,6 +258,20 @@ func (e *exec) queryKey(ops []graph.Op, at int) (*queryKeyNode, int) {
 	}
 	n.table = qRope.Table
 	return n, end + 1 - at
+}
+
+// attention is the Attend that ops begin with, behind the choice of what it reads.
+func attention(ops []graph.Op) (graph.Attend, bool) {
+	for _, op := range ops {
+		switch o := op.(type) {
+		case graph.KVSelect, graph.KVFetch, graph.KVWait:
+			continue
+		case graph.Attend:
+			return o, true
+		}
+		break
+	}
+	return graph.Attend{}, false
 }
 
 // readLater says whether ops read a buffer before they write it whole.

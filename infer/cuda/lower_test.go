@@ -73,8 +73,15 @@ func toyLimits(p *graph.Program, host *pinnedmem.Host) graph.Limits {
 // open compiles a program for the fake device and gives it a pool in host memory.
 func openFake(t *testing.T, f *fakeGPU, p *graph.Program) (*exec, *offload.Pool) {
 	t.Helper()
+	return openFakeWith(t, f, p, func(*graph.Limits) {})
+}
+
+// openFakeWith changes the toy's limits first.
+func openFakeWith(t *testing.T, f *fakeGPU, p *graph.Program, change func(*graph.Limits)) (*exec, *offload.Pool) {
+	t.Helper()
 	host := pinnedmem.NewHost(0)
 	l := toyLimits(p, host)
+	change(&l)
 	x, err := f.backend().Compile(p, l)
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +183,7 @@ func TestDecodeCommands(t *testing.T) {
 }
 
 const decodeCommands = `
-copy 2564 bytes to the device
+copy 2628 bytes to the device
 embed <1x1x1, 256, 0> embed tok x*
 tiled_q4k_q6k_2 <6x1x1, 512, 127232> x norm1 wq q* bq wk k* wv v*
 norm_rope_append <1x3x1, 128, 0> q* k v frequencies pages 0* tables pos seq qn kn
@@ -199,11 +206,20 @@ func TestRefusals(t *testing.T) {
 		is     error
 		want   string
 	}{
-		{"pages of f32", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) { l.KV = offload.ExactLayers(p.KV, offload.F32) }, ErrUnsupported, "exact pages of f32"},
-		{"records", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
-			p.KV[0].Window, p.Parts = 0, []int{0, len(p.Ops) - 3}
-			l.KV = []offload.LayerPlan{{LayerSpec: p.KV[0], Class: offload.Dense, Elem: offload.Q8, Group: 32, Tail: 64}}
-		}, ErrUnsupported, "dense pages of q8"},
+		{"pages of f32", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) { l.KV = offload.ExactLayers(p.KV, offload.F32) }, ErrUnsupported, "exact pages of f32; only those of f16 are"},
+		{"an estimate", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
+			keepAs(p, l, offload.LayerPlan{Class: offload.Paged, Elem: offload.Q8, Group: 16, Tail: 64, Budget: 4, Exchange: 2, Estimate: true})
+		}, ErrUnsupported, "layer 0: an estimate"},
+		{"gathered tokens", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
+			keepAs(p, l, offload.LayerPlan{Class: offload.Gathered, Elem: offload.F16, Group: 64, Tail: 160, Budget: 100, Channels: 8})
+		}, ErrUnsupported, "tailorkv"},
+		{"groups too large", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
+			keepAs(p, l, offload.LayerPlan{Class: offload.Dense, Elem: offload.Q8, Group: 128, Tail: 160})
+		}, ErrUnsupported, "records of 128 tokens"},
+		{"a choice among too many", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
+			l.Context = 1 << 20
+			keepAs(p, l, offload.LayerPlan{Class: offload.Paged, Elem: offload.Q8, Group: 16, Tail: 64, Budget: 4, Exchange: 2})
+		}, ErrUnsupported, "a choice of 4 among 65536 pages"},
 		{"no room", func(_ *graph.Program, _ *graph.Limits, f *fakeGPU) { f.free = reserveBytes + 1000 }, ErrMemory, "weights take"},
 		{"no room for steps", func(_ *graph.Program, _ *graph.Limits, f *fakeGPU) { f.free = reserveBytes + 6<<20 }, ErrMemory, "activations take"},
 	} {

@@ -23,9 +23,7 @@ func (a *array) reading(n int) span {
 }
 
 func (a *array) writing(n int) span {
-	s := a.reading(n)
-	s.write = true
-	return s
+	return a.reading(n).writing()
 }
 
 // row is the address of a row.
@@ -105,17 +103,19 @@ type appendNode struct {
 
 func (n *appendNode) emit(b *batch, s shape) {
 	k, v, st := n.e.buf(n.op.K), n.e.buf(n.op.V), &n.e.state
-	spec, c := n.e.prog.KV[n.op.Layer], &n.e.caches[n.op.Layer]
+	spec, x := n.e.prog.KV[n.op.Layer], n.e.exact(n.op.Layer, s)
 	b.launch("append", driver.Dim{X: s.rows}, rowThreads, 0, cudakern.Append{
-		K: k.at, V: v.at, Pages: c.pages.at, Table: n.e.tables.of(n.op.Layer), Pos: st.pos, Seq: st.seq,
-		PageBytes: uint64(c.pageBytes), TableStride: uint32(n.e.tables.stride()), KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim),
-	}, k.reading(s.rows), v.reading(s.rows), c.writing(), n.e.tables.span(), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows))
+		K: k.at, V: v.at, Pages: x.span.at, Table: x.table, Pos: st.pos, Seq: st.seq,
+		PageBytes: uint64(x.bytes), TableStride: uint32(x.stride), KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim),
+	}, k.reading(s.rows), v.reading(s.rows), x.span.writing(), n.e.tables.span(), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows))
 }
 
 // queryKeyNode is HeadNorm of query and key where there are weights for it, Rope
-// of both, and KVAppend. The key's buffer keeps what it was.
+// of both, and KVAppend; and the KVStore before that. The key's buffer keeps what
+// it was.
 type queryKeyNode struct {
 	e            *exec
+	store        *storeNode // or nil
 	layer        int
 	q, k, v      *array
 	heads        int
@@ -125,9 +125,12 @@ type queryKeyNode struct {
 }
 
 func (n *queryKeyNode) emit(b *batch, s shape) {
-	spec, c, st, t := n.e.prog.KV[n.layer], &n.e.caches[n.layer], &n.e.state, &n.e.ropes[n.table]
+	if n.store != nil {
+		n.store.emit(b, s)
+	}
+	spec, at, st, t := n.e.prog.KV[n.layer], n.e.exact(n.layer, s), &n.e.state, &n.e.ropes[n.table]
 	const warps = 4
-	uses := []span{n.q.writing(s.rows), n.k.reading(s.rows), n.v.reading(s.rows), t.span(), c.writing(), n.e.tables.span(),
+	uses := []span{n.q.writing(s.rows), n.k.reading(s.rows), n.v.reading(s.rows), t.span(), at.span.writing(), n.e.tables.span(),
 		st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows)}
 	for _, w := range []span{n.qNorm, n.kNorm} {
 		if w.at != 0 {
@@ -135,8 +138,8 @@ func (n *queryKeyNode) emit(b *batch, s shape) {
 		}
 	}
 	b.launch("norm_rope_append", driver.Dim{X: s.rows, Y: ceil(n.heads+2*spec.KVHeads, warps)}, warps*32, 0, cudakern.NormRopeAppend{
-		Q: n.q.at, K: n.k.at, V: n.v.at, QNorm: n.qNorm.at, KNorm: n.kNorm.at, Freq: t.at, Pages: c.pages.at, Table: n.e.tables.of(n.layer), Pos: st.pos, Seq: st.seq,
-		PageBytes: uint64(c.pageBytes), TableStride: uint32(n.e.tables.stride()), Heads: uint32(n.heads), KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim),
+		Q: n.q.at, K: n.k.at, V: n.v.at, QNorm: n.qNorm.at, KNorm: n.kNorm.at, Freq: t.at, Pages: at.span.at, Table: at.table, Pos: st.pos, Seq: st.seq,
+		PageBytes: uint64(at.bytes), TableStride: uint32(at.stride), Heads: uint32(n.heads), KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim),
 		Pairs: uint32(t.pairs), Interleaved: flag(t.interleaved), Scale: t.scale, Eps: n.eps,
 	}, uses...)
 }

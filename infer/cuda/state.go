@@ -1,7 +1,6 @@
 package cuda
 
 import (
-	"bytes"
 	"unsafe"
 
 	"edged/cudakern/driver"
@@ -16,8 +15,9 @@ type state struct {
 	at                 driver.Ptr
 	host               []byte
 	tok, pos, seq, out driver.Ptr // [MaxRows], [MaxRows], [MaxRows], [MaxOut]
+	seqs               driver.Ptr // [MaxSeqs][seqWords], see sequence
 	tiles              []tiles    // by grouping
-	rows, outs         int        // MaxRows, MaxOut
+	rows, outs, most   int        // MaxRows, MaxOut, MaxSeqs
 	words32            int
 }
 
@@ -43,8 +43,8 @@ func (s *state) grouping(group int) int {
 }
 
 func (s *state) plan(e *exec) {
-	s.rows, s.outs = e.lim.MaxRows, e.lim.MaxOut
-	s.words32 = 3*s.rows + s.outs
+	s.rows, s.outs, s.most = e.lim.MaxRows, e.lim.MaxOut, e.lim.MaxSeqs
+	s.words32 = 3*s.rows + s.outs + seqWords*s.most
 	for i := range s.tiles {
 		t := &s.tiles[i]
 		t.first, t.most = s.words32, ceil(s.rows, promptPairs/t.group)+e.lim.MaxSeqs
@@ -58,6 +58,7 @@ func (s *state) bytes() int { return 4 * s.words32 }
 // place notes where the arrays lie, once the buffer has an address.
 func (s *state) place() {
 	s.tok, s.pos, s.seq, s.out = s.at, s.at.Add(int64(4*s.rows)), s.at.Add(int64(8*s.rows)), s.at.Add(int64(12*s.rows))
+	s.seqs = s.at.Add(int64(4 * (3*s.rows + s.outs)))
 	for i := range s.tiles {
 		s.tiles[i].at = s.at.Add(int64(4 * s.tiles[i].first))
 	}
@@ -95,52 +96,21 @@ func (s *state) fill(r *graph.Rows) shape {
 	return sh
 }
 
-// tables are the page tables of a step's sequences on the device: [MaxSeqs]
-// [layers][pages] page numbers. The host's copy says what the device holds.
-type tables struct {
-	at     driver.Ptr
-	host   []byte
-	layers int
-	pages  int // of a sequence
-	seqs   int
+// seqWords is the words of Sequence of records.cuh: a sequence's slot and set, and
+// how many of its tokens lie in records before and in the step.
+const seqWords = 4
+
+// sequence writes what kernels know of the i-th sequence, of which so many tokens
+// will be held.
+func (s *state) sequence(i int, q *offload.Seq, end int) (flushes bool) {
+	from, to := q.Flush(end)
+	at := 3*s.rows + s.outs + seqWords*i
+	copy(pinnedmem.View[int32](s.host)[at:], []int32{int32(q.Slot()), int32(q.Set()), int32(from), int32(to)})
+	return from < to
 }
 
-func (t *tables) plan(e *exec) {
-	t.layers, t.pages, t.seqs = len(e.prog.KV), ceil(e.lim.Context, offload.PageTok), e.lim.MaxSeqs
-	e.bufMem.want(&t.at, int64(t.bytes()))
-}
-
-func (t *tables) bytes() int { return 4 * t.seqs * t.layers * t.pages }
-
-// stride is entries from one sequence to the next.
-func (t *tables) stride() int { return t.layers * t.pages }
-
-// of is where a layer's tables begin.
-func (t *tables) of(layer int) driver.Ptr { return t.at.Add(int64(4 * layer * t.pages)) }
-
-func (t *tables) span() span { return span{name: "tables", at: t.at, bytes: int64(t.bytes())} }
-
-// update appends copies of what has changed in the tables of the sequences'
-// first pages, those with rows in this step included.
-func (t *tables) update(b *batch, kv []*offload.Seq, ends []int) {
-	for s, q := range kv {
-		n := 4 * ceil(ends[s], offload.PageTok)
-		for l := range t.layers {
-			at := 4 * (s*t.layers + l) * t.pages
-			want, have := rawBytes(q.Table(l))[:n], t.host[at:at+n]
-			if bytes.Equal(want, have) {
-				continue
-			}
-			first := 0
-			for want[first] == have[first] {
-				first++
-			}
-			first = first / 4 * 4
-			copy(have[first:], want[first:])
-			b.copyIn(t.at.Add(int64(at+first)), have[first:])
-		}
-	}
-}
+// sequences are those of a step, for checks of launches.
+func (s *state) sequences(n int) span { return s.words("seqs", s.seqs, seqWords*n) }
 
 func rawBytes(v []uint32) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))

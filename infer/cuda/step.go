@@ -41,7 +41,11 @@ func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	if err := ctx.Err(); err != nil {
 		return graph.Logits{}, err
 	}
+	if err := e.pool.ClaimSets(kv); err != nil {
+		return graph.Logits{}, err
+	}
 	sh := e.state.fill(rows)
+	sh.flush = e.fillSequences(kv)
 	err := e.updateTables(rows, kv)
 	if err == nil && sh.rows <= smallRows {
 		err = e.replay(sh)
@@ -52,26 +56,14 @@ func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	if err := errors.Join(err, e.queue.Wait()); err != nil {
 		return graph.Logits{}, err
 	}
-	e.pool.Count(offload.Traffic{Steps: int64(len(kv))})
-	data := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(e.logits))), sh.outs*e.prog.Vocab)
-	return graph.Logits{Data: data, Vocab: e.prog.Vocab, Stride: e.prog.Vocab}, nil
+	e.count(len(kv))
+	return e.logitsOf(sh), nil
 }
 
-// updateTables sends what has changed in page tables.
-func (e *exec) updateTables(rows *graph.Rows, kv []*offload.Seq) error {
-	e.batch.reset()
-	ends := e.ends[:len(kv)]
-	for s, q := range kv {
-		ends[s] = q.Len()
-	}
-	for i, s := range rows.Seq {
-		ends[s] = int(rows.Pos[i]) + 1
-	}
-	e.tables.update(&e.batch, kv, ends)
-	if len(e.batch.cmds) == 0 {
-		return nil
-	}
-	return e.queue.Run(e.batch.cmds)
+// logitsOf are the logits that a step of a shape has left.
+func (e *exec) logitsOf(sh shape) graph.Logits {
+	data := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(e.logits))), sh.outs*e.prog.Vocab)
+	return graph.Logits{Data: data, Vocab: e.prog.Vocab, Stride: e.prog.Vocab}
 }
 
 // replay runs the step's graph, which it makes when the shape is new.
@@ -97,8 +89,11 @@ func (e *exec) replay(sh shape) error {
 // begin sends the step's state.
 func (e *exec) begin(b *batch) { b.copyIn(e.state.at, e.state.host) }
 
-// end brings the logits.
+// end brings the logits, and what choices have counted.
 func (e *exec) end(b *batch, sh shape) {
+	if e.topFloats > 0 {
+		b.copyOut(e.cold.host, e.cold.traffic)
+	}
 	if sh.outs > 0 {
 		b.copyOut(e.logits[:4*sh.outs*e.prog.Vocab], e.buf(e.prog.Logits).at)
 	}
@@ -127,13 +122,4 @@ func (e *exec) queueAll(ctx context.Context, sh shape) error {
 		}
 	}
 	return nil
-}
-
-// Part implements graph.Exec. Programs here keep their layers exactly, and read
-// prompts in steps.
-func (e *exec) Part(_ context.Context, part int, _ *graph.Rows, _ *offload.Seq) (graph.Logits, error) {
-	if e.queue == nil {
-		return graph.Logits{}, fmt.Errorf("run part %d on cuda: %w", part, errClosed)
-	}
-	return graph.Logits{}, fmt.Errorf("run part %d on cuda: %w: its sequences read prompts in steps", part, graph.ErrRows)
 }

@@ -1,0 +1,58 @@
+package cudakern
+
+import (
+	"maps"
+
+	"edged/cudakern/driver"
+)
+
+// The parameters of the kernels that keep and read records.
+type (
+	// Attend: splits by KV heads' tiles by rows.
+	Attend struct {
+		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
+		UnitBytes, PageBytes                                                               uint64
+		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Raw         uint32
+		Scale                                                                              float32
+	}
+	// StoreRecords: KV heads by blocks by sequences.
+	StoreRecords struct {
+		Pages, Exact, Units, Table, Indexes, Queries, Seqs          driver.Ptr
+		PageBytes, UnitBytes                                        uint64
+		ExactStride, TableStride, KVHeads, Dim, Group, KBits, VBits uint32
+	}
+	// Scan: any number of blocks by KV heads' tiles by rows.
+	Scan struct {
+		Q, Indexes, Table, Seqs, Seq, Top                  driver.Ptr
+		TableStride, Heads, KVHeads, Dim, Budget, MaxPages uint32
+		Scale                                              float32
+	}
+	// ChoosePages: KV heads by rows.
+	ChoosePages struct {
+		Top, Chosen, Sets, Units, Table, Seqs, Seq, Traffic                  driver.Ptr
+		UnitBytes                                                            uint64
+		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes uint32
+	}
+	// UnpackRecords: pages by KV heads.
+	UnpackRecords struct {
+		Units, Table, Pages               driver.Ptr
+		UnitBytes, PageBytes              uint64
+		KVHeads, Dim, Group, KBits, VBits uint32
+	}
+	// MoveBytes: any number of blocks.
+	MoveBytes struct {
+		Src, Dst driver.Ptr
+		Bytes    uint64
+	}
+)
+
+// addCacheParams adds the kernels of records to those of Params.
+func addCacheParams(p map[string]any) {
+	maps.Copy(p, map[string]any{"store_records": StoreRecords{}, "choose_pages": ChoosePages{}, "unpack_records": UnpackRecords{}, "move_bytes": MoveBytes{}})
+	for _, d := range []string{"64", "80", "96", "128", "256"} {
+		p["attend_"+d] = Attend{}
+	}
+	for _, v := range []string{"1", "2", "4"} {
+		p["scan_"+v+"_1"], p["scan_"+v+"_2"] = Scan{}, Scan{}
+	}
+}

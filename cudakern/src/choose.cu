@@ -1,0 +1,361 @@
+// Dominant pages of a KV head: the choice by scores, the exchange of its working
+// set (offload/set.go), and the fetch of what came in.
+#include "records.cuh"
+
+extern __shared__ __align__(16) u8 dynamic[];
+
+#define THREADS 1024
+
+enum {
+	KEPT = 8,  // scores of a thread in registers, of each query head
+	HEADS = 4, // query heads at a time
+	FEW = 128, // keys that are compared with each other
+};
+
+// Sets of pages are bitmaps, and before[w] counts the members in the words in
+// front of w. A warp fills it in.
+static __device__ void count(const u32 *bits, u32 *before, int words, u32 *total, int lane) {
+	int each = (words + 31) / 32, from = min(lane * each, words), to = min(from + each, words), c = 0;
+	for (int w = from; w < to; w++)
+		c += __popc(bits[w]);
+	int x = c;
+#pragma unroll
+	for (int i = 1; i < 32; i *= 2) {
+		int y = __shfl_up_sync(~0u, x, i);
+		x += lane >= i ? y : 0;
+	}
+	if (lane == 31)
+		*total = x;
+	for (int w = from, at = x - c; w < to; w++) {
+		before[w] = at;
+		at += __popc(bits[w]);
+	}
+}
+
+static __device__ __forceinline__ int rank_of(const u32 *bits, const u32 *before, int page) {
+	return before[page / 32] + __popc(bits[page / 32] & (1u << page % 32) - 1);
+}
+
+// A float's order as an unsigned number.
+static __device__ __forceinline__ u32 order_of(float f) {
+	u32 b = __float_as_int(f);
+	return b >> 31 ? ~b : b | 1u << 31;
+}
+
+// Sums and largest values of HEADS query heads over a block.
+template <bool SUM> static __device__ __forceinline__ void block_all(float v[HEADS], float (*shared)[32]) {
+#pragma unroll
+	for (int h = 0; h < HEADS; h++)
+		v[h] = SUM ? warp_sum(v[h]) : warp_max(v[h]);
+	__syncthreads();
+	if (threadIdx.x % 32 == 0)
+#pragma unroll
+		for (int h = 0; h < HEADS; h++)
+			shared[h][threadIdx.x / 32] = v[h];
+	__syncthreads();
+#pragma unroll
+	for (int h = 0; h < HEADS; h++) {
+		float x = shared[h][threadIdx.x % 32];
+		v[h] = SUM ? warp_sum(x) : warp_max(x);
+	}
+}
+
+// Writes the order of every page's largest share of a query head. What is no
+// number is larger than any other.
+static __device__ void shares(const float *top, int group, u32 max_pages, int pages, u32 *key, float (*shared)[32]) {
+	int thread = threadIdx.x;
+	for (int h0 = 0; h0 < group; h0 += HEADS, top += HEADS * max_pages) {
+		int n = min(group - h0, (int)HEADS);
+		float v[HEADS][KEPT], most[HEADS], sum[HEADS];
+		auto read = [&](int h, int p) { return h < n && p < pages ? fminf(__ldcg(top + h * max_pages + p), 1e38f) : -INF; };
+#pragma unroll
+		for (int h = 0; h < HEADS; h++)
+#pragma unroll
+			for (int i = 0; i < KEPT; i++)
+				v[h][i] = read(h, i * THREADS + thread);
+#pragma unroll
+		for (int h = 0; h < HEADS; h++) {
+			most[h] = -INF;
+#pragma unroll
+			for (int i = 0; i < KEPT; i++)
+				most[h] = fmaxf(most[h], v[h][i]);
+			for (int p = KEPT * THREADS + thread; p < pages; p += THREADS)
+				most[h] = fmaxf(most[h], read(h, p));
+		}
+		block_all<false>(most, shared);
+#pragma unroll
+		for (int h = 0; h < HEADS; h++) {
+			sum[h] = 0;
+#pragma unroll
+			for (int i = 0; i < KEPT; i++)
+				sum[h] += __expf(v[h][i] - most[h]);
+			for (int p = KEPT * THREADS + thread; p < pages; p += THREADS)
+				sum[h] += __expf(read(h, p) - most[h]);
+		}
+		block_all<true>(sum, shared);
+#pragma unroll
+		for (int h = 0; h < HEADS; h++)
+			sum[h] = h < n ? most[h] + logf(sum[h]) : INF;
+		auto put = [&](int p, float share) {
+			u32 k = order_of(share);
+			// The attention sink and the last page always belong to the set.
+			k = p == 0 || p == pages - 1 ? ~0u : k;
+			key[p] = h0 ? max(key[p], k) : k;
+		};
+#pragma unroll
+		for (int i = 0; i < KEPT; i++) {
+			float share = v[0][i] - sum[0];
+#pragma unroll
+			for (int h = 1; h < HEADS; h++)
+				share = fmaxf(share, v[h][i] - sum[h]);
+			if (i * THREADS + thread < pages)
+				put(i * THREADS + thread, share);
+		}
+		for (int p = KEPT * THREADS + thread; p < pages; p += THREADS) {
+			float share = -INF;
+			for (int h = 0; h < n; h++)
+				share = fmaxf(share, read(h, p) - sum[h]);
+			put(p, share);
+		}
+	}
+}
+
+// Marks the first n of so many listed pages, by key and then by place, bit by bit.
+static __device__ void keep_first(const u32 *key, const u32 *list, int found, int n, u32 *want, u32 *counts) {
+	auto order = [&](int j) { return (u64)key[list[j]] << 32 | ~list[j]; };
+	if (threadIdx.x < 64)
+		counts[threadIdx.x] = 0;
+	__syncthreads();
+	u64 least = 0;
+	for (int bit = 63; bit >= 0; bit--) {
+		u64 mark = least | 1ull << bit;
+		u32 c = 0;
+		for (int j = threadIdx.x; j < found; j += THREADS)
+			c += order(j) >= mark;
+		c = __reduce_add_sync(~0u, c);
+		if (threadIdx.x % 32 == 0 && c)
+			atomicAdd(&counts[bit], c);
+		__syncthreads();
+		if (counts[bit] >= n)
+			least = mark;
+	}
+	for (int j = threadIdx.x; j < found; j += THREADS)
+		if (order(j) >= least)
+			atomicOr(&want[list[j] / 32], 1u << list[j] % 32);
+	__syncthreads();
+}
+
+// Marks the n pages of the largest keys, earlier ones among equals. Two bits of
+// the least of them are found at a time, until few keys are left that begin with
+// what is found: those are compared with each other.
+static __device__ void choose(const u32 *key, int pages, int n, u32 *want, u32 *left, u32 *counts) {
+	int thread = threadIdx.x, lane = thread % 32, words = (pages + 31) / 32;
+	u32 mine[KEPT];
+#pragma unroll
+	for (int i = 0; i < KEPT; i++)
+		mine[i] = i * THREADS + thread < pages ? key[i * THREADS + thread] : 0; // a thread's own
+	if (thread < 64)
+		counts[thread] = 0;
+	__syncthreads();
+	// So many keys are least or more, and so many are beyond those that begin so.
+	u32 least = 0, found = pages, above = 0;
+	int bit = 32;
+	while (bit > 0 && found != n && found - above > FEW) {
+		bit -= 2;
+		u32 c[3] = {};
+		auto add = [&](u32 k) {
+#pragma unroll
+			for (int m = 0; m < 3; m++)
+				c[m] += k >= (least | (u32)(m + 1) << bit);
+		};
+#pragma unroll
+		for (int i = 0; i < KEPT; i++)
+			add(mine[i]);
+		for (int p = KEPT * THREADS + thread; p < pages; p += THREADS)
+			add(key[p]);
+#pragma unroll
+		for (int m = 0; m < 3; m++) {
+			u32 x = __reduce_add_sync(~0u, c[m]);
+			if (lane == m && x)
+				atomicAdd(&counts[bit / 2 * 3 + m], x);
+		}
+		__syncthreads();
+		const u32 *at = counts + bit / 2 * 3;
+		int m = at[2] >= n ? 3 : at[1] >= n ? 2 : at[0] >= n ? 1 : 0;
+		above = m < 3 ? at[m] : above;
+		found = m > 0 ? at[m - 1] : found;
+		least |= (u32)m << bit;
+	}
+	u32 last = bit < 32 ? least | ((1u << bit) - 1) : ~0u; // the largest key that begins so
+	bool all = found == n;
+	for (int p0 = thread - lane; p0 < words * 32; p0 += THREADS) {
+		int p = p0 + lane;
+		u32 k = p < pages ? key[p] : 0;
+		u32 bits = __ballot_sync(~0u, p < pages && (all ? k >= least : k > last));
+		if (lane == 0)
+			want[p0 / 32] = bits;
+		if (!all && p < pages && k >= least && k <= last)
+			left[atomicAdd(&counts[63], 1)] = p;
+	}
+	__syncthreads();
+	if (all)
+		return;
+	int some = found - above, room = n - above;
+	if (some > THREADS) { // as where all keys are alike: a text that repeats one token
+		keep_first(key, left, some, room, want, counts);
+		return;
+	}
+	for (int j = thread; j < some; j += THREADS) {
+		u32 p = left[j], k = key[p];
+		int better = 0;
+		for (int i = 0; i < some; i++) {
+			u32 q = left[i], other = key[q];
+			better += other > k || other == k && q < p;
+		}
+		if (better < room)
+			atomicOr(&want[p / 32], 1u << p % 32);
+	}
+	__syncthreads();
+}
+
+// Lists the members of a set in ascending order.
+static __device__ void list_of(const u32 *bits, const u32 *before, int words, u32 *list) {
+	for (int w = threadIdx.x; w < words; w += THREADS) {
+		int at = before[w];
+		for (u32 b = bits[w]; b; b &= b - 1)
+			list[at++] = w * 32 + __ffs(b) - 1;
+	}
+}
+
+// Drops all but k of the n listed pages from a set: those of the largest keys, or
+// of the smallest where flip is ~0; earlier ones among equals stay.
+static __device__ void keep_best(const u32 *list, int n, int k, const u32 *key, u32 flip, u32 *bits) {
+	for (int j = threadIdx.x; j < n; j += THREADS) {
+		u32 mine = key[list[j]] ^ flip;
+		int better = 0;
+		for (int i = 0; i < n; i++) {
+			u32 other = key[list[i]] ^ flip;
+			better += other > mine || other == mine && i < j;
+		}
+		if (better >= k)
+			atomicAnd(&bits[list[j] / 32], ~(1u << list[j] % 32));
+	}
+}
+
+enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES };
+
+// Grid: KV heads, rows. top [rows, heads, max_pages] is what scan left, max_pages
+// a multiple of 32. Shared memory: 2 max_pages numbers, 7 for each 32 of them, and
+// 5 for each of the budget.
+KERNEL(THREADS, 1) choose_pages(const float *top, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
+	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes) {
+	__shared__ float shared[HEADS][32];
+	__shared__ u32 counts[64], totals[3];
+	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32, most_words = max_pages / 32;
+	u32 *key = (u32 *)dynamic, *want = key + max_pages, *have = want + most_words, *in = have + most_words, *out = in + most_words;
+	u32 *before_in = out + most_words, *before_out = before_in + most_words, *before_new = before_out + most_words, *cut = before_new + most_words; // [max_pages]
+	u32 *page = cut + max_pages, *place = page + budget, *list_in = place + budget, *list_out = list_in + budget, *vacant = list_out + budget;
+	int n = seq[row];
+	Sequence s = seqs[n];
+	int pages = s.stored / COLD, size = min(pages, (int)budget), words = (pages + 31) / 32;
+	u64 set = (u64)s.set * kv_heads + kv;
+	u32 *list = chosen + set * (1 + 2 * budget);
+	// The list is the step's before: it needs no waiting.
+	int held = list[0];
+	for (int i = thread; i < budget; i += THREADS) {
+		page[i] = list[1 + i];
+		place[i] = list[1 + budget + i];
+	}
+	for (int w = thread; w < words; w += THREADS)
+		have[w] = 0;
+	allow_next();
+	after_previous();
+	if (size < pages) {
+		shares(top + ((u64)row * heads + kv * (heads / kv_heads)) * max_pages, heads / kv_heads, max_pages, pages, key, shared);
+		choose(key, pages, size, want, cut, counts);
+	} else {
+		for (int w = thread; w < words; w += THREADS)
+			want[w] = pages - w * 32 >= 32 ? ~0u : (1u << (pages - w * 32)) - 1;
+		__syncthreads();
+	}
+	for (int i = thread; i < held; i += THREADS)
+		atomicOr(&have[page[i] / 32], 1u << page[i] % 32);
+	__syncthreads();
+	for (int w = thread; w < words; w += THREADS) {
+		in[w] = want[w] & ~have[w];
+		out[w] = have[w] & ~want[w];
+	}
+	auto recount = [&]() {
+		__syncthreads();
+		if (warp == 0)
+			count(in, before_in, words, &totals[0], lane);
+		else if (warp == 1)
+			count(out, before_out, words, &totals[1], lane);
+		__syncthreads();
+	};
+	recount();
+	int come = totals[0], leave = totals[1], most = come - leave + (int)exchange;
+	list_of(in, before_in, words, list_in);
+	list_of(out, before_out, words, list_out);
+	__syncthreads();
+	if (come > most) {
+		keep_best(list_in, come, most, key, 0, in);
+		keep_best(list_out, leave, exchange, key, ~0u, out);
+		recount();
+		come = totals[0], leave = totals[1];
+		list_of(in, before_in, words, list_in);
+		list_of(out, before_out, words, list_out);
+	}
+	for (int w = thread; w < words; w += THREADS)
+		want[w] = have[w] & ~out[w] | in[w];
+	__syncthreads();
+	if (warp == 0)
+		count(want, before_new, words, &totals[2], lane);
+	int open = budget - held; // places that were free
+	for (int i = thread; i < open; i += THREADS)
+		vacant[i] = place[held + i];
+	for (int i = thread; i < held; i += THREADS)
+		if (out[page[i] / 32] >> page[i] % 32 & 1)
+			vacant[open + rank_of(out, before_out, page[i])] = place[i];
+	__syncthreads();
+	// The new list: pages that stay keep their places, others take free ones.
+	int now = held + come - leave;
+	for (int i = thread; i < held; i += THREADS)
+		if (want[page[i] / 32] >> page[i] % 32 & 1) {
+			int to = rank_of(want, before_new, page[i]);
+			list[1 + to] = page[i];
+			list[1 + budget + to] = place[i];
+		}
+	for (int j = thread; j < come; j += THREADS) {
+		int to = rank_of(want, before_new, list_in[j]);
+		list[1 + to] = list_in[j];
+		list[1 + budget + to] = vacant[j];
+	}
+	for (int i = now + thread; i < budget; i += THREADS)
+		list[1 + budget + i] = vacant[come + i - now];
+	if (thread == 0) {
+		list[0] = now;
+		atomicAdd(&traffic[PAGES_READ], (u64)pages);
+		atomicAdd(&traffic[CHOSEN], (u64)now);
+		atomicAdd(&traffic[HITS], (u64)(now - come));
+		atomicAdd(&traffic[FETCHED], (u64)come * record_bytes);
+		atomicAdd(&traffic[COLD_BYTES], (u64)pages * record_bytes);
+	}
+	const u32 *numbers = table + (u64)n * table_stride;
+	for (int j = warp; j < come; j += THREADS / 32) {
+		int p = list_in[j];
+		const u8 *src = units + numbers[p / (BLOCK / COLD)] * unit_bytes + (u64)(p % (BLOCK / COLD) * kv_heads + kv) * record_bytes;
+		u8 *dst = sets + (set * budget + vacant[j]) * record_bytes;
+		for (int i = lane * 16; i < record_bytes; i += 4 * 512) {
+			uint4 v[4];
+#pragma unroll
+			for (int k = 0; k < 4; k++)
+				if (i + k * 512 < record_bytes)
+					v[k] = *(const uint4 *)(src + i + k * 512);
+#pragma unroll
+			for (int k = 0; k < 4; k++)
+				if (i + k * 512 < record_bytes)
+					*(uint4 *)(dst + i + k * 512) = v[k];
+		}
+	}
+}

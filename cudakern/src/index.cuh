@@ -1,0 +1,24 @@
+// The index of a block of 256 tokens of one KV head as offload.Index lays it out.
+#pragma once
+
+#include "records.cuh"
+
+enum { PAGES = BLOCK / TOKENS, UNITS = 16, SKIP = 4, MAX_DIM = 256 };
+
+struct Index {
+	int dim, vectors, padded, ranks;
+	int refs, steps, means, scales, codes, bytes; // byte offsets and the whole
+
+	__device__ __forceinline__ Index(int dim) : dim(dim), vectors((dim + 63) / 64), padded((dim + 15) / 16 * 16), ranks(24 * vectors) {
+		refs = padded;
+		steps = refs + 2 * padded;
+		means = steps + 2 * padded;
+		scales = means + PAGES * padded;
+		codes = scales + PAGES * ranks;
+		bytes = (codes + PAGES * 4 * vectors * 64 + 127) / 128 * 128;
+	}
+	// Bytes of the codes of 16 tokens.
+	__device__ __forceinline__ int half() const { return 2 * vectors * 64; }
+};
+
+static __device__ __forceinline__ int beside(int page, int i) { return (i / 4 * PAGES + page) * 4 + i % 4; }

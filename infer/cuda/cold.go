@@ -1,0 +1,148 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"math"
+
+	"edged/cudakern/driver"
+	"edged/infer/graph"
+	"edged/offload"
+	"edged/pinnedmem"
+)
+
+// stage is where a prompt's exact tokens lie, one layer after the other: pages
+// for a whole context, so that tokens that were kept as records become exact
+// again in front of the new ones.
+type stage struct {
+	at    driver.Ptr
+	bytes int64
+	// hidden are the rows' hidden states between parts, [Context, width] float32,
+	// in page-locked host memory.
+	hidden []byte
+	arena  *pinnedmem.Arena
+}
+
+// planStage sizes the stage for the largest layer that needs one.
+func (e *exec) planStage() error {
+	for _, p := range e.lim.KV {
+		if p.Class == offload.Exact {
+			continue
+		}
+		l, err := p.Pages()
+		if err != nil {
+			return err
+		}
+		e.stage.bytes = max(e.stage.bytes, int64(ceil(e.lim.Context, offload.PageTok))*int64(l.PageBytes))
+	}
+	e.bufMem.want(&e.stage.at, e.stage.bytes)
+	return nil
+}
+
+// openHidden takes the memory in which a prompt's rows wait between parts.
+func (e *exec) openHidden() (err error) {
+	if !e.layerMajor() {
+		return nil
+	}
+	n := e.lim.Context * e.prog.Buffers[e.prog.Hidden].Width * 4
+	if e.stage.arena, err = e.lim.Host.Arena(pinnedmem.Prefill, int64(n), pinnedmem.Options{Huge: true}); err != nil {
+		return err
+	}
+	if _, err = e.backend.gpu.Register(e.stage.arena.Bytes()); err != nil {
+		_ = e.stage.arena.Close() // the failure to lock it is what counts
+		e.stage.arena = nil
+		return err
+	}
+	e.stage.hidden = e.stage.arena.Bytes()[:n]
+	return nil
+}
+
+var _ graph.HiddenStates = (*exec)(nil)
+
+// Hidden implements graph.HiddenStates.
+func (e *exec) Hidden(n int) []float32 {
+	return pinnedmem.View[float32](e.stage.hidden)[:n*e.prog.Buffers[e.prog.Hidden].Width]
+}
+
+func (e *exec) closeHidden() error {
+	if e.stage.arena == nil {
+		return nil
+	}
+	err := e.backend.gpu.Unregister(e.stage.arena.Bytes())
+	if closeErr := e.stage.arena.Close(); err == nil {
+		err = closeErr
+	}
+	e.stage.arena, e.stage.hidden = nil, nil
+	return err
+}
+
+// cold is what choices need beside the pool.
+type cold struct {
+	scales  []driver.Ptr // [layers] of queries [kvHeads*headDim], Paged
+	traffic driver.Ptr   // [trafficWords] uint64, see choose.cu: all steps'
+	host    []byte       // page-locked copy
+	seen    [trafficWords]uint64
+}
+
+const trafficWords = 5
+
+func (c *cold) counted() span {
+	return span{name: "traffic", at: c.traffic, bytes: 8 * trafficWords, write: true}
+}
+
+func (e *exec) planCold() {
+	e.cold.scales = make([]driver.Ptr, len(e.lim.KV))
+	for i, p := range e.lim.KV {
+		if p.Class == offload.Paged {
+			e.bufMem.want(&e.cold.scales[i], int64(p.KVHeads*p.HeadDim)*4)
+		}
+	}
+	e.bufMem.want(&e.cold.traffic, 8*trafficWords)
+}
+
+// coldBytes is the staging memory of what sendCold uploads.
+func (e *exec) coldBytes() int {
+	n := 8*trafficWords + alignBytes
+	for _, p := range e.lim.KV {
+		if p.Class == offload.Paged {
+			n += p.KVHeads*p.HeadDim*4 + alignBytes
+		}
+	}
+	return n
+}
+
+// sendCold uploads how large queries are expected to be in each channel.
+func (e *exec) sendCold() (err error) {
+	if e.cold.host, err = e.staging.Alloc(8*trafficWords, alignBytes); err != nil {
+		return err
+	}
+	e.batch.clear(e.cold.traffic, 8*trafficWords)
+	for i, p := range e.lim.KV {
+		if p.Class != offload.Paged {
+			continue
+		}
+		scales, err := e.prog.QueryScales(i)
+		if err != nil {
+			return err
+		}
+		host, err := e.staging.Alloc(4*len(scales), alignBytes)
+		if err != nil {
+			return err
+		}
+		for j, v := range scales {
+			binary.NativeEndian.PutUint32(host[4*j:], math.Float32bits(v))
+		}
+		e.batch.copyIn(e.cold.scales[i], host)
+	}
+	return nil
+}
+
+// count adds a step to the pool's traffic, by what its kernels have counted.
+func (e *exec) count(steps int) {
+	var d [trafficWords]int64
+	for i := range d {
+		now := binary.NativeEndian.Uint64(e.cold.host[8*i:])
+		d[i] = int64(now - e.cold.seen[i])
+		e.cold.seen[i] = now
+	}
+	e.pool.Count(offload.Traffic{Steps: int64(steps), Pages: d[0], Chosen: d[1], Hits: d[2], Fetched: d[3], ColdBytes: d[4]})
+}

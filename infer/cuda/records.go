@@ -1,0 +1,195 @@
+package cuda
+
+import (
+	"fmt"
+
+	"edged/cudakern"
+	"edged/cudakern/driver"
+	"edged/infer/graph"
+	"edged/offload"
+)
+
+const (
+	storeThreads  = 256 // STORE_THREADS of store.cu
+	unpackThreads = 128 // of unpack_records
+	moveThreads   = 256 // of move_bytes
+	chooseThreads = 1024
+	laneBytes     = 8 // Lane of store.cu
+)
+
+// storeNode is KVStore: tokens that leave the tail become records. While a prompt
+// is read, its end does that once for all of them.
+type storeNode struct {
+	e      *exec
+	layer  int
+	record offload.Record
+	shared int
+	scales *driver.Ptr // of queries, of a Paged layer; or nil
+}
+
+func (e *exec) newStore(layer int) *storeNode {
+	plan := e.lim.KV[layer]
+	r, err := plan.Record()
+	if err != nil {
+		return nil // Limits.Validate has seen the plan
+	}
+	pages := max(plan.Group/offload.PageTok, 1)
+	n := &storeNode{e: e, layer: layer, record: r}
+	n.shared = pages*4*offload.PageTok*r.Dim + r.Bytes + 4*offload.MaxIndexDim + laneBytes*(r.Dim+r.Group*r.VGroups())
+	if plan.Class == offload.Paged {
+		n.scales = &e.cold.scales[layer]
+	}
+	return n
+}
+
+func (n *storeNode) emit(b *batch, s shape) {
+	if s.flush && !s.prompt {
+		n.store(b, s, 1, s.rows)
+	}
+}
+
+// store writes the records of sequences, of so many blocks at most.
+func (n *storeNode) store(b *batch, s shape, blocks, seqs int) {
+	e, c, x := n.e, &n.e.caches[n.layer], n.e.exact(n.layer, s)
+	spec := e.prog.KV[n.layer]
+	a := cudakern.StoreRecords{
+		Pages: x.span.at, Exact: x.table, Units: c.units.at, Table: e.tables.of(n.layer), Seqs: e.state.seqs,
+		PageBytes: uint64(x.bytes), UnitBytes: uint64(c.unitBytes), ExactStride: uint32(x.stride), TableStride: uint32(e.tables.stride()),
+		KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim), Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()),
+	}
+	uses := []span{x.span, c.units.writing(), e.tables.span(), e.state.sequences(seqs)}
+	if n.scales != nil {
+		a.Indexes, a.Queries = c.indexes.at, *n.scales
+		uses = append(uses, c.indexes.writing(), span{name: "query scales", at: a.Queries, bytes: int64(spec.KVHeads*spec.HeadDim) * 4})
+	}
+	b.launch("store_records", driver.Dim{X: spec.KVHeads, Y: blocks, Z: seqs}, storeThreads, n.shared, a, uses...)
+}
+
+// choiceNode is KVSelect and KVFetch: it scores a layer's pages, renews working
+// sets, and brings what they lack.
+type choiceNode struct {
+	e    *exec
+	op   graph.KVSelect
+	plan offload.LayerPlan
+}
+
+func (e *exec) newChoice(o graph.KVSelect) *choiceNode {
+	e.topFloats = max(e.topFloats, e.keptRows()*o.Heads*e.coldPages())
+	return &choiceNode{e: e, op: o, plan: e.lim.KV[o.Layer]}
+}
+
+func (n *choiceNode) emit(b *batch, s shape) {
+	if s.prompt {
+		return
+	}
+	n.scan(b, s)
+	n.choose(b, s)
+}
+
+// scanShape is how scan.cu scores a layer: blocks that a warp takes side by side,
+// warps of a block, and its shared memory.
+func (n *choiceNode) scanShape() (name string, pair, warps, shared int) {
+	x := offload.NewIndex(n.plan.HeadDim, false)
+	pair, warps = 1, 16
+	if n.op.Heads/n.plan.KVHeads <= 4 {
+		pair = 2
+	}
+	if x.Vectors == 4 {
+		warps = 8
+	}
+	stride := (n.plan.HeadDim + 8) / 4 * 4
+	return fmt.Sprintf("scan_%d_%d", x.Vectors, pair), pair, warps, 8/pair*stride*4 + warps*pair*x.Bytes
+}
+
+func (n *choiceNode) scan(b *batch, s shape) {
+	e, c := n.e, &n.e.caches[n.op.Layer]
+	name, pair, warps, shared := n.scanShape()
+	tiles := n.plan.KVHeads * ceil(n.op.Heads/n.plan.KVHeads, 8/pair)
+	blocks := ceil(ceil(e.lim.Context, offload.BlockTok), warps*pair)
+	q := e.buf(n.op.Q)
+	b.launch(name, driver.Dim{X: blocks, Y: tiles, Z: s.rows}, warps*32, shared, cudakern.Scan{
+		Q: q.at, Indexes: c.indexes.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops,
+		TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim),
+		Budget: uint32(n.plan.Budget), MaxPages: uint32(e.coldPages()), Scale: n.op.Scale,
+	}, q.reading(s.rows), c.indexes, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing())
+	// It reads the index before it waits for what came before it.
+	if s.flush {
+		b.cmds[len(b.cmds)-1].overlap = false
+	}
+}
+
+func (n *choiceNode) tops(rows int) span {
+	return span{name: "tops", at: n.e.tops, bytes: int64(rows*n.op.Heads*n.e.coldPages()) * 4}
+}
+
+func (n *choiceNode) choose(b *batch, s shape) {
+	e, c := n.e, &n.e.caches[n.op.Layer]
+	r, err := n.plan.Record()
+	if err != nil {
+		return // Limits.Validate has seen the plan
+	}
+	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), cudakern.ChoosePages{
+		Top: e.tops, Chosen: c.chosen.at, Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
+		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
+		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes),
+	}, n.tops(s.rows), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+}
+
+// recordsNode is Attend of a layer that keeps records. While a prompt is read,
+// all that it attends to lies exact in the stage.
+type recordsNode struct {
+	*attendNode
+	plan   offload.LayerPlan
+	record offload.Record
+	warps  int
+	shared int
+	raw    bool // records come to shared memory as they are
+}
+
+func (e *exec) newRecords(a *attendNode) *recordsNode {
+	n := &recordsNode{attendNode: a, plan: e.lim.KV[a.op.Layer], warps: 8}
+	if a.spec.HeadDim == 256 {
+		n.warps = 4
+	}
+	var err error
+	if n.record, err = n.plan.Record(); err != nil {
+		return nil // Limits.Validate has seen the plan
+	}
+	n.shared = max(n.warps*pageShared(a.spec.HeadDim), tileHeads*n.warps*(a.spec.HeadDim+2)*4)
+	if with := n.warps * (pageShared(a.spec.HeadDim) + 2*n.record.Bytes); n.plan.Class == offload.Paged && with <= e.backend.info.SharedBytes-sharedStatic {
+		n.raw, n.shared = true, max(n.shared, with)
+	}
+	for rows := 1; rows <= e.keptRows(); rows++ {
+		e.partialFloats = max(e.partialFloats, rows*a.op.Heads*n.splits(rows)*(a.spec.HeadDim+2))
+	}
+	e.tickets = max(e.tickets, e.keptRows()*a.spec.KVHeads*a.headTiles)
+	return n
+}
+
+// splits is between how many blocks a row's pages are split.
+func (n *recordsNode) splits(rows int) int {
+	return max(n.e.backend.info.SMs/(n.spec.KVHeads*n.headTiles*rows), 1)
+}
+
+func (n *recordsNode) emit(b *batch, s shape) {
+	if s.prompt {
+		n.attendNode.emit(b, s)
+		return
+	}
+	e, st, c, x, dim, splits := n.e, &n.e.state, &n.e.caches[n.op.Layer], n.e.exact(n.op.Layer, s), n.spec.HeadDim, n.splits(s.rows)
+	q, dst := e.buf(n.op.Q), e.buf(n.op.Dst)
+	a := cudakern.Attend{
+		Q: q.at, Dst: dst.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Tails: x.span.at, Exact: x.table,
+		Seqs: st.seqs, Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
+		UnitBytes: uint64(c.unitBytes), PageBytes: uint64(x.bytes), TableStride: uint32(e.tables.stride()), ExactStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads),
+		Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()), Raw: flag(n.raw), Scale: n.op.Scale,
+	}
+	uses := []span{q.reading(s.rows), dst.writing(s.rows), c.units, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
+		{name: "partial", at: e.partial, bytes: int64(s.rows*n.op.Heads*splits*(dim+2)) * 4, write: true},
+		{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true}}
+	if n.plan.Class == offload.Paged {
+		a.Sets, a.Chosen, a.Budget = c.sets.at, c.chosen.at, uint32(n.plan.Budget)
+		uses = append(uses, c.sets, c.chosen)
+	}
+	b.launch(fmt.Sprintf("attend_%d", dim), driver.Dim{X: splits, Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
+}
