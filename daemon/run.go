@@ -68,9 +68,14 @@ func Run(ctx context.Context, opt Options) error {
 		closeAll(ls)
 		return errors.Join(err, engine.Close())
 	}
+	ticks := time.NewTicker(collectEvery)
+	defer ticks.Stop()
+	stopCollecting := startCollecting(kept, opt.Log, ticks.C)
 	d := newService(opt, cfg, engine, engine, kept)
 	// The store last: the engine saves into it.
-	return errors.Join(d.run(ctx, ls), engine.Close(), closeSessions(kept))
+	err = errors.Join(d.run(ctx, ls), engine.Close())
+	stopCollecting()
+	return errors.Join(err, closeSessions(kept))
 }
 
 // EngineConfig translates the configuration; budget is in bytes.

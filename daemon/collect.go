@@ -1,0 +1,47 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"edged/store"
+)
+
+// collectEvery is how often a daemon cleans its store. Conversations add a small
+// file a turn; joined, they are read back in large pieces.
+const collectEvery = time.Hour
+
+// startCollecting cleans a store now, for a crash may have left something, and then
+// at each tick. stop ends that, and returns when the store is not used any more.
+func startCollecting(s *store.Store, log *slog.Logger, ticks <-chan time.Time) (stop func()) {
+	if s == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			collect(ctx, s, log)
+			select {
+			case <-ticks:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// collect cleans once. A failure costs space only, and is tried again.
+func collect(ctx context.Context, s *store.Store, log *slog.Logger) {
+	c, err := s.GC(ctx)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		log.Warn("store could not be cleaned", "err", err)
+	case c.Orphans > 0 || c.Rewritten > 0:
+		log.Info("store cleaned", "orphans", c.Orphans, "orphan_bytes", c.OrphanBytes, "rewritten", c.Rewritten, "freed", c.Freed, "written", c.Written)
+	}
+}

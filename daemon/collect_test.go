@@ -1,0 +1,50 @@
+package daemon
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"edged/store"
+)
+
+// TestStoreIsCleanedWhileItIsUsed leaves an orphan as a crash does, at the start
+// and later.
+func TestStoreIsCleanedWhileItIsUsed(t *testing.T) {
+	dir := t.TempDir() + "/sessions"
+	s, err := store.Open(t.Context(), store.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphan := filepath.Join(dir, "chunks", "00000000000000ff-0123456789abcdef")
+	var log logBuffer
+	ticks := make(chan time.Time)
+	writeFile(t, orphan, "x")
+	stop := startCollecting(s, slog.New(slog.NewTextHandler(&log, nil)), ticks)
+	ticks <- time.Time{} // taken when the first pass has ended
+	gone := func(when string) {
+		t.Helper()
+		if _, err := os.Stat(orphan); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the orphan is there: %v", when, err)
+		}
+	}
+	gone("at the start")
+	ticks <- time.Time{} // the second pass, of nothing, has ended; the third may begin
+	ticks <- time.Time{}
+	writeFile(t, orphan, "y")
+	ticks <- time.Time{}
+	ticks <- time.Time{}
+	gone("later")
+	stop()
+	if n := strings.Count(log.String(), "store cleaned"); n != 2 {
+		t.Errorf("%d passes had something to do, want 2:\n%s", n, &log)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	startCollecting(nil, nil, nil)() // no store
+}
