@@ -62,6 +62,23 @@ func DecodeTokens(body []byte) (a, b *Error) {
 	return a, b
 }
 
+// DecodeSession decodes a body as that of each route of sessions.
+func DecodeSession(body []byte) (n *SessionNew, e *SessionEdit, at int, errs []*Error) {
+	n, newErr := decodeSessionNew(body)
+	e, editErr := decodeSessionEdit(body)
+	f, forkErr := decodeFork(body)
+	if f != nil {
+		at = f.at
+	}
+	return n, e, at, []*Error{newErr, editErr, forkErr}
+}
+
+// DecodeSessionQuery decodes the query of a list.
+var DecodeSessionQuery = decodeSessionQuery
+
+// MaxListed is the most sessions of one answer.
+const MaxListed = maxListed
+
 // FixIDs makes responses reproducible.
 func (s *Server) FixIDs() {
 	s.now = func() time.Time { return time.Unix(1_700_000_000, 0) }
