@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"edged/store"
 )
@@ -31,11 +32,34 @@ func openSessions(ctx context.Context, c Store, credentials string) (*store.Stor
 			return nil, &ConfigError{fmt.Errorf("open store %s: store.key_credential: %w", c.Dir, err)}
 		}
 	}
-	s, err := store.Open(ctx, opt)
+	s, err := openFree(ctx, opt)
 	if err != nil {
 		return nil, explainOpen(err)
 	}
 	return s, nil
+}
+
+// A process that was killed holds its lock until the kernel has taken it apart,
+// which a daemon that is started at once can see.
+const (
+	lockPatience = 2 * time.Second
+	lockPoll     = 20 * time.Millisecond
+)
+
+// openFree opens a store, and waits a moment for a process that is ending.
+func openFree(ctx context.Context, opt store.Options) (*store.Store, error) {
+	var locked *store.LockedError
+	for end := time.Now().Add(lockPatience); ; {
+		s, err := store.Open(ctx, opt)
+		if !errors.As(err, &locked) || time.Now().After(end) {
+			return s, err
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 // explainOpen adds to an error of store.Open, which names the folder, what can

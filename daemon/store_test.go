@@ -67,6 +67,23 @@ func TestSessionsFolderIsRefused(t *testing.T) {
 	}
 }
 
+// A daemon that is started at once after another was killed gets the store.
+func TestStoreOfAnEndingProcess(t *testing.T) {
+	dir := t.TempDir() + "/sessions"
+	ending := openStore(t, dir)
+	opened := make(chan error)
+	go func() {
+		s, err := openSessions(t.Context(), Store{Enabled: true, Dir: dir}, "")
+		opened <- errors.Join(err, closeSessions(s))
+	}()
+	if err := ending.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; err != nil {
+		t.Error(err)
+	}
+}
+
 func makeSealed(t *testing.T, dir, credentials string) {
 	t.Helper()
 	s, err := openSessions(t.Context(), Store{Enabled: true, Dir: dir, KeyCredential: "key"}, credentials)
