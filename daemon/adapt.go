@@ -82,6 +82,9 @@ func inferRequest(req *ipc.Request, def Sampling) (*infer.Request, error) {
 		ID: req.ID, Owner: req.UID, Model: req.Model, MaxTokens: req.MaxTokens, Stop: req.Stop,
 		Sampling: samplingParams(req, def), Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs,
 	}
+	if g := req.Grammar; g != nil {
+		r.Grammar = &infer.Grammar{Field: g.Field, GBNF: g.GBNF, Schema: g.Schema, AnyObject: g.AnyObject}
+	}
 	if req.Prompt != nil {
 		r.Prompt = &infer.Prompt{Text: req.Prompt.Text, Tokens: req.Prompt.Tokens}
 		return r, nil

@@ -26,6 +26,7 @@ type front struct {
 	params       int64
 	bytes        int64 // file size
 	identity     [sha256.Size]byte
+	grammars     grammars
 }
 
 // modelFile is an open model file with all that is made from it.

@@ -53,6 +53,11 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 		room = min(room, t.maxNew)
 	}
 	t.ids = append(make([]int32, 0, len(ids)+room), ids...)
+	if req.Grammar != nil {
+		if err := f.constrain(t, req.Grammar, context); err != nil {
+			return nil, err
+		}
+	}
 	return t, nil
 }
 

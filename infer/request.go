@@ -26,11 +26,24 @@ type Request struct {
 	Session *Session
 	Keeper  Keeper // asked for what the cache does not have; may be nil
 
+	// Grammar is what the whole answer must match, nil for anything. At a limit
+	// of tokens the answer ends with a shortest completion.
+	Grammar *Grammar
+
 	MaxTokens   int      // most tokens to generate; 0 = until the context is full
 	Stop        []string // text ends before the first of these
 	Sampling    sample.Params
 	Logprobs    bool // report the log probability of every token
 	TopLogprobs int  // and of this many alternatives, 0..20; needs Logprobs
+}
+
+// Grammar says what an answer must match. Exactly one of GBNF, Schema and
+// AnyObject is set.
+type Grammar struct {
+	Field     string          // of the request, for errors
+	GBNF      string          // a grammar whose rule is root
+	Schema    json.RawMessage // a JSON schema
+	AnyObject bool            // any JSON object
 }
 
 // Prompt is text or token ids, never both. Tokens is nil when Text is meant,

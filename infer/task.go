@@ -2,9 +2,11 @@ package infer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"edged/infer/grammar"
 	"edged/infer/sample"
 	"edged/infer/tok"
 	"edged/offload"
@@ -49,6 +51,7 @@ type task struct {
 	begun                 time.Time     // first step
 	first                 time.Time     // first token
 	sampler               *sample.Sampler
+	matcher               *grammar.Matcher // nil: any answer
 	text                  textStream
 
 	// Guarded by Engine.mu.
@@ -85,9 +88,9 @@ func (t *task) left(context int) int {
 // accept samples the next token from logits, passes its text on, and reports
 // why the generation has ended, "" if it has not.
 func (t *task) accept(logits []float32, context int) (Finish, error) {
-	c := t.sampler.Sample(logits)
-	if c.ID == sample.NoToken {
-		return "", fmt.Errorf("sample token %d: the model gave no usable logits", t.generated())
+	c, err := t.sample(logits, t.left(context)-1)
+	if err != nil {
+		return "", fmt.Errorf("sample token %d: %w", t.generated(), err)
 	}
 	t.sampler.Accept(c.ID)
 	if len(t.ids) == t.nPrompt {
@@ -103,6 +106,10 @@ func (t *task) accept(logits []float32, context int) (Finish, error) {
 		t.text.note(c, logits, t.nTop)
 	}
 	stopped := t.text.push(c.ID)
+	if !stopped && t.matcher != nil && t.matcher.Finished() {
+		t.text.flush()
+		stopped = true
+	}
 	if !stopped && t.left(context) <= 0 {
 		t.text.flush()
 		t.hand()
@@ -113,6 +120,38 @@ func (t *task) accept(logits []float32, context int) (Finish, error) {
 		return FinishStop, nil
 	}
 	return "", nil
+}
+
+var errNoLogits = errors.New("the model gave no usable logits")
+
+// sample chooses the next token, after which there may be left more. With a
+// grammar it is one that leads to a complete answer.
+func (t *task) sample(logits []float32, left int) (sample.Choice, error) {
+	var allowed []uint64
+	if t.matcher != nil {
+		var err error
+		if allowed, err = t.matcher.Mask(); err != nil {
+			return sample.Choice{}, err
+		}
+	}
+	c := t.sampler.SampleAllowed(logits, allowed)
+	if c.ID == sample.NoToken {
+		return c, errNoLogits
+	}
+	if t.matcher == nil {
+		return c, nil
+	}
+	id, err := t.matcher.Accept(c.ID, left)
+	if err != nil {
+		return c, err
+	}
+	if id != c.ID {
+		c.ID = id
+		if t.logprobs {
+			c.Logprob = sample.Logprob(logits, id)
+		}
+	}
+	return c, nil
 }
 
 // hand moves what the text stream has released to the outbox.

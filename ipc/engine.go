@@ -92,6 +92,8 @@ type Request struct {
 	TemplateVars json.RawMessage // chat_template_kwargs: a JSON object, or nil
 	Prompt       *Prompt         // raw prompt, no template
 
+	Grammar *Grammar // what the answer must match; nil = anything
+
 	MaxTokens   int      // most tokens to generate; 0 = until the context is full
 	Stop        []string // generation ends before the first of these; not in the output
 	Sampling    Sampling

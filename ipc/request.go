@@ -48,6 +48,7 @@ func decodeShared(o *object) *job {
 	decodeStream(o, j)
 	decodeSampling(o, &j.req.Sampling)
 	j.req.Stop = decodeStop(o)
+	j.req.Grammar = decodeGrammar(o)
 	return j
 }
 

@@ -12,7 +12,7 @@ import (
 // unsupportedFields are fields of OpenAI's, llama-server's and vLLM's APIs that
 // would change the answer and that this server does not implement, each with
 // the values that ask for nothing. Anything else is refused: an answer that
-// quietly ignores a tool or a schema is worse than none. Fields that
+// quietly ignores a tool or a limit is worse than none. Fields that
 // are in no list are ignored, as those servers do.
 var unsupportedFields = map[string][]string{
 	// OpenAI
@@ -24,7 +24,6 @@ var unsupportedFields = map[string][]string{
 	"parallel_tool_calls": {`true`, `false`},
 	"prediction":          nil,
 	"reasoning_effort":    nil,
-	"response_format":     {`{"type":"text"}`},
 	"service_tier":        {`"auto"`, `"default"`},
 	"store":               {`false`},
 	"tool_choice":         {`"none"`, `"auto"`},
@@ -36,7 +35,6 @@ var unsupportedFields = map[string][]string{
 	"chat_template":         nil,
 	"dry_multiplier":        {`0`},
 	"dynatemp_range":        {`0`},
-	"grammar":               {`""`},
 	"id_slot":               {`-1`},
 	"ignore_eos":            {`false`},
 	"json_schema":           nil,
@@ -79,6 +77,9 @@ var unsupportedFields = map[string][]string{
 
 // insteadOf helps where this server has the feature under another name.
 var insteadOf = map[string]string{
+	"guided_grammar":   "use grammar",
+	"guided_json":      `use "response_format": {"type": "json_schema", ...}`,
+	"json_schema":      `use "response_format": {"type": "json_schema", ...}`,
 	"n_predict":        "use max_tokens",
 	"n_probs":          "use logprobs and top_logprobs",
 	"return_progress":  `use "stream_options": {"include_progress": true}`,

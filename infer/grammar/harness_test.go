@@ -88,7 +88,7 @@ func generate(c *Constraint, v testVocab, limit int, choose chooser) (string, er
 	if err != nil {
 		return "", err
 	}
-	if _, ok := m.Shortest(limit); !ok {
+	if !m.Fits(limit) {
 		return "", fmt.Errorf("%w in %d tokens", ErrTokens, limit)
 	}
 	var out []byte

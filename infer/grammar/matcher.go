@@ -130,13 +130,13 @@ func (m *Matcher) Accept(id int32, left int) (int32, error) {
 	return forced, nil
 }
 
-// Shortest returns how many tokens complete the output, as far as is known: there may be a
-// completion with fewer. It reports false when they are more than limit.
-func (m *Matcher) Shortest(limit int) (tokens int, ok bool) {
+// Fits says whether the output can be completed in that many tokens: in those
+// that spell a shortest completion, each as long as possible.
+func (m *Matcher) Fits(tokens int) bool {
 	m.c.mu.Lock()
 	defer m.c.mu.Unlock()
-	plan, ok := m.completion(limit)
-	return len(plan), ok
+	_, ok := m.completion(tokens)
+	return ok
 }
 
 // completion returns the tokens of a shortest completion.

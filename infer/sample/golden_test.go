@@ -13,7 +13,7 @@ import (
 // survivors returns the tokens that s may draw after logits, by id, with their
 // probabilities at its temperature. It mirrors Sample up to the draw.
 func survivors(s *Sampler, logits []float32) (ids []int32, probs []float64) {
-	row, best := s.prepare(logits)
+	row, best := s.prepare(logits, nil)
 	if best == NoToken {
 		return nil, nil
 	}

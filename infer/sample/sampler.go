@@ -28,6 +28,7 @@ type Sampler struct {
 	seed   uint64
 	rng    *rand.ChaCha8
 	adjust *adjuster // nil when logits are used as they are
+	masked []float32 // [vocab] scratch of SampleAllowed
 	pool   pool
 }
 
@@ -83,12 +84,18 @@ func (s *Sampler) Accept(id int32) {
 
 // Sample chooses a token from logits, [vocab]float32, which it does not modify
 // or keep. The ID is NoToken when there is nothing to choose from.
-func (s *Sampler) Sample(logits []float32) Choice {
+func (s *Sampler) Sample(logits []float32) Choice { return s.SampleAllowed(logits, nil) }
+
+// SampleAllowed is Sample among the tokens of a set: bit id%64 of word id/64
+// says whether a token is in it. nil stands for all tokens. Choice.Logprob is
+// that of the unmodified logits here too. A LogitBias that bans every token of
+// the set bans none.
+func (s *Sampler) SampleAllowed(logits []float32, allowed []uint64) Choice {
 	choice := Choice{ID: NoToken, Logprob: float32(math.NaN())}
-	if len(logits) != s.vocab {
+	if len(logits) != s.vocab || allowed != nil && len(allowed) != (s.vocab+63)/64 {
 		return choice
 	}
-	row, best := s.prepare(logits)
+	row, best := s.prepare(logits, allowed)
 	if best == NoToken {
 		return choice
 	}
@@ -106,7 +113,10 @@ func (s *Sampler) Sample(logits []float32) Choice {
 }
 
 // prepare returns the adjusted row and the token of its largest logit.
-func (s *Sampler) prepare(logits []float32) (row []float32, best int32) {
+func (s *Sampler) prepare(logits []float32, allowed []uint64) (row []float32, best int32) {
+	if allowed != nil {
+		logits = s.mask(logits, allowed)
+	}
 	if s.adjust == nil {
 		return logits, argmax(logits)
 	}
@@ -117,6 +127,35 @@ func (s *Sampler) prepare(logits []float32) (row []float32, best int32) {
 		best = argmax(row)
 	}
 	return row, best
+}
+
+// mask returns a copy of the row in which only allowed tokens are above minus
+// infinity. No adjustment lifts a token from there.
+func (s *Sampler) mask(logits []float32, allowed []uint64) []float32 {
+	if s.masked == nil {
+		s.masked = make([]float32, s.vocab)
+	}
+	banned := float32(math.Inf(-1))
+	for w, word := range allowed {
+		first := w * 64
+		in, out := logits[first:min(first+64, s.vocab)], s.masked[first:min(first+64, s.vocab)]
+		switch word {
+		case 0:
+			for i := range out {
+				out[i] = banned
+			}
+		case math.MaxUint64:
+			copy(out, in)
+		default:
+			for i, l := range in {
+				if word>>i&1 == 0 {
+					l = banned
+				}
+				out[i] = l
+			}
+		}
+	}
+	return s.masked
 }
 
 // uniform returns a number in [0, 1) with 53 random bits. It does not use

@@ -39,7 +39,13 @@ type Stream struct {
 // does. Vocabularies that put a space before the text at such places need to know, so as to remove it; for the
 // others prev makes no difference. control says whether control tokens are rendered.
 func (t *Tokenizer) NewStream(prev int32, control bool) *Stream {
-	return &Stream{t: t, control: control, atStart: t.spacePrefix && (prev == NoToken || t.isSpecial(prev))}
+	return &Stream{t: t, control: control, atStart: t.DropsSpace(prev)}
+}
+
+// DropsSpace reports whether decoding leaves out a space that begins the token after prev; NoToken means at the
+// beginning of a text.
+func (t *Tokenizer) DropsSpace(prev int32) bool {
+	return t.spacePrefix && (prev == NoToken || t.isSpecial(prev))
 }
 
 func (t *Tokenizer) isSpecial(id int32) bool {

@@ -114,8 +114,8 @@ const checks = {
     e = await fails(OpenAI.BadRequestError, ask({ temperature: 5 }));
     assert.equal(e.param, 'temperature');
     assert.equal(e.code, null);
-    e = await fails(OpenAI.BadRequestError, ask({ response_format: { type: 'json_object' } }));
-    assert.equal(e.param, 'response_format');
+    e = await fails(OpenAI.BadRequestError, ask({ response_format: { type: 'xml' } }));
+    assert.equal(e.param, 'response_format.type');
     const { max_model_len } = await client.models.retrieve(model);
     const tooLong = [{ role: 'user', content: 'word '.repeat(max_model_len + 1) }];
     for (const stream of [false, true]) {
