@@ -1,6 +1,9 @@
 package grammar
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // A mask is a set of tokens: bit id%64 of word id/64 says whether a token may
 // come next.
@@ -64,8 +67,15 @@ func (c *Constraint) walk(key walkKey) *walk {
 	}
 	var tokens, ends []int32
 	for _, n := range c.cache.frontiers[key.frontier] {
-		tokens, ends = c.descend(tokens, ends, key.config, n)
+		if tokens, ends = c.descend(tokens, ends, key.config, n); c.over != nil {
+			break
+		}
 	}
+	// A frontier may hold a node and one below it, whose walks meet: kept twice, what
+	// they find would double with every rule that ends.
+	slices.Sort(ends)
+	slices.Sort(tokens)
+	ends, tokens = slices.Compact(ends), slices.Compact(tokens)
 	w := &walk{frontier: c.cache.frontier(ends)}
 	if len(tokens) > 2*c.words() {
 		w.bits = make([]uint64, c.words())
@@ -90,7 +100,9 @@ func (c *Constraint) descend(tokens, ends []int32, config, node int32) (_, _ []i
 	path[0] = config
 	base := int(v.depth[node])
 	classes := len(c.bytes)
-	for n, end := node+1, v.skip[node]; n < end; {
+	visited := 0
+	defer func() { c.spend(visited) }()
+	for n, end := node+1, v.skip[node]; n < end; visited++ {
 		d := int(v.depth[n]) - base
 		class := c.class[v.bytes[n]]
 		to := unknown

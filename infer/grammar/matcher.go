@@ -77,7 +77,7 @@ func (m *Matcher) maskFirst(id int32) {
 	}
 	// Without their first byte they begin where the trie has read it.
 	c.mask(m.mask, id, c.cache.frontier([]int32{space}), map[walkKey]bool{})
-	if empty(m.mask) { // the text begins with a space: a first one is lost
+	if empty(m.mask) && v.alone[' '] >= 0 { // the text begins with a space: a first one is lost
 		m.mask[v.alone[' ']/64] |= 1 << (v.alone[' '] % 64)
 	}
 }
@@ -144,6 +144,9 @@ func (m *Matcher) completion(limit int) ([]int32, bool) {
 	plan, ok := m.c.completionTokens(m.at, limit)
 	if ok && m.noSpace && len(plan) > 0 && m.c.v.texts[plan[0]][0] == ' ' {
 		// The first space is lost.
+		if m.c.v.alone[' '] < 0 {
+			return nil, false
+		}
 		plan = append([]int32{m.c.v.alone[' ']}, plan...)
 		ok = len(plan) <= limit
 	}
