@@ -44,6 +44,12 @@ func TestAdaptRequest(t *testing.T) {
 			}},
 		},
 		{
+			"grammar",
+			ipc.Request{Prompt: &ipc.Prompt{}, Grammar: &ipc.Grammar{Field: "f", GBNF: "g", Schema: json.RawMessage(`{}`), AnyObject: true}},
+			infer.Request{Prompt: &infer.Prompt{}, Grammar: &infer.Grammar{Field: "f", GBNF: "g", Schema: json.RawMessage(`{}`), AnyObject: true},
+				Sampling: sample.Params{Temperature: 0.5, TopK: 5, TopP: 0.25, MinP: 0.125, Typical: 1, RepeatPenalty: 1.5}},
+		},
+		{
 			"conversation",
 			ipc.Request{TemplateVars: json.RawMessage(`{"b":{"z":1,"a":2}}`), Messages: []ipc.Message{
 				{Role: "system", Content: "s"}, {Role: "assistant", Content: "c", Name: "n", Reasoning: "r", ToolCalls: json.RawMessage(`[{}]`)}, {Role: "tool", Content: "t", ToolCallID: "id"},

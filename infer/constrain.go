@@ -44,6 +44,7 @@ func (f *front) constrain(t *task, g *Grammar, context int) error {
 	if err != nil {
 		return &InvalidError{g.Field, err.Error()}
 	}
+	t.grammarField = g.Field
 	if t.matcher, err = c.Matcher(f.tok.DropsSpace(t.ids[len(t.ids)-1])); err != nil {
 		return &InvalidError{g.Field, err.Error()}
 	}

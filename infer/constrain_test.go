@@ -142,6 +142,21 @@ func TestGrammarErrors(t *testing.T) {
 	}
 }
 
+// A grammar whose ambiguity grows with the text is the request's fault, also in
+// the middle of an answer.
+func TestGrammarThatCostsTooMuch(t *testing.T) {
+	e := startShipped(t)
+	text, _, err := askWith(t, e, &Grammar{GBNF: "root ::= \"a\"{200} ([ab]?){9000}"}, 0, nil)
+	var invalid *InvalidError
+	if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "8193 states of an ambiguous grammar at one byte exceed the limit of 8192") {
+		t.Errorf("after %d bytes: %v", len(text), err)
+	}
+	// The engine goes on.
+	if _, _, err := askWith(t, e, &Grammar{GBNF: `root ::= "a"`}, 0, nil); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestGrammarsAreKept(t *testing.T) {
 	e := startShipped(t)
 	f, err := e.front("needle")

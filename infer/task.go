@@ -52,6 +52,7 @@ type task struct {
 	first                 time.Time     // first token
 	sampler               *sample.Sampler
 	matcher               *grammar.Matcher // nil: any answer
+	grammarField          string           // of the request
 	text                  textStream
 
 	// Guarded by Engine.mu.
@@ -131,7 +132,7 @@ func (t *task) sample(logits []float32, left int) (sample.Choice, error) {
 	if t.matcher != nil {
 		var err error
 		if allowed, err = t.matcher.Mask(); err != nil {
-			return sample.Choice{}, err
+			return sample.Choice{}, t.grammarError(err)
 		}
 	}
 	c := t.sampler.SampleAllowed(logits, allowed)
@@ -143,7 +144,7 @@ func (t *task) sample(logits []float32, left int) (sample.Choice, error) {
 	}
 	id, err := t.matcher.Accept(c.ID, left)
 	if err != nil {
-		return c, err
+		return c, t.grammarError(err)
 	}
 	if id != c.ID {
 		c.ID = id
@@ -152,6 +153,16 @@ func (t *task) sample(logits []float32, left int) (sample.Choice, error) {
 		}
 	}
 	return c, nil
+}
+
+// grammarError blames the request for a grammar that costs too much: how much
+// it costs shows only while the answer grows.
+func (t *task) grammarError(err error) error {
+	var limit *grammar.LimitError
+	if errors.As(err, &limit) {
+		return &InvalidError{t.grammarField, err.Error()}
+	}
+	return err
 }
 
 // hand moves what the text stream has released to the outbox.

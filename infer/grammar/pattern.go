@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// jsSpace is what \s means in ECMA-262, whose regular expressions JSON schemas
-// are written in, as the inside of a class.
-const jsSpace = `\t\n\x0b\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}`
+// What \s means differs between validators. sureSpace is a space for all of
+// them, and what is not in maybeSpace, ECMA-262's set, is one for none.
+const sureSpace = `\t\n\f\r `
+const maybeSpace = `\t\n\x0b\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}`
 
 // compilePattern compiles the part of ECMA-262's regular expressions that Go's
 // parser reads with the same meaning. The result matches the content of JSON
@@ -33,7 +34,7 @@ func compilePattern(pattern string) (expr, error) {
 // only one of them has.
 func goPattern(p string) (string, error) {
 	var out strings.Builder
-	inClass, classStart := false, false
+	inClass, classStart, negated := false, false, false
 	for i := 0; i < len(p); i++ {
 		c := p[i]
 		begins := classStart
@@ -41,7 +42,7 @@ func goPattern(p string) (string, error) {
 		switch {
 		case c == '\\' && i+1 < len(p):
 			i++
-			s, n, err := escape(p[i:], inClass)
+			s, n, err := escape(p[i:], inClass, negated)
 			if err != nil {
 				return "", err
 			}
@@ -56,9 +57,10 @@ func goPattern(p string) (string, error) {
 		case inClass && c == '[':
 			out.WriteByte('\\') // in Go, [: begins a class by name
 		case inClass && c == '^' && begins:
-			classStart = p[i-1] == '['
+			negated = p[i-1] == '['
+			classStart = negated
 		case !inClass && c == '[':
-			inClass, classStart = true, true
+			inClass, classStart, negated = true, true, false
 		case !inClass && c == '(' && strings.HasPrefix(p[i+1:], "?") && !strings.HasPrefix(p[i+1:], "?:"):
 			return "", fmt.Errorf("the group %.4s is not supported", p[i:])
 		}
@@ -69,16 +71,18 @@ func goPattern(p string) (string, error) {
 
 // escape translates what follows a backslash. n is how many bytes were read
 // beyond the first.
-func escape(p string, inClass bool) (s string, n int, err error) {
+func escape(p string, inClass, negated bool) (s string, n int, err error) {
 	switch c := p[0]; {
 	case strings.IndexByte("dDwWnrtfv", c) >= 0:
 		return `\` + string(c), 0, nil
+	case c == 's' && negated && inClass:
+		return maybeSpace, 0, nil
 	case c == 's' && inClass:
-		return jsSpace, 0, nil
+		return sureSpace, 0, nil
 	case c == 's':
-		return "[" + jsSpace + "]", 0, nil
+		return "[" + sureSpace + "]", 0, nil
 	case c == 'S' && !inClass:
-		return "[^" + jsSpace + "]", 0, nil
+		return "[^" + maybeSpace + "]", 0, nil
 	case c == 'x' && len(p) >= 3 && isHex(p[1:3]):
 		return `\x` + p[1:3], 2, nil
 	case c == 'u' && len(p) >= 5 && isHex(p[1:5]):
