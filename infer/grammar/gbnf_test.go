@@ -22,6 +22,8 @@ func TestGBNF(t *testing.T) {
 		{"recursion", `root ::= "(" root ")" | "x"`, "x (x) ((x))", "(x ((x) x)"},
 		{"right recursion", "root ::= \"a\" root | \"b\"", "b ab aaaaaaab", "a"},
 		{"two ways in", "root ::= t | t \"+\" root\nt ::= [0-9] | \"(\" root \")\"", "1 1+2 (1) ((1+2)+3) (((((1)))))+1", "(1 1+ ((1)"},
+		{"end here or there", "root ::= x | y \"d\"\ny ::= x\nx ::= \"a\"", "a ad", "d add"},
+		{"end there or here", "root ::= y \"d\" | x\ny ::= x\nx ::= \"a\"", "a ad", "d add"},
 		{"empty parts", "root ::= a a a \"x\"\na ::= \"b\"?", "x bx bbx bbbx", "bbbbx b"},
 		{"empty loop", `root ::= ("a"? "b"?)* "c"`, "c ac bc abababbac", "d ab"},
 		{"more ways", "root ::= \"a\" root \"b\" | \"a\" root \"c\" | \"\"", "_ ab ac aabc aacb aaaaaaaaaabcbcbcbcbc", "a aab"},

@@ -119,6 +119,21 @@ func TestCompletionIsForcedLate(t *testing.T) {
 	}
 }
 
+// Of several places to return to, the completion takes the nearest to the end.
+func TestShortestCompletion(t *testing.T) {
+	for _, src := range []string{"root ::= a \"bbb\" | a \"c\"\na ::= \"xx\"", "root ::= a \"c\" | a \"bbb\"\na ::= \"xx\""} {
+		g, err := ParseGBNF(src)
+		c := mustBind(t, g, err, plainVocab)
+		m, err := c.Matcher(false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := m.ShortestBytes(); n != 3 || m.Fits(2) || !m.Fits(3) {
+			t.Errorf("%q: %d bytes, fits 2: %t, fits 3: %t", src, n, m.Fits(2), m.Fits(3))
+		}
+	}
+}
+
 // What a format generates is read by a parser of that format.
 func TestFormats(t *testing.T) {
 	timeOf := func(layout string) func(string) error {
