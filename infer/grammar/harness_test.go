@@ -78,7 +78,7 @@ func matches(t testing.TB, c *Constraint, text string) bool {
 	return m.Accepting()
 }
 
-// sampler chooses tokens of a mask.
+// chooser picks a token of a mask.
 type chooser func(mask []uint64, allowed []int32) int32
 
 // generate lets choose pick tokens until the output ends, in at most limit
