@@ -114,8 +114,10 @@ func (c *Constraint) begin() {
 
 // spend counts work and says whether there may be more.
 func (c *Constraint) spend(items int) bool {
-	if c.work += items; c.work > maxWork && c.over == nil {
-		c.over = &LimitError{What: "steps of an ambiguous grammar for one token", Limit: maxWork, Got: c.work}
+	// A string of limited length takes about three walks through the trie.
+	limit := maxWork + maxWalks*len(c.v.bytes)
+	if c.work += items; c.work > limit && c.over == nil {
+		c.over = &LimitError{What: "steps of an ambiguous grammar for one token", Limit: limit, Got: c.work}
 	}
 	return c.over == nil
 }

@@ -9,7 +9,8 @@ const (
 	MaxStates   = 1 << 17   // states of all rules together
 	MaxRepeat   = 1 << 16   // count of one repetition
 	maxItems    = 8192      // (state, stack) pairs that are alive at one byte
-	maxWork     = 4 << 20   // items touched for one token
+	maxWork     = 4 << 20   // items touched and trie nodes visited for one token,
+	maxWalks    = 8         // and so many visits more of each node of the trie
 	maxEnum     = 10_000    // values of one enum
 	maxOptional = 1000      // members of one object that may be left out
 	maxCacheLen = 32 << 20  // bytes of cached walks and steps of one Constraint, roughly
