@@ -161,16 +161,19 @@ func (b SessionBench) pool(host *pinnedmem.Host, r *SessionReport) (*offload.Poo
 	if err != nil {
 		return nil, err
 	}
+	fillAtRandom(pool)
+	return pool, nil
+}
+
+// fillAtRandom writes what tokens will find written.
+func fillAtRandom(p *offload.Pool) {
 	rng := rand.NewChaCha8([32]byte{1})
-	for i := range pool.Layers() {
-		m := pool.Memory(i)
+	for i := range p.Layers() {
+		m := p.Memory(i)
 		for _, mem := range [][]byte{m.Units, m.Indexes, m.Tails} {
-			if _, err := rng.Read(mem); err != nil {
-				return nil, errors.Join(err, pool.Close())
-			}
+			_, _ = rng.Read(mem) // it never fails
 		}
 	}
-	return pool, nil
 }
 
 // grow counts n tokens as held, of a new sequence where there is none.
@@ -271,10 +274,18 @@ func (l *library) restore(ctx context.Context, pool *offload.Pool) (r Rate, err 
 		return r, err
 	}
 	defer func() { err = errors.Join(err, snap.Close()) }()
+	l.seq, r.Bytes, err = readBack(ctx, snap, pool)
+	r.Seconds = time.Since(begun).Seconds()
+	return r, err
+}
+
+// readBack makes the sequence of a snapshot in a pool, and says how many bytes that
+// took: the state first, and then everything in the store's order.
+func readBack(ctx context.Context, snap *store.Snapshot, pool *offload.Pool) (seq *offload.Seq, bytes int64, err error) {
 	var state []byte
-	for p, err := range snap.Read(ctx, math.MaxInt) {
+	for p, err := range snap.Read(ctx, math.MaxInt) { // the tail alone
 		if err != nil {
-			return r, err
+			return nil, 0, err
 		}
 		if p.Part != offload.StatePart {
 			break
@@ -283,7 +294,7 @@ func (l *library) restore(ctx context.Context, pool *offload.Pool) (r Rate, err 
 	}
 	to, err := pool.BeginRestore(state)
 	if err != nil {
-		return r, err
+		return nil, 0, err
 	}
 	defer to.Cancel()
 	for p, err := range snap.Read(ctx, 0) {
@@ -295,11 +306,10 @@ func (l *library) restore(ctx context.Context, pool *offload.Pool) (r Rate, err 
 			err = to.PutTail(p.Part, p.Off, p.Data)
 		}
 		if err != nil {
-			return r, err
+			return nil, 0, err
 		}
-		r.Bytes += int64(len(p.Data))
+		bytes += int64(len(p.Data))
 	}
-	l.seq, err = to.Finish()
-	r.Seconds = time.Since(begun).Seconds()
-	return r, err
+	seq, err = to.Finish()
+	return seq, bytes, err
 }

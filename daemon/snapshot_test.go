@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"math"
-	"math/rand/v2"
 	"testing"
 
 	"edged/offload"
@@ -17,7 +15,7 @@ import (
 func TestCacheSnapshotsLiveInTheStore(t *testing.T) {
 	dir, host := t.TempDir()+"/store", pinnedmem.NewHost(0)
 	first, second := snapshotPool(t, host, 1200), snapshotPool(t, host, 1500)
-	fillAtRandom(t, first)
+	fillAtRandom(first)
 	seq, err := first.NewSeq()
 	if err != nil {
 		t.Fatal(err)
@@ -29,21 +27,16 @@ func TestCacheSnapshotsLiveInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, n := range []int{700, 324} {
-		for range n {
-			if err := seq.Reserve(1); err != nil {
-				t.Fatal(err)
-			}
-			if err := seq.Commit(1); err != nil {
-				t.Fatal(err)
-			}
+		if _, err := grow(first, seq, n); err != nil {
+			t.Fatal(err)
 		}
-		turn := store.Turn{After: sess.Messages, Messages: []store.Message{{Role: "user", Tokens: make([]int32, n)}}, Tail: payload(seq.SnapshotTail())}
+		turn := store.Turn{After: sess.Messages, Messages: []store.Message{{Role: "user", Tokens: make([]int32, n)}}, Tail: storePayload(seq.SnapshotTail())}
 		for i := sess.Blocks; i < seq.Blocks(); i++ {
 			parts, err := seq.SnapshotBlock(i)
 			if err != nil {
 				t.Fatal(err)
 			}
-			turn.Blocks = append(turn.Blocks, store.Block{Provenance: store.Decoded, Parts: payload(parts)})
+			turn.Blocks = append(turn.Blocks, store.Block{Provenance: store.Decoded, Parts: storePayload(parts)})
 		}
 		if sess, err = s.User(1000).Commit(t.Context(), sess.ID, turn); err != nil {
 			t.Fatal(err)
@@ -63,7 +56,10 @@ func TestCacheSnapshotsLiveInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer snap.Close()
-	again := restoreFrom(t, snap, second)
+	again, _, err := readBack(t.Context(), snap, second)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if again.Len() != seq.Len() {
 		t.Fatalf("%d tokens are restored of %d", again.Len(), seq.Len())
 	}
@@ -108,71 +104,6 @@ func snapshotPool(t *testing.T, host *pinnedmem.Host, context int) *offload.Pool
 		}
 	})
 	return p
-}
-
-// fillAtRandom writes what tokens will find written.
-func fillAtRandom(t *testing.T, p *offload.Pool) {
-	t.Helper()
-	var seed [32]byte
-	rng := rand.NewChaCha8(seed)
-	for i := range p.Layers() {
-		m := p.Memory(i)
-		for _, b := range [][]byte{m.Units, m.Indexes, m.Tails} {
-			if _, err := rng.Read(b); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-}
-
-func payload(parts []offload.Part) store.Payload {
-	var p store.Payload
-	for _, part := range parts {
-		p = append(p, store.Part{ID: part.ID, Size: part.Size(), Data: func(yield func([]byte, error) bool) {
-			for _, b := range part.Data {
-				if !yield(b, nil) {
-					return
-				}
-			}
-		}})
-	}
-	return p
-}
-
-// restoreFrom reads the state, and then everything else in the store's order.
-func restoreFrom(t *testing.T, snap *store.Snapshot, p *offload.Pool) *offload.Seq {
-	t.Helper()
-	var state []byte
-	for x, err := range snap.Read(t.Context(), math.MaxInt) { // the tail alone
-		if err != nil {
-			t.Fatal(err)
-		}
-		if x.Part != offload.StatePart {
-			break
-		}
-		state = append(state, x.Data...)
-	}
-	r, err := p.BeginRestore(state)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for x, err := range snap.Read(t.Context(), 0) {
-		switch {
-		case err != nil:
-		case x.Block != store.TailBlock:
-			err = r.PutBlock(x.Block, x.Part, x.Off, x.Data)
-		case x.Part != offload.StatePart:
-			err = r.PutTail(x.Part, x.Off, x.Data)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	seq, err := r.Finish()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return seq
 }
 
 func samePayload(t *testing.T, got, want []offload.Part) {

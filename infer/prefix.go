@@ -105,13 +105,12 @@ func (o *owner) touch(k *kept) {
 // retire takes a task's sequence away, and keeps it when keep is set.
 func (o *owner) retire(t *task, keep bool) {
 	o.leaveWake(t)
-	seq, exact := t.seq, 0
-	if seq != nil {
-		exact = o.exactTok(t)
+	if t.seq == nil {
+		return
 	}
-	pinned := t.leaveStaging()
+	seq, exact, pinned := t.seq, o.exactTok(t), t.leaveStaging()
 	t.seq = nil
-	if seq == nil || pinned {
+	if pinned {
 		return
 	}
 	seq.CancelPrefill()

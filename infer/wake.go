@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"math"
 	"slices"
 	"time"
@@ -151,10 +150,14 @@ func (w *wake) open(ctx context.Context, k Keeper, key Key, tokens []int32) (err
 func (w *wake) copy(ctx context.Context, r *offload.Restore) (err error) {
 	defer catch(&err)
 	hidden := int64(4 * len(w.hidden)) // bytes to come
-	for p, err := range w.pieces(ctx, r) {
-		switch {
-		case err != nil:
+	for p, err := range w.snap.Read(ctx, 0) {
+		if err != nil {
 			return err
+		}
+		if w.state == nil && (p.Block == TailBlock || p.Block >= r.Blocks()) {
+			break // without a tail, it may want fewer blocks than there are
+		}
+		switch {
 		case p.Block == TailBlock && p.Part == offload.StatePart:
 		case p.Block == TailBlock && p.Part == hiddenPart && w.hidden != nil:
 			hidden -= int64(len(p.Data))
@@ -172,20 +175,6 @@ func (w *wake) copy(ctx context.Context, r *offload.Restore) (err error) {
 		return fmt.Errorf("%w: %d bytes of hidden states are missing", offload.ErrSnapshot, hidden)
 	}
 	return nil
-}
-
-// pieces are those that a restore wants: without a tail, it may have fewer blocks.
-func (w *wake) pieces(ctx context.Context, r *offload.Restore) iter.Seq2[Piece, error] {
-	return func(yield func(Piece, error) bool) {
-		for p, err := range w.snap.Read(ctx, 0) {
-			if w.state == nil && err == nil && (p.Block == TailBlock || p.Block >= r.Blocks()) {
-				return
-			}
-			if !yield(p, err) {
-				return
-			}
-		}
-	}
 }
 
 // answerWake claims memory for an open snapshot, or does without it. It returns

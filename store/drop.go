@@ -13,17 +13,26 @@ func (s *Store) dropTokens(t txn, r *row, n int) error {
 		return err
 	}
 	blocks := min(r.Blocks, keep/BlockTok)
-	const gone = "session = ? AND idx >= ?"
+	if err := dropRefs(t, r, "idx >= ?", blocks); err != nil {
+		return err
+	}
+	r.Blocks, r.Tokens = blocks, keep
+	r.pure = r.pure || keep == 0
+	return nil
+}
+
+// dropRefs ends a session's claim on the blocks whose places a condition with
+// one argument chooses.
+func dropRefs(t txn, r *row, which string, arg int) error {
 	var bytes int64
-	err := queryRow(t, []any{&bytes}, "SELECT coalesce(sum(bytes), 0) FROM refs JOIN blocks ON blocks.id = refs.block WHERE "+gone, r.id, blocks)
+	err := queryRow(t, []any{&bytes}, "SELECT coalesce(sum(bytes), 0) FROM refs JOIN blocks ON blocks.id = refs.block WHERE session = ? AND "+which, r.id, arg)
 	if err == nil {
-		_, err = execute(t, "DELETE FROM refs WHERE "+gone, r.id, blocks)
+		_, err = execute(t, "DELETE FROM refs WHERE session = ? AND "+which, r.id, arg)
 	}
 	if err != nil {
 		return fmt.Errorf("drop blocks: %w", err)
 	}
-	r.Blocks, r.Tokens, r.Bytes = blocks, keep, r.Bytes-bytes
-	r.pure = r.pure || keep == 0
+	r.Bytes -= bytes
 	return nil
 }
 

@@ -158,28 +158,12 @@ func otherTokens(t txn, session int64, first int, links []link) (bool, error) {
 }
 
 // dropAllStaged ends the session's claim on everything that is staged.
-func dropAllStaged(t txn, r *row) error {
-	const gone = "session = ? AND idx < ?"
-	var bytes int64
-	err := queryRow(t, []any{&bytes}, "SELECT coalesce(sum(bytes), 0) FROM refs JOIN blocks ON blocks.id = refs.block WHERE "+gone, r.id, tailIdx)
-	if err == nil {
-		_, err = execute(t, "DELETE FROM refs WHERE "+gone, r.id, tailIdx)
-	}
-	if err != nil {
-		return fmt.Errorf("drop staged blocks: %w", err)
-	}
-	r.Bytes -= bytes
-	return nil
-}
+func dropAllStaged(t txn, r *row) error { return dropRefs(t, r, "idx < ?", tailIdx) }
 
 // dropStaged ends the session's claim on a staged block that it has otherwise.
 func dropStaged(t txn, r *row, s staged) error {
 	if s.block == 0 {
 		return nil
 	}
-	r.Bytes -= s.size()
-	if _, err := execute(t, "DELETE FROM refs WHERE session = ? AND idx = ?", r.id, stagedIdx(r.Blocks)); err != nil {
-		return fmt.Errorf("drop staged block: %w", err)
-	}
-	return nil
+	return dropRefs(t, r, "idx = ?", stagedIdx(r.Blocks))
 }

@@ -47,10 +47,8 @@ func sessionForQuestions(ctx context.Context, c *client.Client, k asking, docume
 		return s, false, err
 	case documents && s.Messages > 0:
 		return s, false, usageError{fmt.Errorf("session %s has %s already, and would get the documents a second time; leave out FILE to ask about what it has, or name another session", s.Title, counted(s.Messages, "message"))}
-	case k.system != "" && s.Messages > 0:
-		return s, false, usageError{fmt.Errorf("session %s has %s already, and --system would have to come before them", s.Title, counted(s.Messages, "message"))}
 	}
-	return s, false, nil
+	return s, false, mayBeginWith(k.system, s)
 }
 
 // refusedAtOnce says that the daemon has read nothing for a request. After all

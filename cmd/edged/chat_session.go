@@ -55,8 +55,9 @@ func (t *talk) openKept(ctx context.Context) error {
 		return nil
 	case err != nil:
 		return err
-	case t.system != "" && s.Messages > 0:
-		return usageError{fmt.Errorf("session %s has %s already, and --system would have to come before them", s.Title, counted(s.Messages, "message"))}
+	}
+	if err := mayBeginWith(t.system, s); err != nil {
+		return err
 	}
 	t.kept.session = &s
 	fmt.Fprintln(t.app.err, describeSession(s))

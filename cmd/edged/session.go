@@ -38,6 +38,14 @@ func findSession(ctx context.Context, c *client.Client, name string) (api.Sessio
 	return api.Session{}, fmt.Errorf("%w: %s", errNoSession, name)
 }
 
+// mayBeginWith refuses a system message for a session that has messages already.
+func mayBeginWith(system string, s api.Session) error {
+	if system == "" || s.Messages == 0 {
+		return nil
+	}
+	return usageError{fmt.Errorf("session %s has %s already, and --system would have to come before them", s.Title, counted(s.Messages, "message"))}
+}
+
 // describeAll tells sessions of one name apart.
 func describeAll(list []api.Session) string {
 	var parts []string

@@ -115,28 +115,15 @@ func (s *suite) resumePrompt(t *testing.T, rng *rand.Rand, first, second *rig, p
 	if err != nil {
 		t.Fatal(err)
 	}
-	tail := copyParts(ahead.Tail(done))
-	r, err := second.pool.BeginRestoreAhead(tail[offload.StatePart], done)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := snapshot{tail: copyParts(ahead.Tail(done))}
 	for i := range ahead.Blocks() {
-		for id, data := range copyParts(ahead.Block(i, 0, done)) {
-			if err := r.PutBlock(i, id, 0, data); err != nil {
-				t.Fatal(err)
-			}
-		}
+		v.blocks = append(v.blocks, copyParts(ahead.Block(i, 0, done)))
 	}
-	delete(tail, offload.StatePart)
-	for id, data := range tail {
-		if err := r.PutTail(id, 0, data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	again, err := r.Finish()
+	r, err := second.pool.BeginRestoreAhead(v.tail[offload.StatePart], done)
 	if err != nil {
 		t.Fatal(err)
 	}
+	again := v.fill(t, r)
 	copy(second.exec.(graph.HiddenStates).Hidden(len(tok)), first.exec.(graph.HiddenStates).Hidden(len(tok)))
 	checkSame(t, fmt.Sprintf("a prompt that was given up after %d of %d layers", done, layers),
 		second.rest(again, done, layers, tok), first.rest(q, done, layers, tok))
@@ -223,6 +210,12 @@ func (v *snapshot) restore(t *testing.T, p *offload.Pool) *offload.Seq {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return v.fill(t, r)
+}
+
+// fill gives a restore all that it wants.
+func (v *snapshot) fill(t *testing.T, r *offload.Restore) *offload.Seq {
+	t.Helper()
 	for i, parts := range v.blocks {
 		for id, data := range parts {
 			if err := r.PutBlock(i, id, 0, data); err != nil {

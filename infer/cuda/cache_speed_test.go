@@ -14,9 +14,7 @@ import (
 	"github.com/x448/float16"
 	"golang.org/x/sync/errgroup"
 
-	"edged/infer/gguf"
 	"edged/infer/graph"
-	"edged/infer/model"
 	"edged/offload"
 	"edged/pinnedmem"
 )
@@ -41,18 +39,7 @@ func TestCacheSpeed(t *testing.T) {
 	if path == "" || os.Getenv("EDGED_CUDA_BUDGETS") == "" {
 		t.Skip("set EDGED_CUDA_MODEL and EDGED_CUDA_BUDGETS to measure")
 	}
-	b, err := New(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := gguf.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := model.Build(f)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, p := openModel(t, path)
 	rate, err := b.ReadBandwidth()
 	if err != nil {
 		t.Fatal(err)

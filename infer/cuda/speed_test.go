@@ -18,16 +18,9 @@ import (
 	"edged/pinnedmem"
 )
 
-// TestSpeed measures each kernel of a step by itself: EDGED_CUDA_MODEL is a GGUF
-// file, EDGED_CUDA_DEPTHS the tokens in the cache (default 0), EDGED_CUDA_ROWS
-// the rows of the step (default 1). All launches of a kernel in a step run as
-// one graph, so that each reads its own layer's weights.
-func TestSpeed(t *testing.T) {
-	path := os.Getenv("EDGED_CUDA_MODEL")
-	if path == "" {
-		t.Skip("set EDGED_CUDA_MODEL to measure kernels")
-	}
-	start := time.Now()
+// openModel opens the device and a model's file.
+func openModel(t *testing.T, path string) (*Backend, *graph.Program) {
+	t.Helper()
 	b, err := New(0)
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +33,20 @@ func TestSpeed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return b, p
+}
+
+// TestSpeed measures each kernel of a step by itself: EDGED_CUDA_MODEL is a GGUF
+// file, EDGED_CUDA_DEPTHS the tokens in the cache (default 0), EDGED_CUDA_ROWS
+// the rows of the step (default 1). All launches of a kernel in a step run as
+// one graph, so that each reads its own layer's weights.
+func TestSpeed(t *testing.T) {
+	path := os.Getenv("EDGED_CUDA_MODEL")
+	if path == "" {
+		t.Skip("set EDGED_CUDA_MODEL to measure kernels")
+	}
+	start := time.Now()
+	b, p := openModel(t, path)
 	depths := numbers(t, "EDGED_CUDA_DEPTHS", "0")
 	rowCounts := numbers(t, "EDGED_CUDA_ROWS", "1")
 	most := slices.Max(rowCounts)
