@@ -25,7 +25,7 @@ const maxFileLines = 600
 // matching key decides. A package that no key matches is an error, so that a
 // new room has to be thought about.
 var rooms = map[string][]string{
-	"cmd/edged":         {"daemon", "daemon/catalog", "ipc/api", "ipc/client", "infer/bench", "infer/eval"},
+	"cmd/edged":         {"daemon", "daemon/catalog", "ipc/api", "ipc/client", "ipc/webui", "infer/bench", "infer/eval"},
 	"daemon":            {"ipc/...", "infer/...", "store/...", "offload", "pinnedmem", "cudakern/...", "daemon/catalog"},
 	"daemon/catalog":    {"infer/gguf"},
 	"ipc":               {"ipc/api"},

@@ -29,17 +29,19 @@ func (t *target) addSocketFlag(f *pflag.FlagSet) {
 	f.StringVar(&t.socket, "socket", "", "the daemon's Unix socket (default: $"+socketVariable+", then your own daemon's, then the system's)")
 }
 
-// dial returns a client of a daemon that may still load its model.
-func (a *app) dial(t target) *client.Client {
-	path := t.socket
-	if path == "" {
-		path = os.Getenv(socketVariable)
+// socketOf is the socket that a target means.
+func (a *app) socketOf(t target) string {
+	if t.socket != "" {
+		return t.socket
 	}
-	if path == "" {
-		path = a.paths.ClientSocket()
+	if path := os.Getenv(socketVariable); path != "" {
+		return path
 	}
-	return client.New(path)
+	return a.paths.ClientSocket()
 }
+
+// dial returns a client of a daemon that may still load its model.
+func (a *app) dial(t target) *client.Client { return client.New(a.socketOf(t)) }
 
 // connect returns a client of a daemon that is ready. While the daemon loads
 // its model, it waits and says so.

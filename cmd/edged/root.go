@@ -9,8 +9,8 @@ import (
 const rootHelp = `edged keeps a GGUF model resident and answers local clients over a Unix socket,
 with an OpenAI-compatible API.
 
-Start the daemon with "edged serve"; "run", "chat", "ask", "sessions" and "tokenize"
-talk to it and never load a model themselves.
+Start the daemon with "edged serve"; "run", "chat", "ask", "sessions", "ui" and
+"tokenize" talk to it and never load a model themselves.
 
 Exit status:
   0    success
@@ -39,7 +39,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.SetErr(a.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(), a.sessionsCommand(), a.storeCommand(),
+		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(), a.sessionsCommand(), a.uiCommand(), a.storeCommand(),
 		a.tokenizeCommand(), a.modelsCommand(), a.evalCommand(), a.benchCommand(), a.planCommand(), a.calibrateCommand(), a.versionCommand(),
 	)
 	return root

@@ -212,18 +212,25 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 // do sends a request and gives errors of the connection their names.
 func (c *Client) do(req *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(req)
-	if err == nil {
-		return resp, nil
-	}
 	switch {
+	case err == nil:
+		return resp, nil
 	case req.Context().Err() != nil:
 		return nil, context.Cause(req.Context())
-	case isDial(err) && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
-		return nil, fmt.Errorf("%w (socket %s: %w)", ErrNotRunning, c.path, reason(err))
-	case isDial(err) && errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w (socket %s: %w)", ErrNoAccess, c.path, reason(err))
 	}
-	return nil, fmt.Errorf("call daemon: %w", err)
+	return nil, Explain(err, c.path)
+}
+
+// Explain gives an error of a request over the socket at path its name:
+// [ErrNotRunning] or [ErrNoAccess], when it is one of these.
+func Explain(err error, path string) error {
+	switch {
+	case isDial(err) && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)):
+		return fmt.Errorf("%w (socket %s: %w)", ErrNotRunning, path, reason(err))
+	case isDial(err) && errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w (socket %s: %w)", ErrNoAccess, path, reason(err))
+	}
+	return fmt.Errorf("call daemon: %w", err)
 }
 
 // reason is the system's own error, without the URL and the address around it
