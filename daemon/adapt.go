@@ -67,6 +67,7 @@ func (a *adapter) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.
 func ipcResult(res infer.Result) ipc.Result {
 	return ipc.Result{
 		FinishReason:     ipc.FinishReason(res.Finish),
+		StopSequence:     res.Stop,
 		PromptTokens:     res.Usage.Prompt,
 		CachedTokens:     res.Usage.Cached,
 		CompletionTokens: res.Usage.Completion,

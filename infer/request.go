@@ -106,6 +106,7 @@ type Timings struct {
 type Result struct {
 	Model   string
 	Finish  Finish
+	Stop    string // the stop string that ended the text, "" if none did
 	Usage   Usage
 	Timings Timings
 	Seed    uint64 // that the sampler used

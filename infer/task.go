@@ -178,6 +178,9 @@ func (t *task) result(f Finish) Result {
 		Timings:    Timings{Queue: t.begun.Sub(t.accepted) - t.restoring, Restore: t.restoring},
 		Recomputed: t.recomputed,
 	}
+	if t.text.stops != nil {
+		r.Stop = t.text.stops.Matched()
+	}
 	if !t.first.IsZero() {
 		r.Timings.Prefill = t.first.Sub(t.begun)
 		r.Timings.Decode = time.Since(t.first)

@@ -165,6 +165,7 @@ const (
 // Result closes a successful generation.
 type Result struct {
 	FinishReason FinishReason
+	StopSequence string // of Request.Stop, the one that ended the answer; "" if none did
 
 	PromptTokens     int // all tokens of the prompt
 	CachedTokens     int // of these, taken from the cache

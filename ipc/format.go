@@ -8,17 +8,71 @@ import (
 	"edged/ipc/api"
 )
 
-// format shapes an answer for one of the completion endpoints. Its methods
-// return values to be encoded as JSON, nil for nothing to send. A format
-// belongs to one request; only first and delta may run at the same time.
+// format shapes an answer for one of the endpoints that generate. Its methods
+// return the events of a stream, none for nothing to send. A format belongs to
+// one request; its methods are called one at a time, in the order of the stream.
 type format interface {
-	first() any            // before everything else
-	delta(Delta) any       // text
-	progress(Progress) any // prefill, when the client asked for it
-	finish(Result) any     // after the last text
-	usage(Result) any      // when the client asked for it
-	whole(text string, logprobs []TokenLogprob, res Result) any
+	first() []event                           // before everything else
+	delta(choice int, d Delta) []event        // text, calls of tools
+	progress(Progress) []event                // prefill
+	finish(choice int, res Result) []event    // after the last delta of a choice
+	last(total Result) []event                // after all choices
+	alive() []byte                            // when there has been nothing to send for long
+	failed(failure) []event                   // instead of last
+	whole(answers []answer, total Result) any // instead of a stream
 }
+
+// answer is one choice of an answer that is sent as a whole.
+type answer struct {
+	text     []byte
+	logprobs []TokenLogprob
+	res      Result
+}
+
+// event is one server-sent event.
+type event struct {
+	name string // "" = data alone
+	data any
+}
+
+// data is an event without a name, as OpenAI's completions have them.
+func data(v any) []event { return []event{{data: v}} }
+
+// doneEvent is the data of the last event of OpenAI's completions.
+type doneEvent struct{}
+
+// encodeEvents writes events as they are sent.
+func encodeEvents(events []event) ([]byte, error) {
+	var out []byte
+	for _, e := range events {
+		if e.name != "" {
+			out = append(append(append(out, "event: "...), e.name...), '\n')
+		}
+		p := []byte("[DONE]")
+		if _, done := e.data.(doneEvent); !done {
+			var err error
+			if p, err = marshal(e.data); err != nil {
+				return nil, err
+			}
+		}
+		out = append(append(append(out, "data: "...), p...), "\n\n"...)
+	}
+	return out, nil
+}
+
+// completions is what the formats of OpenAI's completion endpoints share.
+type completions struct {
+	head
+	includeUsage    bool
+	includeProgress bool
+}
+
+// alive is a comment, but not ": ping", at which one widespread client stops
+// reading; it carries neither id nor retry, which make another fail.
+func (completions) alive() []byte { return []byte(": keepalive\n\n") }
+
+// failed is not followed by [DONE]: the answer is not complete.
+func (completions) failed(f failure) []event { return data(f.body()) }
 
 // head is what all chunks of an answer share.
 type head struct {

@@ -8,7 +8,8 @@ import (
 
 // chatFormat shapes answers of /v1/chat/completions.
 type chatFormat struct {
-	head
+	completions
+	choices  int
 	logprobs bool
 }
 
@@ -16,58 +17,71 @@ func (f *chatFormat) chunk() *api.ChatChunk {
 	return &api.ChatChunk{ID: f.id, Object: "chat.completion.chunk", Created: f.created, Model: f.model, Choices: []api.ChatChunkChoice{}}
 }
 
-func (f *chatFormat) choice(d api.ChatDelta) *api.ChatChunk {
+func (f *chatFormat) choice(i int, d api.ChatDelta) *api.ChatChunk {
 	c := f.chunk()
-	c.Choices = append(c.Choices, api.ChatChunkChoice{Delta: d})
+	c.Choices = append(c.Choices, api.ChatChunkChoice{Index: i, Delta: d})
 	return c
 }
 
-func (f *chatFormat) first() any {
+func (f *chatFormat) first() []event {
 	empty := ""
-	return f.choice(api.ChatDelta{Role: "assistant", Content: &empty})
+	var all []event
+	for i := range f.choices {
+		all = append(all, event{data: f.choice(i, api.ChatDelta{Role: "assistant", Content: &empty})})
+	}
+	return all
 }
 
-func (f *chatFormat) delta(d Delta) any {
+func (f *chatFormat) delta(i int, d Delta) []event {
 	if d.Text == "" && len(d.Logprobs) == 0 {
 		return nil
 	}
-	c := f.choice(api.ChatDelta{Content: &d.Text})
+	c := f.choice(i, api.ChatDelta{Content: &d.Text})
 	c.Choices[0].Logprobs = f.chatLogprobs(d.Logprobs)
-	return c
+	return data(c)
 }
 
-func (f *chatFormat) progress(p Progress) any {
+func (f *chatFormat) progress(p Progress) []event {
+	if !f.includeProgress {
+		return nil
+	}
 	c := f.chunk()
 	c.Progress = (*api.Progress)(&p)
-	return c
+	return data(c)
 }
 
-func (f *chatFormat) finish(r Result) any {
-	c := f.choice(api.ChatDelta{})
+func (f *chatFormat) finish(i int, r Result) []event {
+	c := f.choice(i, api.ChatDelta{})
 	c.Choices[0].FinishReason = (*string)(&r.FinishReason)
 	c.Session = sessionOf(r)
-	return c
+	return data(c)
 }
 
-func (f *chatFormat) usage(r Result) any {
+func (f *chatFormat) last(r Result) []event {
+	done := event{data: doneEvent{}}
+	if !f.includeUsage {
+		return []event{done}
+	}
 	c := f.chunk()
 	usage, timings := usageOf(r), timingsOf(r)
 	c.Usage, c.Timings = &usage, &timings
-	return c
+	return []event{{data: c}, done}
 }
 
-func (f *chatFormat) whole(text string, logprobs []TokenLogprob, r Result) any {
-	return &api.ChatCompletion{
+func (f *chatFormat) whole(answers []answer, total Result) any {
+	c := &api.ChatCompletion{
 		ID: f.id, Object: "chat.completion", Created: f.created, Model: f.model,
-		Choices: []api.ChatChoice{{
-			Message:      api.ChatMessage{Role: "assistant", Content: text},
-			Logprobs:     f.chatLogprobs(logprobs),
-			FinishReason: string(r.FinishReason),
-		}},
-		Usage:   usageOf(r),
-		Timings: timingsOf(r),
-		Session: sessionOf(r),
+		Usage: usageOf(total), Timings: timingsOf(total), Session: sessionOf(total),
 	}
+	for i, a := range answers {
+		c.Choices = append(c.Choices, api.ChatChoice{
+			Index:        i,
+			Message:      api.ChatMessage{Role: "assistant", Content: string(a.text)},
+			Logprobs:     f.chatLogprobs(a.logprobs),
+			FinishReason: string(a.res.FinishReason),
+		})
+	}
+	return c
 }
 
 // sessionOf returns nil when the request named no session.

@@ -10,70 +10,85 @@ import (
 
 // completionFormat shapes answers of /v1/completions.
 type completionFormat struct {
-	head
+	completions
 	logprobs     bool
 	alternatives bool   // report top_logprobs
 	echo         string // the prompt, repeated before the answer; "" = not asked for
-	offset       int    // code points sent, for text_offset
+	offsets      []int  // [choices] code points sent, for text_offset
 }
 
 func (f *completionFormat) chunk() *api.Completion {
 	return &api.Completion{ID: f.id, Object: "text_completion", Created: f.created, Model: f.model, Choices: []api.CompletionChoice{}}
 }
 
-func (f *completionFormat) choice(text string) *api.Completion {
+func (f *completionFormat) choice(i int, text string) *api.Completion {
 	c := f.chunk()
-	c.Choices = append(c.Choices, api.CompletionChoice{Text: text})
+	c.Choices = append(c.Choices, api.CompletionChoice{Index: i, Text: text})
 	return c
 }
 
-func (f *completionFormat) first() any {
+func (f *completionFormat) first() []event {
 	if f.echo == "" {
 		return nil
 	}
-	return f.choice(f.echo)
+	var all []event
+	for i := range f.offsets {
+		all = append(all, event{data: f.choice(i, f.echo)})
+	}
+	return all
 }
 
-func (f *completionFormat) delta(d Delta) any {
+func (f *completionFormat) delta(i int, d Delta) []event {
 	if d.Text == "" && len(d.Logprobs) == 0 {
 		return nil
 	}
-	c := f.choice(d.Text)
-	c.Choices[0].Logprobs = f.completionLogprobs(d.Logprobs)
-	return c
+	c := f.choice(i, d.Text)
+	c.Choices[0].Logprobs = f.completionLogprobs(i, d.Logprobs)
+	return data(c)
 }
 
-func (f *completionFormat) progress(p Progress) any {
+func (f *completionFormat) progress(p Progress) []event {
+	if !f.includeProgress {
+		return nil
+	}
 	c := f.chunk()
 	c.Progress = (*api.Progress)(&p)
-	return c
+	return data(c)
 }
 
-func (f *completionFormat) finish(r Result) any {
-	c := f.choice("")
+func (f *completionFormat) finish(i int, r Result) []event {
+	c := f.choice(i, "")
 	c.Choices[0].FinishReason = (*string)(&r.FinishReason)
-	return c
+	return data(c)
 }
 
-func (f *completionFormat) usage(r Result) any {
+func (f *completionFormat) last(r Result) []event {
+	done := event{data: doneEvent{}}
+	if !f.includeUsage {
+		return []event{done}
+	}
 	c := f.chunk()
 	usage, timings := usageOf(r), timingsOf(r)
 	c.Usage, c.Timings = &usage, &timings
-	return c
+	return []event{{data: c}, done}
 }
 
-func (f *completionFormat) whole(text string, logprobs []TokenLogprob, r Result) any {
-	c := f.choice(f.echo + text)
-	c.Choices[0].Logprobs = f.completionLogprobs(logprobs)
-	c.Choices[0].FinishReason = (*string)(&r.FinishReason)
-	usage, timings := usageOf(r), timingsOf(r)
+func (f *completionFormat) whole(answers []answer, total Result) any {
+	c := f.chunk()
+	for i, a := range answers {
+		c.Choices = append(c.Choices, api.CompletionChoice{
+			Index: i, Text: f.echo + string(a.text), Logprobs: f.completionLogprobs(i, a.logprobs),
+			FinishReason: (*string)(&a.res.FinishReason),
+		})
+	}
+	usage, timings := usageOf(total), timingsOf(total)
 	c.Usage, c.Timings = &usage, &timings
 	return c
 }
 
 // completionLogprobs returns nil when the request did not ask for log
-// probabilities, and advances offset otherwise.
-func (f *completionFormat) completionLogprobs(tokens []TokenLogprob) *api.CompletionLogprobs {
+// probabilities, and advances the choice's offset otherwise.
+func (f *completionFormat) completionLogprobs(choice int, tokens []TokenLogprob) *api.CompletionLogprobs {
 	if !f.logprobs {
 		return nil
 	}
@@ -81,8 +96,8 @@ func (f *completionFormat) completionLogprobs(tokens []TokenLogprob) *api.Comple
 	for _, t := range tokens {
 		list.Tokens = append(list.Tokens, tokenName(t.Bytes))
 		list.TokenLogprobs = append(list.TokenLogprobs, finite(t.Logprob))
-		list.TextOffset = append(list.TextOffset, f.offset)
-		f.offset += codePoints(t.Bytes)
+		list.TextOffset = append(list.TextOffset, f.offsets[choice])
+		f.offsets[choice] += codePoints(t.Bytes)
 		if f.alternatives {
 			top := make(map[string]float64, len(t.Top))
 			for _, alt := range t.Top {

@@ -3,34 +3,38 @@ package ipc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"runtime/debug"
-	"strings"
 	"time"
 )
 
+// endpoint is one of the routes that generate.
+type endpoint struct {
+	decode    func(body []byte) (*job, *Error)
+	idPrefix  string
+	newFormat func(context.Context, *job, head) (format, error)
+}
+
 func (s *Server) handleChat(w *response, r *http.Request) error {
-	return s.handleGenerate(w, r, decodeChat, "chatcmpl-", func(j *job, h head) (format, error) {
-		return &chatFormat{head: h, logprobs: j.req.Logprobs}, nil
-	})
+	return s.handleGenerate(w, r, endpoint{decodeChat, "chatcmpl-", func(_ context.Context, j *job, h head) (format, error) {
+		return &chatFormat{completions: j.completions(h), choices: j.choices, logprobs: j.req.Logprobs}, nil
+	}})
 }
 
 func (s *Server) handleCompletion(w *response, r *http.Request) error {
-	return s.handleGenerate(w, r, decodeCompletion, "cmpl-", func(j *job, h head) (format, error) {
-		f := &completionFormat{head: h, logprobs: j.req.Logprobs, alternatives: j.req.TopLogprobs > 0}
+	return s.handleGenerate(w, r, endpoint{decodeCompletion, "cmpl-", func(ctx context.Context, j *job, h head) (format, error) {
+		f := &completionFormat{completions: j.completions(h), logprobs: j.req.Logprobs, alternatives: j.req.TopLogprobs > 0, offsets: make([]int, j.choices)}
 		var err error
 		if j.echo {
 			if f.echo = j.req.Prompt.Text; j.req.Prompt.Tokens != nil {
-				f.echo, err = s.engine.Detokenize(r.Context(), j.req.Model, j.req.Prompt.Tokens)
+				f.echo, err = s.engine.Detokenize(ctx, j.req.Model, j.req.Prompt.Tokens)
 			}
 		}
 		return f, err
-	})
+	}})
 }
 
 // handleGenerate is the way of every generation request: state, body, model, answer.
-func (s *Server) handleGenerate(w *response, r *http.Request, decode func([]byte) (*job, *Error), idPrefix string, newFormat func(*job, head) (format, error)) error {
+func (s *Server) handleGenerate(w *response, r *http.Request, e endpoint) error {
 	if err := failureOfStatus(s.status()); err != nil {
 		return err
 	}
@@ -39,13 +43,13 @@ func (s *Server) handleGenerate(w *response, r *http.Request, decode func([]byte
 		return err
 	}
 	defer release()
-	j, bad := decode(body)
+	j, bad := e.decode(body)
 	if bad != nil {
 		return bad
 	}
 	j.accepted = release
 	j.req.UID = peerOf(r.Context())
-	if bad := nameSession(&j.req, r.Header); bad != nil {
+	if bad := nameSession(j, r.Header); bad != nil {
 		return bad
 	}
 	if j.req.Session != "" {
@@ -56,8 +60,8 @@ func (s *Server) handleGenerate(w *response, r *http.Request, decode func([]byte
 	if j.req.Model, err = s.resolveModel(r.Context(), j.req.Model); err != nil {
 		return err
 	}
-	j.req.ID = idPrefix + s.newID()
-	f, err := newFormat(j, head{id: j.req.ID, model: j.req.Model, created: s.now().Unix()})
+	j.req.ID = e.idPrefix + s.newID()
+	f, err := e.newFormat(r.Context(), j, head{id: j.req.ID, model: j.req.Model, created: s.now().Unix()})
 	if err != nil {
 		return err
 	}
@@ -76,36 +80,32 @@ func (s *Server) handleGenerate(w *response, r *http.Request, decode func([]byte
 
 // complete collects the answer and sends it as one response.
 func (s *Server) complete(w *response, r *http.Request, j *job, f format) (Result, error) {
-	var text strings.Builder
-	var logprobs []TokenLogprob
-	res, err := s.generate(r.Context(), j, func(d Delta) error {
-		text.WriteString(d.Text)
-		logprobs = append(logprobs, cloneLogprobs(d.Logprobs)...)
-		return context.Cause(r.Context())
-	})
+	c := &collector{ctx: r.Context(), answers: make([]answer, j.choices)}
+	res, err := s.generate(r.Context(), j, c)
 	if err != nil {
 		return res, err
 	}
-	return res, writeJSON(w, http.StatusOK, f.whole(text.String(), logprobs, res))
+	return res, writeJSON(w, http.StatusOK, f.whole(c.answers, res))
 }
 
-// generate calls the engine and turns a panic in it into an error: the daemon
-// serves other clients too.
-func (s *Server) generate(ctx context.Context, j *job, emit func(Delta) error) (res Result, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.log.Error("ipc: panic in engine", "id", j.req.ID, "panic", p, "stack", string(debug.Stack()))
-			err = fmt.Errorf("panic in engine: %v", p)
-		}
-	}()
-	res, err = s.engine.Generate(ctx, &j.req, func(d Delta) error {
-		j.accepted()
-		return emit(d)
-	})
-	if err == nil && res.FinishReason != FinishStop && res.FinishReason != FinishLength {
-		return res, fmt.Errorf("engine ended with unknown finish reason %q", res.FinishReason)
-	}
-	return res, explain(ctx, err, &j.req)
+// collector is the sink of an answer that is sent as a whole.
+type collector struct {
+	ctx     context.Context // of the client
+	answers []answer
+}
+
+// delta implements sink.
+func (c *collector) delta(choice int, d Delta) error {
+	a := &c.answers[choice]
+	a.text = append(a.text, d.Text...)
+	a.logprobs = append(a.logprobs, cloneLogprobs(d.Logprobs)...)
+	return context.Cause(c.ctx)
+}
+
+// finish implements sink.
+func (c *collector) finish(choice int, res Result) error {
+	c.answers[choice].res = res
+	return nil
 }
 
 // explain completes an engine's error with what only the server knows: why it

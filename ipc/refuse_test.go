@@ -95,7 +95,7 @@ var badChats = []struct{ body, param, message string }{
 	{chatWith(`"session":"` + strings.Repeat("a", 65) + `"`), "session", `session must be the id of a session, got "` + strings.Repeat("a", 59) + "… (67 bytes)"},
 	{chatWith(`"session":"s","recompute":1`), "recompute", "recompute must be true or false, got 1"},
 
-	{chatWith(`"n":3`), "n", "n is not supported by this server, got 3; only 1 is accepted"},
+	{chatWith(`"n":17`), "n", "n must be an integer from 1 to 16, got 17"},
 	{chatWith(`"tools":[{"type":"function"}]`), "tools", `tools is not supported by this server, got [{"type":"function"}]; only [] is accepted`},
 	{chatWith(`"tool_choice":"required"`), "tool_choice", `tool_choice is not supported by this server, got "required"; only "none" or "auto" is accepted`},
 	{chatWith(`"response_format":"json"`), "response_format", `response_format must be a JSON object, got "json"`},
@@ -214,7 +214,7 @@ func TestUnsupportedFields(t *testing.T) {
 			}
 		}
 	}
-	for _, ok := range []string{`"xtc_probability":0.0`, `"response_format": { "type" : "text" }`, `"n": 1.0`} {
+	for _, ok := range []string{`"xtc_probability":0.0`, `"response_format": { "type" : "text" }`, `"best_of": 1.0`} {
 		if _, err := ipc.DecodeChat([]byte(chatWith(ok))); err != nil {
 			t.Errorf("%s was refused: %v", ok, err)
 		}

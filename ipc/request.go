@@ -13,6 +13,7 @@ const (
 	maxStopBytes   = 1024 // per stop sequence
 	maxLogitBiases = 4096
 	maxRepeatLastN = 1 << 20 // tokens
+	maxChoices     = 16
 
 	// defaultCompletionTokens is what OpenAI documents for /v1/completions.
 	// A raw prompt has no end-of-turn token that could end the answer.
@@ -26,7 +27,12 @@ type job struct {
 	includeUsage    bool
 	includeProgress bool
 	echo            bool
+	choices         int    // answers to the same prompt
 	accepted        func() // the prompt fits: its size is bounded by the context from here on
+}
+
+func (j *job) completions(h head) completions {
+	return completions{head: h, includeUsage: j.includeUsage, includeProgress: j.includeProgress}
 }
 
 // decodeBody checks the syntax of a body and reads its fields.
@@ -46,10 +52,19 @@ func decodeShared(o *object) *job {
 	refuseUnsupported(o)
 	j.req.Model, _ = o.string("model")
 	decodeStream(o, j)
+	j.choices = decodeChoices(o)
 	decodeSampling(o, &j.req.Sampling)
 	j.req.Stop = decodeStop(o)
 	j.req.Grammar = decodeGrammar(o)
 	return j
+}
+
+// decodeChoices reads how many answers are asked for.
+func decodeChoices(o *object) int {
+	if n := o.smallInt("n", 1, maxChoices); n != nil {
+		return *n
+	}
+	return 1
 }
 
 func decodeStream(o *object, j *job) {

@@ -35,7 +35,8 @@ func refuseSession(o *object) {
 }
 
 // nameSession joins what the header and the body say about the session.
-func nameSession(req *Request, h http.Header) *Error {
+func nameSession(j *job, h http.Header) *Error {
+	req := &j.req
 	values := h.Values(sessionHeader)
 	if req.Prompt != nil && len(values) > 0 {
 		return invalid("session", "the header %s is not supported for raw prompts, got %s; sessions hold messages: use /v1/chat/completions", sessionHeader, show([]byte(values[0])))
@@ -48,6 +49,9 @@ func nameSession(req *Request, h http.Header) *Error {
 			return invalid("session", "the request names two sessions, %s and, in the header %s, %s; give one", req.Session, sessionHeader, v)
 		}
 		req.Session = v
+	}
+	if j.choices > 1 && req.Session != "" {
+		return invalid("n", "n is %d, but a session goes on with one answer; leave n out, or fork the session", j.choices)
 	}
 	if req.Recompute && req.Session == "" {
 		return invalid("recompute", "recompute is only allowed together with a session")

@@ -5,17 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
 // errEnded is what an engine gets that emits after Generate has returned.
 var errEnded = errors.New("the answer has ended")
-
-// keepAliveComment is not ": ping", at which one widespread client stops reading,
-// and carries neither id nor retry, which make another fail.
-var keepAliveComment = []byte(": keepalive\n\n")
-
-var doneEvent = []byte("data: [DONE]\n\n")
 
 // streaming is one answer on its way out as server-sent events.
 type streaming struct {
@@ -24,6 +19,9 @@ type streaming struct {
 	keepAlive *time.Timer
 	interval  time.Duration
 	spare     []byte
+
+	mu     sync.Mutex // guards format: the engine's goroutines and pump use it
+	format format
 }
 
 // outcome is what Generate returned.
@@ -37,10 +35,14 @@ type outcome struct {
 func (s *Server) stream(w *response, r *http.Request, j *job, f format) (Result, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	st := &streaming{w: w, out: newOutbox(maxUnread), interval: time.Duration(s.keepAlive.Load())}
+	st := &streaming{w: w, format: f, out: newOutbox(maxUnread), interval: time.Duration(s.keepAlive.Load())}
+	opening, err := encodeEvents(f.first())
+	if err != nil {
+		return Result{}, err
+	}
 	done := make(chan outcome, 1)
 	go func() {
-		res, err := s.generate(ctx, j, func(d Delta) error { return st.emit(j, f, d) })
+		res, err := s.generate(ctx, j, st)
 		st.out.close(errEnded)
 		done <- outcome{res, err}
 	}()
@@ -49,7 +51,7 @@ func (s *Server) stream(w *response, r *http.Request, j *job, f format) (Result,
 	if ended != nil && ended.err != nil && !st.out.started() {
 		return ended.res, ended.err // still time for a proper status
 	}
-	if err := st.begin(f); err != nil {
+	if err := st.begin(opening); err != nil {
 		cancel(err)
 	}
 	if ended == nil {
@@ -58,7 +60,7 @@ func (s *Server) stream(w *response, r *http.Request, j *job, f format) (Result,
 	if clientGone(ctx) {
 		return ended.res, errors.Join(ended.err, context.Cause(ctx))
 	}
-	return ended.res, s.endStream(st, j, f, ended)
+	return ended.res, s.endStream(st, ended)
 }
 
 // awaitStart waits until the engine has accepted the request or ended, but no
@@ -76,19 +78,15 @@ func (st *streaming) awaitStart(done <-chan outcome) *outcome {
 	return nil
 }
 
-// begin sends the headers and the first chunk.
-func (st *streaming) begin(f format) error {
+// begin sends the headers and the first events.
+func (st *streaming) begin(opening []byte) error {
 	h := st.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-cache")
 	h.Set("X-Accel-Buffering", "no")
 	st.keepAlive = time.NewTimer(st.interval)
-	p, err := event(f.first())
-	if err != nil {
-		return err
-	}
 	st.w.WriteHeader(http.StatusOK)
-	return st.write(p)
+	return st.write(opening)
 }
 
 // pump sends what the engine emits until it ends. When the client is gone, it
@@ -103,7 +101,7 @@ func (st *streaming) pump(done <-chan outcome, cancel context.CancelCauseFunc) *
 		case <-st.out.ready:
 			err = st.flush()
 		case <-st.keepAlive.C:
-			err = st.write(keepAliveComment)
+			err = st.idle()
 		}
 		if err != nil {
 			cancel(err)
@@ -113,49 +111,61 @@ func (st *streaming) pump(done <-chan outcome, cancel context.CancelCauseFunc) *
 	}
 }
 
-// emit is what the engine calls. It encodes at once, as the engine may reuse d.
-func (st *streaming) emit(j *job, f format, d Delta) error {
-	p, err := event(f.delta(d))
+// delta implements sink. It encodes at once, as the engine may reuse d.
+func (st *streaming) delta(choice int, d Delta) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	var events []event
+	if d.Progress != nil {
+		events = st.format.progress(*d.Progress)
+	}
+	return st.put(append(events, st.format.delta(choice, d)...))
+}
+
+// finish implements sink.
+func (st *streaming) finish(choice int, res Result) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.put(st.format.finish(choice, res))
+}
+
+func (st *streaming) put(events []event) error {
+	p, err := encodeEvents(events)
 	if err != nil {
 		return err
-	}
-	if d.Progress != nil && j.includeProgress {
-		more, err := event(f.progress(*d.Progress))
-		if err != nil {
-			return err
-		}
-		p = append(more, p...)
 	}
 	return st.out.put(p)
 }
 
+// idle tells a client that has got nothing for long that it has not been
+// forgotten, behind what is queued: some formats number their events.
+func (st *streaming) idle() error {
+	st.keepAlive.Reset(st.interval)
+	st.mu.Lock()
+	err := st.out.put(st.format.alive())
+	st.mu.Unlock()
+	if err != nil {
+		return nil // the answer has ended, which pump is about to learn
+	}
+	return st.flush()
+}
+
 // endStream sends the rest of the answer, or the error that ended it.
-func (s *Server) endStream(st *streaming, j *job, f format, o *outcome) error {
+func (s *Server) endStream(st *streaming, o *outcome) error {
 	if err := st.flush(); err != nil {
 		return err
 	}
+	var events []event
 	if o.err != nil {
-		// No [DONE] follows: the answer is not complete.
-		fail := s.failure(st.w.id, o.err)
-		p, err := event(fail.body())
-		if err != nil {
-			return errors.Join(o.err, err)
-		}
-		return errors.Join(o.err, st.write(p))
+		events = st.format.failed(s.failure(st.w.id, o.err))
+	} else {
+		events = st.format.last(o.res)
 	}
-	last := []any{f.finish(o.res)}
-	if j.includeUsage {
-		last = append(last, f.usage(o.res))
+	p, err := encodeEvents(events)
+	if err != nil {
+		return errors.Join(o.err, err)
 	}
-	var out []byte
-	for _, v := range last {
-		p, err := event(v)
-		if err != nil {
-			return err
-		}
-		out = append(out, p...)
-	}
-	return st.write(append(out, doneEvent...))
+	return errors.Join(o.err, st.write(p))
 }
 
 func (st *streaming) flush() error {
@@ -180,16 +190,4 @@ func (st *streaming) write(p []byte) error {
 	}
 	st.keepAlive.Reset(st.interval)
 	return nil
-}
-
-// event encodes v as one server-sent event, or as nothing when v is nil.
-func event(v any) ([]byte, error) {
-	if v == nil {
-		return nil, nil
-	}
-	p, err := marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return append(append([]byte("data: "), p...), "\n\n"...), nil
 }

@@ -20,7 +20,6 @@ var unsupportedFields = map[string][]string{
 	"function_call":       {`"none"`, `"auto"`},
 	"functions":           {`[]`},
 	"modalities":          {`["text"]`},
-	"n":                   {`1`},
 	"parallel_tool_calls": {`true`, `false`},
 	"prediction":          nil,
 	"reasoning_effort":    nil,

@@ -22,6 +22,7 @@ type Stops struct {
 	matchers []matcher
 	held     []byte // received, not yet passed on; its memory is reused
 	stopped  bool
+	matched  string // the stop string that was found
 }
 
 // NewStops returns a matcher for the given strings, of which there may be
@@ -58,6 +59,7 @@ func (s *Stops) Append(dst, piece []byte) (out []byte, stopped bool) {
 	for i := fresh; i < len(s.held); i++ {
 		if n := s.step(s.held[i]); n > 0 {
 			dst = append(dst, s.held[:i+1-n]...)
+			s.matched = string(s.held[i+1-n : i+1])
 			s.stopped, s.held = true, nil
 			return dst, true
 		}
@@ -70,6 +72,9 @@ func (s *Stops) Append(dst, piece []byte) (out []byte, stopped bool) {
 	s.held = s.held[:copy(s.held, s.held[cut:])]
 	return dst, false
 }
+
+// Matched is the stop string that ended the text, "" if none has.
+func (s *Stops) Matched() string { return s.matched }
 
 // Flush ends the text and appends to dst what was still held back, which is
 // nothing after a stop.

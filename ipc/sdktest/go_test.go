@@ -152,7 +152,7 @@ func TestGoErrors(t *testing.T) {
 	}{
 		{"model", func(p *openai.ChatCompletionNewParams) { p.Model = "gpt-none" }, 404, "model_not_found", "model"},
 		{"temperature", func(p *openai.ChatCompletionNewParams) { p.Temperature = openai.Float(5) }, 400, "", "temperature"},
-		{"n", func(p *openai.ChatCompletionNewParams) { p.N = openai.Int(2) }, 400, "", "n"},
+		{"n", func(p *openai.ChatCompletionNewParams) { p.N = openai.Int(99) }, 400, "", "n"},
 		{"length", func(p *openai.ChatCompletionNewParams) {
 			p.Messages = []openai.ChatCompletionMessageParamUnion{openai.UserMessage(tooLong)}
 		}, 400, "context_length_exceeded", "messages"},
