@@ -3,6 +3,8 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -57,7 +59,7 @@ func (a *adapter) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.
 	if a.store != nil {
 		r.Keeper = prefixes{a.store.User(req.UID), a.log}
 	}
-	res, err := a.engine.Generate(ctx, r, func(d infer.Delta) error { return emit(ipcDelta(d)) })
+	res, err := a.engine.Generate(ctx, r, func(d infer.Delta) error { return emit(ipcDelta(req.ID, d)) })
 	if err != nil {
 		return ipc.Result{}, ipcError(err)
 	}
@@ -85,6 +87,12 @@ func inferRequest(req *ipc.Request, def Sampling) (*infer.Request, error) {
 	}
 	if g := req.Grammar; g != nil {
 		r.Grammar = &infer.Grammar{Field: g.Field, GBNF: g.GBNF, Schema: g.Schema, AnyObject: g.AnyObject}
+	}
+	if t := req.Tools; t != nil {
+		r.Tools = &infer.Tools{JSON: t.JSON, Must: t.Must, Single: t.Single}
+		for _, f := range t.Functions {
+			r.Tools.Functions = append(r.Tools.Functions, infer.Function(f))
+		}
 	}
 	if req.Prompt != nil {
 		r.Prompt = &infer.Prompt{Text: req.Prompt.Text, Tokens: req.Prompt.Tokens}
@@ -152,13 +160,26 @@ func or[T any](v *T, otherwise T) T {
 }
 
 // ipcDelta copies what the engine reuses after emit.
-func ipcDelta(d infer.Delta) ipc.Delta {
+func ipcDelta(request string, d infer.Delta) ipc.Delta {
 	out := ipc.Delta{Text: string(d.Text), Logprobs: ipcLogprobs(d.Logprobs)}
+	for _, c := range d.Calls {
+		out.Calls = append(out.Calls, ipc.CallDelta{Index: c.Index, ID: callID(request, c), Name: c.Name, Arguments: c.Arguments})
+	}
 	if d.Progress != nil {
 		p := ipc.Progress(*d.Progress)
 		out.Progress = &p
 	}
 	return out
+}
+
+// callID names a call in its first piece. Models give calls no names of their
+// own, but results of tools refer to them.
+func callID(request string, c infer.CallDelta) string {
+	if c.Name == "" {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", request, c.Index))
+	return "call_" + hex.EncodeToString(sum[:12])
 }
 
 func ipcLogprobs(in []infer.TokenLogprob) []ipc.TokenLogprob {

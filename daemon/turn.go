@@ -63,8 +63,9 @@ type turn struct {
 
 	writing   sync.Mutex // a checkpoint may still be written when the answer is there
 	answer    strings.Builder
-	recompute string // why the stored payload is not used, "" when it is
-	textOnly  string // why the turn was stored without its payload, "" when it was with it
+	calls     toolCalls // of the answer
+	recompute string    // why the stored payload is not used, "" when it is
+	textOnly  string    // why the turn was stored without its payload, "" when it was with it
 }
 
 // generateTurn answers a request that names a session: what the session has, the
@@ -82,7 +83,9 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 	}
 	res, err := a.engine.Generate(ctx, r, func(d infer.Delta) error {
 		t.answer.Write(d.Text)
-		return emit(ipcDelta(d))
+		out := ipcDelta(req.ID, d)
+		t.calls.add(out.Calls)
+		return emit(out)
 	})
 	if err != nil {
 		return ipc.Result{}, ipcError(sessionError(req.Session, err))

@@ -32,7 +32,13 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 	}
 	// The task's place is free at once, even while emit blocks.
 	defer context.AfterFunc(ctx, func() { e.abandon(t) })()
-	res, err := e.deliver(ctx, t, emit)
+	deliver := func(emit func(Delta) error) (Result, error) { return e.deliver(ctx, t, emit) }
+	var res Result
+	if t.calls != nil {
+		res, err = t.calls.converse(deliver, emit)
+	} else {
+		res, err = deliver(emit)
+	}
 	if err != nil {
 		e.abandon(t)
 		return Result{}, fmt.Errorf("generate: %w", err)

@@ -29,6 +29,9 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 	if len(ids) >= context {
 		return nil, &ContextError{Prompt: len(ids), Context: context}
 	}
+	if err := req.checkTools(); err != nil {
+		return nil, err
+	}
 	if err := req.checkSession(); err != nil {
 		return nil, err
 	}
@@ -53,12 +56,33 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 		room = min(room, t.maxNew)
 	}
 	t.ids = append(make([]int32, 0, len(ids)+room), ids...)
-	if req.Grammar != nil {
-		if err := f.constrain(t, req.Grammar, context); err != nil {
+	must := req.Grammar
+	if req.Tools != nil {
+		t.calls = newCallStream(f.chat.ToolStyle(), req.Tools)
+		if req.Tools.Must {
+			must = f.callGrammar(req.Tools)
+		}
+	}
+	if must != nil {
+		if err := f.constrain(t, must, context); err != nil {
 			return nil, err
 		}
 	}
 	return t, nil
+}
+
+func (r *Request) checkTools() error {
+	switch {
+	case r.Tools == nil:
+		return nil
+	case r.Messages == nil:
+		return &InvalidError{"tools", "need messages, not a prompt"}
+	case r.Grammar != nil:
+		return &InvalidError{"tools", "must not be given together with " + r.Grammar.Field}
+	case len(r.Tools.Functions) == 0:
+		return &InvalidError{"tools", "must hold at least one function"}
+	}
+	return nil
 }
 
 func (r *Request) checkSession() error {

@@ -49,7 +49,11 @@ func (f *front) render(req *Request) (string, error) {
 			return "", &InvalidError{fmt.Sprintf("messages[%d].role", i), fmt.Sprintf("must be system, user, assistant or tool, got %q", m.Role)}
 		}
 	}
-	text, err := f.chat.Render(chat.Request{Messages: req.Messages, Tools: req.Tools, Vars: req.Vars, AddGenerationPrompt: true})
+	r, err := f.toolChat(req)
+	if err != nil {
+		return "", err
+	}
+	text, err := f.chat.Render(r)
 	var malformed *chat.RequestError
 	switch {
 	case errors.As(err, &malformed):

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"edged/infer/chat"
+	"edged/infer/grammar"
 	"edged/infer/sample"
 )
 
@@ -13,10 +14,10 @@ type Request struct {
 	ID    string // for the log
 	Model string // "" is Config.Default
 
-	Messages []chat.Message  // rendered with the model's own template
-	Tools    json.RawMessage // JSON array of OpenAI tools for the template, or nil
-	Vars     map[string]any  // further template variables
-	Prompt   *Prompt         // no template
+	Messages []chat.Message // rendered with the model's own template
+	Tools    *Tools         // that the model may call; nil: none
+	Vars     map[string]any // further template variables
+	Prompt   *Prompt        // no template
 
 	// Owner is the user who asks. What the cache has read for one user, it does not
 	// use for another: the time that an answer takes must not tell what others read.
@@ -44,6 +45,11 @@ type Grammar struct {
 	GBNF      string          // a grammar whose rule is root
 	Schema    json.RawMessage // a JSON schema
 	AnyObject bool            // any JSON object
+
+	// Or calls of functions, at most so many.
+	functions []grammar.Call
+	frame     grammar.Frame
+	calls     int
 }
 
 // Prompt is text or token ids, never both. Tokens is nil when Text is meant,
@@ -62,7 +68,8 @@ type Prompt struct {
 type Delta struct {
 	Text     []byte // valid UTF-8: bytes of the model that are not become U+FFFD
 	Logprobs []TokenLogprob
-	Progress *Progress // nil when nothing changed since the last Delta
+	Calls    []CallDelta // after Text
+	Progress *Progress   // nil when nothing changed since the last Delta
 }
 
 // Progress counts prompt tokens. Done includes Cached and never exceeds Total.
@@ -82,8 +89,9 @@ type TokenLogprob struct {
 type Finish string
 
 const (
-	FinishStop   Finish = "stop"   // end-of-generation token or stop string
-	FinishLength Finish = "length" // MaxTokens, or the end of the context
+	FinishStop   Finish = "stop"       // end-of-generation token or stop string
+	FinishLength Finish = "length"     // MaxTokens, or the end of the context
+	FinishCalls  Finish = "tool_calls" // as FinishStop, and tools were called
 )
 
 // Usage counts tokens.

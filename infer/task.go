@@ -25,6 +25,7 @@ type task struct {
 	logprobs bool
 	tok      *tok.Tokenizer
 	out      *outbox
+	calls    *callStream     // of the caller; nil: the answer is text
 	ctx      context.Context // of the caller; for reading what its Keeper has
 	keeper   Keeper          // nil: nothing is kept outside the cache
 	session  *Session        // nil: the request names none

@@ -115,6 +115,7 @@ func toyOpen(context int) func(string) (*modelFile, error) {
 type toyBackend struct {
 	compile func() error
 	step    func(ctx context.Context, rows *graph.Rows) error
+	say     func(pos int) int32 // the token that follows a position
 }
 
 func (b *toyBackend) Close() error { return nil }
@@ -165,6 +166,9 @@ func (e *toyExec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq)
 		}
 		if out < len(rows.Out) && int(rows.Out[out]) == i {
 			toyLogits(e.logits[out*toyVocab:][:toyVocab], state)
+			if e.b.say != nil {
+				e.logits[out*toyVocab+int(e.b.say(pos))] = 100
+			}
 			out++
 		}
 	}

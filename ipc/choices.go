@@ -88,7 +88,7 @@ func (c *choices) one(i int) {
 func (c *choices) delta(i int, d Delta) error {
 	if i == 0 {
 		c.once.Do(func() { close(c.accepted) })
-	} else if d.Progress = nil; d.Text == "" && len(d.Logprobs) == 0 {
+	} else if d.Progress = nil; d.Text == "" && len(d.Logprobs) == 0 && len(d.Calls) == 0 {
 		return nil // of the same prompt
 	}
 	c.mu.Lock()
@@ -126,7 +126,7 @@ func (s *Server) generateOne(ctx context.Context, j *job, req *Request, choice i
 		j.accepted()
 		return out.delta(choice, d)
 	})
-	if err == nil && res.FinishReason != FinishStop && res.FinishReason != FinishLength {
+	if err == nil && !res.FinishReason.known() {
 		return res, fmt.Errorf("engine ended with unknown finish reason %q", res.FinishReason)
 	}
 	if err == nil {

@@ -38,7 +38,7 @@ func TestChoices(t *testing.T) {
 		t.Fatalf("%d %s: %v", a.status, a.body, err)
 	}
 	for i, c := range got.Choices {
-		if c.Index != i || c.Message.Content != fmt.Sprintf("seed %d", 5+i) || c.FinishReason != "stop" {
+		if c.Index != i || *c.Message.Content != fmt.Sprintf("seed %d", 5+i) || c.FinishReason != "stop" {
 			t.Errorf("choice %d is %+v", i, c)
 		}
 	}

@@ -93,6 +93,7 @@ type Request struct {
 	Prompt       *Prompt         // raw prompt, no template
 
 	Grammar *Grammar // what the answer must match; nil = anything
+	Tools   *Tools   // that the model may call; nil = none; not together with Grammar
 
 	MaxTokens   int      // most tokens to generate; 0 = until the context is full
 	Stop        []string // generation ends before the first of these; not in the output
@@ -138,6 +139,7 @@ type Sampling struct {
 type Delta struct {
 	Text     string         // valid UTF-8; may be empty while a code point is incomplete
 	Logprobs []TokenLogprob // tokens behind Text, when the request asked for them
+	Calls    []CallDelta    // of tools, after Text
 	Progress *Progress
 }
 
@@ -158,9 +160,14 @@ type TokenLogprob struct {
 type FinishReason string
 
 const (
-	FinishStop   FinishReason = "stop"   // end-of-turn token or stop string
-	FinishLength FinishReason = "length" // MaxTokens or the end of the context
+	FinishStop   FinishReason = "stop"       // end-of-turn token or stop string
+	FinishLength FinishReason = "length"     // MaxTokens or the end of the context
+	FinishCalls  FinishReason = "tool_calls" // as FinishStop, and tools were called
 )
+
+func (f FinishReason) known() bool {
+	return f == FinishStop || f == FinishLength || f == FinishCalls
+}
 
 // Result closes a successful generation.
 type Result struct {

@@ -26,6 +26,7 @@ type format interface {
 type answer struct {
 	text     []byte
 	logprobs []TokenLogprob
+	calls    []ToolCall
 	res      Result
 }
 

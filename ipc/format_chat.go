@@ -33,12 +33,20 @@ func (f *chatFormat) first() []event {
 }
 
 func (f *chatFormat) delta(i int, d Delta) []event {
-	if d.Text == "" && len(d.Logprobs) == 0 {
-		return nil
+	var events []event
+	if d.Text != "" || len(d.Logprobs) > 0 {
+		c := f.choice(i, api.ChatDelta{Content: &d.Text})
+		c.Choices[0].Logprobs = f.chatLogprobs(d.Logprobs)
+		events = data(c)
 	}
-	c := f.choice(i, api.ChatDelta{Content: &d.Text})
-	c.Choices[0].Logprobs = f.chatLogprobs(d.Logprobs)
-	return data(c)
+	for _, call := range d.Calls {
+		piece := api.ToolCall{Index: &call.Index, ID: call.ID, Function: api.FunctionCall{Name: call.Name, Arguments: call.Arguments}}
+		if call.Name != "" {
+			piece.Type = "function"
+		}
+		events = append(events, event{data: f.choice(i, api.ChatDelta{ToolCalls: []api.ToolCall{piece}})})
+	}
+	return events
 }
 
 func (f *chatFormat) progress(p Progress) []event {
@@ -76,12 +84,23 @@ func (f *chatFormat) whole(answers []answer, total Result) any {
 	for i, a := range answers {
 		c.Choices = append(c.Choices, api.ChatChoice{
 			Index:        i,
-			Message:      api.ChatMessage{Role: "assistant", Content: string(a.text)},
+			Message:      chatMessage(a),
 			Logprobs:     f.chatLogprobs(a.logprobs),
 			FinishReason: string(a.res.FinishReason),
 		})
 	}
 	return c
+}
+
+func chatMessage(a answer) api.ChatMessage {
+	m := api.ChatMessage{Role: "assistant"}
+	if text := string(a.text); text != "" || len(a.calls) == 0 {
+		m.Content = &text
+	}
+	for _, c := range a.calls {
+		m.ToolCalls = append(m.ToolCalls, api.ToolCall{ID: c.ID, Type: "function", Function: api.FunctionCall{Name: c.Name, Arguments: c.Arguments}})
+	}
+	return m
 }
 
 // sessionOf returns nil when the request named no session.

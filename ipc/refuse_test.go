@@ -96,8 +96,6 @@ var badChats = []struct{ body, param, message string }{
 	{chatWith(`"session":"s","recompute":1`), "recompute", "recompute must be true or false, got 1"},
 
 	{chatWith(`"n":17`), "n", "n must be an integer from 1 to 16, got 17"},
-	{chatWith(`"tools":[{"type":"function"}]`), "tools", `tools is not supported by this server, got [{"type":"function"}]; only [] is accepted`},
-	{chatWith(`"tool_choice":"required"`), "tool_choice", `tool_choice is not supported by this server, got "required"; only "none" or "auto" is accepted`},
 	{chatWith(`"response_format":"json"`), "response_format", `response_format must be a JSON object, got "json"`},
 	{chatWith(`"response_format":{}`), "response_format.type", `response_format.type is required: text, json_object or json_schema`},
 	{chatWith(`"response_format":{"type":"xml"}`), "response_format.type", `response_format.type must be text, json_object or json_schema, got "xml"`},

@@ -27,6 +27,7 @@ func decodeChat(body []byte) (*job, *Error) {
 		}
 		j.req.TemplateVars = bytes.Clone(raw)
 	}
+	j.req.Tools = decodeTools(o, j.req.Grammar)
 	decodeSession(o, &j.req)
 	j.req.Messages = decodeMessages(o)
 	if o.err != nil {

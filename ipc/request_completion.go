@@ -22,6 +22,7 @@ func decodeCompletion(body []byte) (*job, *Error) {
 		o.fail("echo", `is not supported together with "logprobs": the prompt's tokens have none here`)
 	}
 	refuseSession(o)
+	refuseTools(o)
 	j.req.Prompt = decodePrompt(o)
 	if o.err != nil {
 		return nil, o.err

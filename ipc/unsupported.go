@@ -16,19 +16,16 @@ import (
 // are in no list are ignored, as those servers do.
 var unsupportedFields = map[string][]string{
 	// OpenAI
-	"audio":               nil,
-	"function_call":       {`"none"`, `"auto"`},
-	"functions":           {`[]`},
-	"modalities":          {`["text"]`},
-	"parallel_tool_calls": {`true`, `false`},
-	"prediction":          nil,
-	"reasoning_effort":    nil,
-	"service_tier":        {`"auto"`, `"default"`},
-	"store":               {`false`},
-	"tool_choice":         {`"none"`, `"auto"`},
-	"tools":               {`[]`},
-	"verbosity":           {`"medium"`},
-	"web_search_options":  nil,
+	"audio":              nil,
+	"function_call":      {`"none"`, `"auto"`},
+	"functions":          {`[]`},
+	"modalities":         {`["text"]`},
+	"prediction":         nil,
+	"reasoning_effort":   nil,
+	"service_tier":       {`"auto"`, `"default"`},
+	"store":              {`false`},
+	"verbosity":          {`"medium"`},
+	"web_search_options": nil,
 	// llama-server
 	"cache_prompt":          {`true`},
 	"chat_template":         nil,
@@ -76,6 +73,8 @@ var unsupportedFields = map[string][]string{
 
 // insteadOf helps where this server has the feature under another name.
 var insteadOf = map[string]string{
+	"function_call":    "use tool_choice",
+	"functions":        "use tools",
 	"guided_grammar":   "use grammar",
 	"guided_json":      `use "response_format": {"type": "json_schema", ...}`,
 	"json_schema":      `use "response_format": {"type": "json_schema", ...}`,

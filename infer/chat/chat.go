@@ -46,6 +46,7 @@ type Template struct {
 	tmpl     *jinja.Template
 	opt      Options
 	supports support
+	style    ToolStyle
 }
 
 // New parses a template and renders probe conversations with it. The error of
@@ -63,8 +64,12 @@ func New(source string, opt Options) (*Template, error) {
 	if t.supports, err = t.probe(); err != nil {
 		return nil, err
 	}
+	t.style = styleOf(source, t.supports.tools)
 	return t, nil
 }
+
+// ToolStyle is the notation in which the model is to write calls of tools.
+func (t *Template) ToolStyle() ToolStyle { return t.style }
 
 // Render returns the prompt for a conversation.
 func (t *Template) Render(req Request) (string, error) {

@@ -22,18 +22,8 @@ func FromSchema(src []byte) (*Grammar, error) {
 	c := &schemaCompiler{root: root, refs: map[string]int{}}
 	c.basics = newBasics(&c.rules)
 	start := c.ref("")
-	for len(c.todo) > 0 {
-		p := c.todo[0]
-		c.todo = c.todo[1:]
-		v, err := c.lookup(p)
-		if err != nil {
-			return nil, err
-		}
-		body, err := c.schema(v, p)
-		if err != nil {
-			return nil, err
-		}
-		c.rules[c.refs[p]].body = body
+	if err := c.compileRefs(); err != nil {
+		return nil, err
 	}
 	g, err := compile(c.rules, start.rule)
 	if err != nil {

@@ -22,9 +22,24 @@ type ChatChoice struct {
 
 // ChatMessage is the assistant's turn.
 type ChatMessage struct {
-	Role    string  `json:"role"`
-	Content string  `json:"content"`
-	Refusal *string `json:"refusal"` // always null; clients require the key
+	Role      string     `json:"role"`
+	Content   *string    `json:"content"` // null when tools are called and nothing is said
+	Refusal   *string    `json:"refusal"` // always null; clients require the key
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
+}
+
+// ToolCall is a call of a function, or a piece of it in a stream.
+type ToolCall struct {
+	Index    *int         `json:"index,omitempty"` // in a stream
+	ID       string       `json:"id,omitempty"`    // in the first piece
+	Type     string       `json:"type,omitempty"`  // "function", in the first piece
+	Function FunctionCall `json:"function"`
+}
+
+// FunctionCall names a function and its arguments.
+type FunctionCall struct {
+	Name      string `json:"name,omitempty"` // in the first piece
+	Arguments string `json:"arguments"`      // JSON, or a piece of it
 }
 
 // ChatChunk is one event of a streamed chat answer.
@@ -52,6 +67,8 @@ type ChatChunkChoice struct {
 type ChatDelta struct {
 	Role    string  `json:"role,omitempty"`
 	Content *string `json:"content,omitempty"`
+
+	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
 }
 
 // ChatLogprobs lists the tokens behind a message or delta.

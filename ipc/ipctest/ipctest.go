@@ -25,6 +25,8 @@ import (
 const (
 	// Endless in a prompt makes the engine answer until it is stopped.
 	Endless = "endless"
+	// Arguments are those of every call of a tool.
+	Arguments = `{"city": "Rome"}`
 	// Failing in a prompt makes the engine fail after the first piece.
 	Failing = "fail"
 )
@@ -155,6 +157,9 @@ func (e *Engine) play(ctx context.Context, req *ipc.Request, emit func(ipc.Delta
 	if req.MaxTokens > 0 {
 		room = min(room, req.MaxTokens)
 	}
+	if calls, ok := callsOf(req); ok {
+		return e.call(ctx, calls, res, emit)
+	}
 	endless := strings.Contains(prompt, Endless)
 	for i := 0; endless || i < len(e.Script); i++ {
 		if i == room {
@@ -173,6 +178,36 @@ func (e *Engine) play(ctx context.Context, req *ipc.Request, emit func(ipc.Delta
 		res.CompletionTokens++
 		res.PredictTime += 5 * time.Millisecond
 	}
+	return res, nil
+}
+
+// callsOf is what a request with tools is answered with, unless it brings their
+// results: a call of each, with Arguments.
+func callsOf(req *ipc.Request) ([]ipc.CallDelta, bool) {
+	if req.Tools == nil || req.Messages[len(req.Messages)-1].Role == "tool" {
+		return nil, false
+	}
+	var calls []ipc.CallDelta
+	for i, f := range req.Tools.Functions {
+		half := len(Arguments) / 2
+		calls = append(calls,
+			ipc.CallDelta{Index: i, ID: fmt.Sprintf("call_%d", i), Name: f.Name, Arguments: Arguments[:half]},
+			ipc.CallDelta{Index: i, Arguments: Arguments[half:]})
+	}
+	return calls, true
+}
+
+func (e *Engine) call(ctx context.Context, calls []ipc.CallDelta, res ipc.Result, emit func(ipc.Delta) error) (ipc.Result, error) {
+	for _, c := range calls {
+		if err := e.pause(ctx); err != nil {
+			return res, err
+		}
+		if err := emit(ipc.Delta{Calls: []ipc.CallDelta{c}}); err != nil {
+			return res, err
+		}
+		res.CompletionTokens++
+	}
+	res.FinishReason = ipc.FinishCalls
 	return res, nil
 }
 

@@ -111,8 +111,8 @@ def errors():
     expect(e.code == "model_not_found" and e.type == "not_found_error", e.body)
     e = fails(openai.BadRequestError, ask(temperature=5))
     expect(e.param == "temperature" and e.code is None and "5" in e.message, e.body)
-    e = fails(openai.BadRequestError, ask(tools=[{"type": "function", "function": {"name": "f"}}]))
-    expect(e.param == "tools", e.body)
+    e = fails(openai.BadRequestError, ask(functions=[{"name": "f"}]))
+    expect(e.param == "functions", e.body)
     too_long = [{"role": "user", "content": "word " * (CLIENT.models.retrieve(MODEL).max_model_len + 1)}]
     for streaming in (False, True):
         e = fails(openai.BadRequestError, ask(messages=too_long, stream=streaming))
