@@ -57,7 +57,10 @@ func (f *front) constrain(t *task, g *Grammar, context int) error {
 
 // constraint compiles a grammar, or finds it.
 func (f *front) constraint(g *Grammar) (*grammar.Constraint, error) {
-	text := fmt.Sprintf("%t\x00%s\x00%s\x00%d %q %s", g.AnyObject, g.Schema, g.GBNF, g.calls, g.frame, g.functions)
+	text := fmt.Sprintf("%t\x00%s\x00%s", g.AnyObject, g.Schema, g.GBNF)
+	if g.Calls != nil {
+		text = fmt.Sprintf("calls\x00%d %q %q", g.Calls.Most, g.Calls.Frame, g.Calls.Functions)
+	}
 	k := &f.grammars
 	if c := k.find(text); c != nil {
 		return c, nil
@@ -104,8 +107,8 @@ func (k *grammars) keep(text string, c *grammar.Constraint) {
 
 func compileGrammar(g *Grammar) (*grammar.Grammar, error) {
 	switch {
-	case g.functions != nil && !g.AnyObject && g.GBNF == "" && g.Schema == nil:
-		return grammar.FromCalls(g.frame, g.functions, g.calls)
+	case g.Calls != nil && !g.AnyObject && g.GBNF == "" && g.Schema == nil:
+		return grammar.FromCalls(g.Calls.Frame, g.Calls.Functions, g.Calls.Most)
 	case g.AnyObject && g.GBNF == "" && g.Schema == nil:
 		return grammar.JSONObject(), nil
 	case g.Schema != nil && !g.AnyObject && g.GBNF == "":

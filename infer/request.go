@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"edged/infer/chat"
-	"edged/infer/grammar"
 	"edged/infer/sample"
 )
 
@@ -38,18 +37,14 @@ type Request struct {
 	TopLogprobs int  // and of this many alternatives, 0..20; needs Logprobs
 }
 
-// Grammar says what an answer must match. Exactly one of GBNF, Schema and
-// AnyObject is set.
+// Grammar says what an answer must match. Exactly one of GBNF, Schema,
+// AnyObject and Calls is set.
 type Grammar struct {
 	Field     string          // of the request, for errors
 	GBNF      string          // a grammar whose rule is root
 	Schema    json.RawMessage // a JSON schema
 	AnyObject bool            // any JSON object
-
-	// Or calls of functions, at most so many.
-	functions []grammar.Call
-	frame     grammar.Frame
-	calls     int
+	Calls     *Calls          // calls of functions and nothing else
 }
 
 // Prompt is text or token ids, never both. Tokens is nil when Text is meant,

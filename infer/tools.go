@@ -22,6 +22,13 @@ type Function struct {
 	Parameters json.RawMessage // JSON schema of the arguments; nil: there are none
 }
 
+// Calls are one to Most calls of any of the functions.
+type Calls struct {
+	Functions []grammar.Call
+	Frame     grammar.Frame
+	Most      int
+}
+
 // maxForcedCalls is how many calls an answer may have that must be calls: a weak
 // model would never stop.
 const maxForcedCalls = 16
@@ -47,9 +54,9 @@ func (f *front) toolChat(req *Request) (chat.Request, error) {
 
 // callGrammar is what an answer must match that has to be calls.
 func (f *front) callGrammar(t *Tools) *Grammar {
-	g := &Grammar{Field: "tools", frame: grammar.Frame(f.chat.ToolStyle().Frame()), calls: maxForcedCalls}
+	c := &Calls{Frame: grammar.Frame(f.chat.ToolStyle().Frame()), Most: maxForcedCalls}
 	if t.Single {
-		g.calls = 1
+		c.Most = 1
 	}
 	for _, fn := range t.Functions {
 		schema := fn.Parameters
@@ -59,9 +66,9 @@ func (f *front) callGrammar(t *Tools) *Grammar {
 		case string(schema) == "{}":
 			schema = json.RawMessage(`{"type":"object"}`)
 		}
-		g.functions = append(g.functions, grammar.Call{Name: fn.Name, Schema: schema})
+		c.Functions = append(c.Functions, grammar.Call{Name: fn.Name, Schema: schema})
 	}
-	return g
+	return &Grammar{Field: "tools", Calls: c}
 }
 
 // callStream takes the calls out of an answer on its way to the caller.
