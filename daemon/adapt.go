@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"edged/daemon/health"
 	"edged/infer"
 	"edged/infer/chat"
 	"edged/infer/sample"
@@ -37,18 +38,24 @@ type adapter struct {
 	log      *slog.Logger
 	turns    turns
 	defaults atomic.Pointer[Sampling] // replaced on reload
+	meter    *meter
+	health   *health.Registry
 }
 
 var _ ipc.Engine = (*adapter)(nil)
 
 func newAdapter(e inferEngine, defaults Sampling, sessions *store.Store, log *slog.Logger) *adapter {
-	a := &adapter{engine: e, store: sessions, log: log}
+	a := &adapter{engine: e, store: sessions, log: log, meter: newMeter(), health: newHealth()}
 	a.defaults.Store(&defaults)
 	return a
 }
 
 // Generate implements ipc.Engine.
 func (a *adapter) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error) {
+	return a.meter.generate(emit, func(emit func(ipc.Delta) error) (ipc.Result, error) { return a.generate(ctx, req, emit) })
+}
+
+func (a *adapter) generate(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error) {
 	if req.Session != "" {
 		return a.generateTurn(ctx, req, emit)
 	}

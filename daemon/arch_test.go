@@ -26,7 +26,8 @@ const maxFileLines = 600
 // new room has to be thought about.
 var rooms = map[string][]string{
 	"cmd/edged":         {"daemon", "daemon/catalog", "ipc/api", "ipc/client", "ipc/webui", "infer/bench", "infer/eval"},
-	"daemon":            {"ipc/...", "infer/...", "store/...", "offload", "pinnedmem", "cudakern/...", "daemon/catalog"},
+	"daemon":            {"ipc/...", "infer/...", "store/...", "offload", "pinnedmem", "cudakern/...", "daemon/catalog", "daemon/health"},
+	"daemon/health":     {},
 	"daemon/catalog":    {"infer/gguf"},
 	"ipc":               {"ipc/api"},
 	"ipc/...":           {"ipc", "ipc/..."},

@@ -23,7 +23,10 @@ type fakeEngine struct {
 	status infer.Status
 	last   *infer.Request
 
-	maxQueue int // as last set
+	maxQueue int   // as last set
+	proof    error // that Prove returns
+	proofs   int   // calls of it
+	drops    int   // calls of DropIdle
 
 	generate func(ctx context.Context, emit func(infer.Delta) error) (infer.Result, error)
 }
@@ -63,6 +66,20 @@ func (f *fakeEngine) SetMaxQueue(n int) {
 	f.maxQueue = n
 }
 
+// Prove costs nothing and holds as long as the engine is ready.
+func (f *fakeEngine) Prove(context.Context, time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.proofs++
+	return f.proof
+}
+
+func (f *fakeEngine) DropIdle() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.drops++
+}
+
 func (f *fakeEngine) Drain(context.Context) error { return nil }
 
 func (f *fakeEngine) Generate(ctx context.Context, req *infer.Request, emit func(infer.Delta) error) (infer.Result, error) {
@@ -98,6 +115,7 @@ type managed struct {
 	level   *slog.LevelVar
 	log     *logBuffer
 	manager *net.UnixConn // what sd_notify sends
+	service *service
 	done    chan error
 }
 
@@ -123,6 +141,7 @@ func startService(t *testing.T, doc string) *managed {
 		Level:   m.level,
 		Signals: m.signals,
 		Started: time.Now(),
+		Version: "test",
 	}
 	cfg, err := opt.Source.Load()
 	if err != nil {
@@ -133,13 +152,31 @@ func startService(t *testing.T, doc string) *managed {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() { m.done <- newService(opt, cfg, m.engine, m.engine, nil).run(ctx, ls) }()
+	m.service = newService(opt, cfg, m.engine, m.engine, nil)
+	go func() { m.done <- m.service.run(ctx, ls) }()
 	t.Cleanup(func() {
 		cancel()
 		<-m.done
 	})
 	return m
 }
+
+// newTestService makes a service with a configuration file that does not run.
+func newTestService(t *testing.T, doc string) *service {
+	t.Helper()
+	opt := Options{
+		Source: Source{File: writeFile(t, filepath.Join(t.TempDir(), "config.toml"), doc), Paths: Paths{Sessions: "/s"}},
+		Log:    slog.New(slog.DiscardHandler), Level: new(slog.LevelVar), Started: time.Now(),
+	}
+	cfg, err := opt.Source.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFakeEngine()
+	return newService(opt, cfg, f, f, nil)
+}
+
+func testLog(b *logBuffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
 
 // expect reads the service manager's messages until one contains text.
 func (m *managed) expect(t *testing.T, text string) string {

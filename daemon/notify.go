@@ -27,6 +27,9 @@ func (n notifier) send(lines ...string) {
 // loading reports progress and asks for more time.
 func (n notifier) loading(text string) { n.send("STATUS="+text, extend(loadExtension)) }
 
+// status replaces the line that the service manager shows.
+func (n notifier) status(text string) { n.send("STATUS=" + text) }
+
 // ready ends start-up and reloads.
 func (n notifier) ready(text string) { n.send(sd.SdNotifyReady, "STATUS="+text) }
 

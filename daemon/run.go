@@ -8,10 +8,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"edged/daemon/health"
 	"edged/infer"
 	"edged/ipc"
 	"edged/store"
@@ -24,6 +27,7 @@ type Options struct {
 	Level   *slog.LevelVar   // of Log; follows log.level
 	Signals <-chan os.Signal // SIGTERM and SIGINT end, SIGHUP reloads
 	Started time.Time        // of the process, for the time until ready
+	Version string           // of the program, as it reports itself
 }
 
 // ConfigError is a configuration that a daemon cannot start with. Trying again
@@ -100,6 +104,8 @@ type lifecycle interface {
 	Drain(ctx context.Context) error
 	Status() infer.Status
 	SetMaxQueue(n int)
+	Prove(ctx context.Context, age time.Duration) error
+	DropIdle()
 }
 
 // service is a running daemon. Its fields belong to the goroutine of run.
@@ -111,22 +117,29 @@ type service struct {
 	api    *adapter
 	server *ipc.Server
 	notify notifier
+	health *health.Registry
 
-	ready bool // READY has been sent
+	current atomic.Pointer[Config] // cfg, for other goroutines
+	shown   atomic.Pointer[string] // the status line that was last sent
+	ready   bool                   // READY has been sent
+
+	stopping atomic.Bool
 }
 
 // newService makes a service; kept is nil when no sessions are.
 func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, kept *store.Store) *service {
-	api := newAdapter(answers, cfg.Sampling, kept, opt.Log)
-	return &service{
-		opt: opt, log: opt.Log, cfg: cfg, engine: engine, api: api,
-		server: ipc.New(api, serverOptions(opt.Log, cfg, kept, &api.turns)),
-		notify: notifier{opt.Log},
-	}
+	d := &service{opt: opt, log: opt.Log, cfg: cfg, engine: engine, notify: notifier{opt.Log}}
+	d.current.Store(&cfg)
+	d.api = newAdapter(answers, cfg.Sampling, kept, opt.Log)
+	d.health = d.api.health
+	o := &operator{engine: engine, health: d.health, store: kept, cfg: &d.current, version: opt.Version, started: opt.Started}
+	o.metrics = metricsHandler(d.api.meter, o, opt.Log)
+	d.server = ipc.New(d.api, serverOptions(opt.Log, cfg, kept, &d.api.turns, o))
+	return d
 }
 
-func serverOptions(log *slog.Logger, cfg Config, kept *store.Store, running *turns) ipc.Options {
-	opt := ipc.Options{Log: log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration}
+func serverOptions(log *slog.Logger, cfg Config, kept *store.Store, running *turns, o *operator) ipc.Options {
+	opt := ipc.Options{Log: log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration, Operator: o}
 	if kept != nil { // a nil pointer in an interface would not be nil
 		opt.Sessions = sessions{kept, running}
 	}
@@ -148,12 +161,12 @@ func (d *service) run(ctx context.Context, ls []net.Listener) error {
 	loaded := make(chan error, 1)
 	go func() { loaded <- d.engine.Load(ctx, "", d.reportLoad()) }()
 	changed := d.watchConfig(ctx)
-	watchdogEnd := make(chan struct{})
-	go func() {
-		defer close(watchdogEnd)
-		d.notify.watchdog(ctx, newProgressWatch(d.engine.Status).check)
-	}()
-	defer func() { cancel(); <-watchdogEnd }()
+	var watching sync.WaitGroup
+	watching.Go(func() { d.notify.watchdog(ctx, d.alive(newProgressWatch(d.engine.Status))) })
+	ticks := time.NewTicker(vitalsEvery)
+	defer ticks.Stop()
+	watching.Go(func() { newVitals(d).run(ctx, ticks.C) })
+	defer func() { cancel(); watching.Wait() }()
 
 	for {
 		select {
@@ -183,16 +196,8 @@ func (d *service) run(ctx context.Context, ls []net.Listener) error {
 func (d *service) becomeReady() {
 	s := d.engine.Status()
 	d.ready = true
-	text := d.readyText(s)
-	d.notify.ready(text)
+	d.notify.ready(d.statusText())
 	d.log.Info("ready", "model", s.Model, "memory", s.Memory.String(), "after", time.Since(d.opt.Started).Round(time.Millisecond).String())
-}
-
-func (d *service) readyText(s infer.Status) string {
-	if s.Model == "" {
-		return "ready, no model resident"
-	}
-	return "ready: " + modelText(s)
 }
 
 // reportLoad forwards progress about as often as a person can read it.
@@ -223,7 +228,7 @@ func (d *service) watchConfig(ctx context.Context) <-chan struct{} {
 		}
 	})
 	if err != nil {
-		d.log.Warn("configuration changes will not be noticed; send SIGHUP instead", "err", err)
+		d.health.Set(configUnwatched, err.Error())
 	}
 	return changed
 }
@@ -232,11 +237,13 @@ func (d *service) watchConfig(ctx context.Context) <-chan struct{} {
 func (d *service) reload() {
 	if d.ready {
 		d.notify.reloading()
-		defer func() { d.notify.ready(d.readyText(d.engine.Status())) }()
+		defer func() { d.notify.ready(d.statusText()) }()
 	}
 	next, err := d.opt.Source.Load()
 	if err != nil {
-		for _, e := range unjoin(err) {
+		errs := unjoin(err)
+		d.health.Set(configRefused, errs[0].Error())
+		for _, e := range errs {
 			d.log.Error("configuration refused, the running one stays", "err", e)
 		}
 		return
@@ -244,6 +251,8 @@ func (d *service) reload() {
 	live, restart := d.cfg.Change(next)
 	d.cfg = d.cfg.WithLive(next)
 	d.applyLive()
+	d.health.Clear(configRefused)
+	put(d.health, configRestart, strings.Join(restart, ", "))
 	d.log.Info("configuration read", "applied", live)
 	if len(restart) > 0 {
 		d.log.Warn("configuration needs restart", "keys", restart)
@@ -253,6 +262,8 @@ func (d *service) reload() {
 // applyLive hands every live key of the configuration to those who use it.
 // stop.drain is read when it is needed.
 func (d *service) applyLive() {
+	cfg := d.cfg
+	d.current.Store(&cfg)
 	d.opt.Level.Set(d.cfg.Log.Level.Level)
 	sampling := d.cfg.Sampling // a copy: requests may still hold the last one
 	d.api.defaults.Store(&sampling)
@@ -275,6 +286,7 @@ var errSecondSignal = errors.New("second signal")
 // stop lets running answers end for at most drain, then cancels them. A second
 // signal cancels them at once.
 func (d *service) stop(ctx context.Context, drain time.Duration) error {
+	d.stopping.Store(true)
 	d.notify.stopping("finishing running answers", drain)
 	limited, cancelLimit := context.WithTimeoutCause(ctx, drain, fmt.Errorf("drain limit of %v is over", drain))
 	defer cancelLimit()

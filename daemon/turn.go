@@ -92,6 +92,12 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 	}
 	out := ipcResult(res)
 	out.Session = t.result(res)
+	// A session's name is its user's: the condition does not tell it.
+	reason := ""
+	if !out.Session.Durable || t.textOnly != "" {
+		reason = "a turn was answered, but could not be stored whole: " + req.ID
+	}
+	put(a.health, sessionUnsaved, reason)
 	return out, nil
 }
 

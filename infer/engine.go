@@ -37,6 +37,8 @@ type Engine struct {
 	draining bool
 	closed   bool
 	loads    []*loadCall
+	proofs   []*proof
+	dropIdle bool // see DropIdle
 	progress LoadProgress
 	resident string  // name of the model that is ready to answer
 	key      Key     // of its snapshots
@@ -183,15 +185,17 @@ func (e *Engine) Models() []ModelInfo {
 // Status is a snapshot of the engine; it is cheap.
 func (e *Engine) Status() Status {
 	usage := e.host.Usage()
+	var fast pinnedmem.Usage
 	if e.fast != e.host {
-		for p, n := range e.fast.Usage() {
+		fast = e.fast.Usage()
+		for p, n := range fast {
 			usage[p] += n
 		}
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.status
-	s.State, s.Reason, s.Memory = e.state, e.reason, usage
+	s.State, s.Reason, s.Memory, s.FastMemory = e.state, e.reason, usage, fast
 	if e.state == Loading {
 		s.Load = e.progress
 	}

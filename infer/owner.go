@@ -24,6 +24,8 @@ type owner struct {
 	stagings []*staging // checkpoints on their way to Keepers
 	stalled  bool       // no running task could take part in the last step
 
+	readTok, generatedTok uint64 // as in Status
+
 	// The step being built; the memory is reused.
 	rows  graph.Rows
 	kv    []*offload.Seq
@@ -62,10 +64,19 @@ func (o *owner) settle() (ready, closed bool) {
 		o.sweep()
 		o.reap()
 		o.admitQueued()
-		load := o.dueLoad()
+		load, proofs, drop := o.dueLoad(), o.takeProofs(), o.takeDrop()
 		closed = o.e.closed
 		o.publish()
 		o.e.mu.Unlock()
+		if drop {
+			o.giveUpIdle()
+		}
+		if len(proofs) > 0 {
+			o.answerProofs(proofs)
+		}
+		if drop || len(proofs) > 0 {
+			continue // what was published is out of date
+		}
 		if load == nil {
 			return len(o.running) > 0 && !o.stalled, closed
 		}
@@ -149,6 +160,7 @@ func (o *owner) publish() {
 	e.running = len(o.running)
 	e.announceRequests()
 	e.status.KeptSeqs = len(o.kept)
+	e.status.ReadTok, e.status.GeneratedTok = o.readTok, o.generatedTok
 	e.status.FreeTok, e.status.CacheTok, e.status.Cache, e.status.Traffic = 0, 0, "", offload.Traffic{}
 	if o.res != nil {
 		e.status.FreeTok, e.status.CacheTok = o.res.pool.FreeTok(), o.res.cacheTok

@@ -87,8 +87,10 @@ func (o *owner) tokensRead(t *task, n int) int {
 func (o *owner) endReading(t *task, logits graph.Logits) {
 	t.reading = reading{}
 	var f Finish
+	n := t.pending()
 	err := t.seq.EndPrefill()
 	if err == nil {
+		o.readTok += uint64(n)
 		t.out.setProgress(Progress{Done: min(t.seq.Len(), t.nPrompt), Total: t.nPrompt, Cached: t.cached})
 		f, err = o.accept(t, logits.Row(0))
 	}

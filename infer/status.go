@@ -37,7 +37,10 @@ type Status struct {
 
 	LastStep     time.Time       // end of the last step that succeeded
 	LastStepTime time.Duration   // how long that step took
-	Memory       pinnedmem.Usage // bytes per purpose
+	Memory       pinnedmem.Usage // bytes per purpose, both tiers
+	FastMemory   pinnedmem.Usage // of these, those in a tier of its own, such as a device's
+	ReadTok      uint64          // prompt tokens evaluated since the start
+	GeneratedTok uint64          // tokens sampled since the start
 	FreeTok      int             // tokens that the KV cache can take without freeing anything
 	CacheTok     int             // tokens that the KV cache was made for
 	KeptSeqs     int             // finished sequences kept for their prefixes

@@ -153,6 +153,7 @@ func (o *owner) commit(logits graph.Logits) {
 		var f Finish
 		err := t.seq.Commit(t.rows)
 		if t.generated() == 0 {
+			o.readTok += uint64(t.rows)
 			t.out.setProgress(Progress{Done: t.seq.Len(), Total: t.nPrompt, Cached: t.cached})
 		}
 		if wanted {
@@ -169,7 +170,11 @@ func (o *owner) commit(logits graph.Logits) {
 
 func (o *owner) accept(t *task, logits []float32) (f Finish, err error) {
 	defer catch(&err)
-	return t.accept(logits, o.res.context)
+	f, err = t.accept(logits, o.res.context)
+	if err == nil {
+		o.generatedTok++
+	}
+	return f, err
 }
 
 // stepFailed ends the tasks of a failed step. The sequences of the others are

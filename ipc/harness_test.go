@@ -91,6 +91,13 @@ func serve(t testing.TB, engine ipc.Engine, l net.Listener, dial func() (net.Con
 	return &served{Server: s, client: &http.Client{Transport: transport}, dial: dial, log: logged}
 }
 
+// unixClient connects to the socket at path.
+func unixClient(t testing.TB, path string) *http.Client {
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) }}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
 // answer is what a request got.
 type answer struct {
 	status int

@@ -28,6 +28,7 @@ func (s *Server) routes() map[string]map[string]handlerFunc {
 		"/readyz":           {http.MethodGet: s.handleReady},
 	}
 	maps.Copy(all, s.sessionRoutes())
+	maps.Copy(all, s.operatorRoutes())
 	return all
 }
 

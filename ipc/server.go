@@ -47,12 +47,14 @@ type Options struct {
 	AllowedUIDs []uint32      // peers besides root and the daemon's own user
 	KeepAlive   time.Duration // 0 = DefaultKeepAlive
 	Sessions    Sessions      // nil = none are kept
+	Operator    Operator      // nil = only what Engine.Status says is reported
 }
 
 // Server serves the API on any number of listeners.
 type Server struct {
 	engine    Engine
 	sessions  Sessions // or nil
+	operator  Operator // or nil
 	log       *slog.Logger
 	keepAlive atomic.Int64 // time.Duration
 	http      *http.Server
@@ -74,6 +76,7 @@ func New(engine Engine, opt Options) *Server {
 	s := &Server{
 		engine:   engine,
 		sessions: opt.Sessions,
+		operator: opt.Operator,
 		log:      opt.Log,
 		large:    make(chan struct{}, maxLargeBodies),
 		imports:  make(chan struct{}, maxImports),

@@ -49,6 +49,8 @@ type DetokenizeResponse struct {
 type Health struct {
 	Status string `json:"status"` // "ok", or the engine's state
 	Text   string `json:"text,omitempty"`
+
+	Conditions []Condition `json:"conditions,omitempty"` // of GET /healthz?verbose
 }
 
 // ErrorResponse is the body of every error, and the last event of a stream that failed.

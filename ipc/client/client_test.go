@@ -160,7 +160,7 @@ func TestReady(t *testing.T) {
 		{ipc.Status{State: ipc.Loading, Text: "40 %"}, api.Health{Status: "loading", Text: "40 %"}},
 	} {
 		engine.SetStatus(tt.status)
-		if got, err := c.Ready(t.Context()); err != nil || got != tt.want {
+		if got, err := c.Ready(t.Context()); err != nil || !cmp.Equal(got, tt.want) {
 			t.Errorf("got %+v, %v", got, err)
 		}
 	}
