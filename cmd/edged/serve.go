@@ -48,6 +48,7 @@ func (a *app) serveCommand() *cobra.Command {
 		signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 		return daemon.Run(cmd.Context(), daemon.Options{
 			Source: src, Log: daemon.NewLogger(os.Stderr, level), Level: level, Signals: signals, Started: a.started,
+			Version: describeBuild().Version,
 		})
 	}
 	return cmd
