@@ -22,12 +22,18 @@ import (
 
 // inferEngine is what answers requests; *infer.Engine is one.
 type inferEngine interface {
+	textEngine
 	Generate(ctx context.Context, req *infer.Request, emit func(infer.Delta) error) (infer.Result, error)
 	Models() []infer.ModelInfo
-	Tokenize(ctx context.Context, model, text string, addSpecial, parseSpecial bool) ([]infer.Token, error)
-	Detokenize(ctx context.Context, model string, ids []int32) (string, error)
 	Status() infer.Status
 	SnapshotKey(model string) (infer.Key, bool)
+}
+
+// textEngine turns texts into numbers and back.
+type textEngine interface {
+	Tokenize(ctx context.Context, model, text string, addSpecial, parseSpecial bool) ([]infer.Token, error)
+	Detokenize(ctx context.Context, model string, ids []int32) (string, error)
+	CountTokens(ctx context.Context, req *infer.Request) (int, error)
 }
 
 // adapter makes an inference engine look as the API server wants it. It may be
@@ -265,6 +271,19 @@ func (a *adapter) Tokenize(ctx context.Context, req ipc.TokenizeRequest) ([]ipc.
 		out[i] = ipc.Token(t)
 	}
 	return out, nil
+}
+
+// CountTokens implements ipc.Engine.
+func (a *adapter) CountTokens(ctx context.Context, req *ipc.Request) (int, error) {
+	r, err := inferRequest(req, *a.defaults.Load())
+	if err != nil {
+		return 0, err
+	}
+	n, err := a.engine.CountTokens(ctx, r)
+	if err != nil {
+		return 0, ipcError(err)
+	}
+	return n, nil
 }
 
 // Detokenize implements ipc.Engine.

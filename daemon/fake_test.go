@@ -89,6 +89,8 @@ func (f *fakeEngine) Generate(ctx context.Context, req *infer.Request, emit func
 	return f.generate(ctx, emit)
 }
 
+func (f *fakeEngine) CountTokens(context.Context, *infer.Request) (int, error) { return 0, nil }
+
 func (f *fakeEngine) SnapshotKey(string) (infer.Key, bool) { return infer.Key{}, false }
 
 func (f *fakeEngine) Models() []infer.ModelInfo {

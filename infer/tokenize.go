@@ -25,6 +25,20 @@ func (e *Engine) Tokenize(ctx context.Context, model, text string, addSpecial, p
 	return out, nil
 }
 
+// CountTokens returns the number of tokens of a request's prompt, which is not
+// held against the context.
+func (e *Engine) CountTokens(ctx context.Context, req *Request) (int, error) {
+	f, err := e.namedFront(ctx, req.Model)
+	if err != nil {
+		return 0, fmt.Errorf("count tokens: %w", err)
+	}
+	ids, err := f.promptTokens(req)
+	if err != nil {
+		return 0, fmt.Errorf("count tokens: %w", err)
+	}
+	return len(ids), nil
+}
+
 // Detokenize returns the text of ids, control tokens spelled out. Bytes that
 // are not UTF-8 become U+FFFD.
 func (e *Engine) Detokenize(ctx context.Context, model string, ids []int32) (string, error) {

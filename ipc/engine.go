@@ -28,6 +28,10 @@ type Engine interface {
 	// step, with an error that wraps context.Cause(ctx) or ctx.Err().
 	Generate(ctx context.Context, req *Request, emit func(Delta) error) (Result, error)
 
+	// CountTokens returns the tokens of the prompt that a request with Messages is
+	// rendered to.
+	CountTokens(ctx context.Context, req *Request) (int, error)
+
 	// Models lists every model that a request may name, the default first.
 	// It answers in every State, also while loading.
 	Models(ctx context.Context) []ModelInfo

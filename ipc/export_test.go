@@ -40,6 +40,15 @@ func DecodeChat(body []byte) (*Request, *Error) {
 	return &j.req, nil
 }
 
+// DecodeAnthropic returns the request of a body of Anthropic's API.
+func DecodeAnthropic(body []byte) (*Request, *Error) {
+	j, err := decodeAnthropic(body)
+	if err != nil {
+		return nil, err
+	}
+	return &j.req, nil
+}
+
 // Members returns the fields of a body that has passed CheckJSON.
 func Members(body []byte) map[string]json.RawMessage {
 	fields, _ := members(bytes.TrimSpace(body))

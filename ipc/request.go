@@ -54,7 +54,7 @@ func decodeShared(o *object) *job {
 	decodeStream(o, j)
 	j.choices = decodeChoices(o)
 	decodeSampling(o, &j.req.Sampling)
-	j.req.Stop = decodeStop(o)
+	j.req.Stop = decodeStops(o, "stop")
 	j.req.Grammar = decodeGrammar(o)
 	return j
 }
@@ -148,8 +148,9 @@ func decodeLogitBias(o *object) map[int32]float64 {
 	return bias
 }
 
-func decodeStop(o *object) []string {
-	raw, ok := o.get("stop")
+// decodeStops reads a string or an array of strings at which an answer ends.
+func decodeStops(o *object, field string) []string {
+	raw, ok := o.get(field)
 	if !ok {
 		return nil
 	}
@@ -164,21 +165,21 @@ func decodeStop(o *object) []string {
 		case len(s) > maxStopBytes:
 			o.fail(name, "has %d bytes, but at most %d are accepted", len(s), maxStopBytes)
 		case len(stops) == maxStops:
-			o.fail("stop", "has more than %d sequences", maxStops)
+			o.fail(field, "has more than %d sequences", maxStops)
 		default:
 			stops = append(stops, s)
 		}
 		return o.err == nil
 	}
 	if raw[0] == '"' {
-		add("stop", raw)
+		add(field, raw)
 		return stops
 	}
 	isArray := elements(raw, func(i int, raw json.RawMessage) bool {
-		return add("stop["+strconv.Itoa(i)+"]", raw)
+		return add(field+"["+strconv.Itoa(i)+"]", raw)
 	})
 	if !isArray {
-		o.fail("stop", "must be a string or an array of strings, got %s", show(raw))
+		o.fail(field, "must be a string or an array of strings, got %s", show(raw))
 	}
 	return stops
 }

@@ -16,8 +16,9 @@ type response struct {
 	http.ResponseWriter
 	ctl   *http.ResponseController
 	id    string
-	begun bool // a status has been written
-	taken bool // the request's body has been read to its end
+	shape func(failure) any // of errors; nil = OpenAI's
+	begun bool              // a status has been written
+	taken bool              // the request's body has been read to its end
 }
 
 func (w *response) WriteHeader(status int) {
@@ -52,7 +53,11 @@ func (s *Server) fail(w *response, err error) {
 	// Written even when the request's context has ended: net/http ends it at the
 	// first error of reading a body, which the client shall be told about.
 	f.setHeaders(w.Header())
-	if err := writeJSON(w, f.status, f.body()); err != nil {
+	var body any = f.body()
+	if w.shape != nil {
+		body = w.shape(f)
+	}
+	if err := writeJSON(w, f.status, body); err != nil {
 		s.log.Debug("ipc: write error response", "request", w.id, "err", err)
 	}
 }

@@ -18,14 +18,16 @@ type handlerFunc func(w *response, r *http.Request) error
 // that end in a slash match everything below them; {id} stands for one segment.
 func (s *Server) routes() map[string]map[string]handlerFunc {
 	all := map[string]map[string]handlerFunc{
-		"/chat/completions": {http.MethodPost: s.handleChat},
-		"/completions":      {http.MethodPost: s.handleCompletion},
-		"/models":           {http.MethodGet: s.handleModels},
-		"/models/":          {http.MethodGet: s.handleModel},
-		"/tokenize":         {http.MethodPost: s.handleTokenize},
-		"/detokenize":       {http.MethodPost: s.handleDetokenize},
-		"/healthz":          {http.MethodGet: s.handleLive},
-		"/readyz":           {http.MethodGet: s.handleReady},
+		"/chat/completions":      {http.MethodPost: s.handleChat},
+		"/completions":           {http.MethodPost: s.handleCompletion},
+		"/messages":              {http.MethodPost: s.handleMessages},
+		"/messages/count_tokens": {http.MethodPost: s.handleCountTokens},
+		"/models":                {http.MethodGet: s.handleModels},
+		"/models/":               {http.MethodGet: s.handleModel},
+		"/tokenize":              {http.MethodPost: s.handleTokenize},
+		"/detokenize":            {http.MethodPost: s.handleDetokenize},
+		"/healthz":               {http.MethodGet: s.handleLive},
+		"/readyz":                {http.MethodGet: s.handleReady},
 	}
 	maps.Copy(all, s.sessionRoutes())
 	maps.Copy(all, s.operatorRoutes())

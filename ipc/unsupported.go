@@ -85,9 +85,13 @@ var insteadOf = map[string]string{
 }
 
 // refuseUnsupported fails o when it asks for a feature that does not exist here.
-func refuseUnsupported(o *object) {
+func refuseUnsupported(o *object) { refuseListed(o, unsupportedFields) }
+
+// refuseListed fails o when it has a field of a table with a value that asks for
+// something.
+func refuseListed(o *object, table map[string][]string) {
 	for _, field := range slices.Sorted(maps.Keys(o.fields)) { // sorted: same request, same error
-		neutral, known := unsupportedFields[field]
+		neutral, known := table[field]
 		raw, set := o.get(field)
 		if !known || !set || slices.ContainsFunc(neutral, func(v string) bool { return sameJSON(raw, v) }) {
 			continue

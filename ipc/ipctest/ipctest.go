@@ -108,6 +108,11 @@ func (e *Engine) Tokenize(_ context.Context, req ipc.TokenizeRequest) ([]ipc.Tok
 	return tokens, nil
 }
 
+// CountTokens implements ipc.Engine: one token per byte of the messages.
+func (e *Engine) CountTokens(_ context.Context, req *ipc.Request) (int, error) {
+	return len(promptText(req)), nil
+}
+
 // Detokenize implements ipc.Engine.
 func (e *Engine) Detokenize(_ context.Context, _ string, ids []int32) (string, error) {
 	text := make([]byte, len(ids))

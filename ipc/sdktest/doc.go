@@ -1,5 +1,5 @@
-// Package sdktest runs the official OpenAI SDKs for Go, Python and Node,
-// unmodified, over the daemon's Unix socket.
+// Package sdktest runs the official OpenAI SDKs for Go, Python and Node, and
+// Anthropic's for Python, unmodified, over the daemon's Unix socket.
 //
 // The tests serve a scripted engine. With EDGED_SOCKET and EDGED_MODEL set they
 // use that daemon and model instead. The Python and Node programs run when
