@@ -89,7 +89,7 @@ func variants(info driver.Info) ([]string, error) {
 		return []string{"sm_90", "sm_90a"}, nil
 	case info.Major >= 9:
 		return []string{"sm_90"}, nil
-	case info.Major == 8:
+	case info.Major == driver.OldestMajor:
 		return []string{"sm_80"}, nil
 	}
 	return nil, fmt.Errorf("%w: %s has %d.%d", ErrOldDevice, info.Name, info.Major, info.Minor)

@@ -22,9 +22,10 @@ type Info struct {
 
 // Device is one GPU with its primary context.
 type Device struct {
-	Info Info
-	dev  C.int
-	ctx  C.uint64_t
+	Info  Info
+	busID string // on PCI
+	dev   C.int
+	ctx   C.uint64_t
 }
 
 // Device attributes, by the driver's numbers.
@@ -77,7 +78,10 @@ func (d *Device) describe(ordinal int) error {
 		*a.to = int(v)
 	}
 	d.Info.Managed = managed != 0
-	return nil
+	var id [32]C.char
+	err := check("cuDeviceGetPCIBusId", C.edged_cuda_bus_id(d.dev, &id[0], C.int(len(id))))
+	d.busID = C.GoString(&id[0])
+	return err
 }
 
 // Close gives the context back.

@@ -51,6 +51,7 @@ enum {
 	X(result, cuDeviceGetName, (char *, int, int)) \
 	X(result, cuDeviceTotalMem_v2, (size_t *, int)) \
 	X(result, cuDeviceGetAttribute, (int *, int, int)) \
+	X(result, cuDeviceGetPCIBusId, (char *, int, int)) \
 	X(result, cuDevicePrimaryCtxRetain, (void **, int)) \
 	X(result, cuDevicePrimaryCtxRelease_v2, (int)) \
 	X(result, cuCtxSetCurrent, (void *)) \
@@ -150,6 +151,8 @@ int edged_cuda_device(int ordinal, int *dev, char *name, int len, uint64_t *byte
 	*bytes = n;
 	return 0;
 }
+
+int edged_cuda_bus_id(int dev, char *id, int len) { return cuDeviceGetPCIBusId(id, len, dev); }
 
 int edged_cuda_attribute(int dev, int which, int *v) { return cuDeviceGetAttribute(v, which, dev); }
 

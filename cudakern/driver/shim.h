@@ -36,6 +36,7 @@ const char *edged_cuda_error_text(int code);
 int edged_cuda_version(int *v);
 int edged_cuda_device_count(int *n);
 int edged_cuda_device(int ordinal, int *dev, char *name, int len, uint64_t *bytes);
+int edged_cuda_bus_id(int dev, char *id, int len);
 int edged_cuda_attribute(int dev, int which, int *v);
 int edged_cuda_retain(int dev, uint64_t *ctx);
 int edged_cuda_release(int dev);
