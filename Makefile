@@ -10,7 +10,7 @@ SDK_DIR := $(CURDIR)/build/sdk
 
 export CGO_ENABLED := 1
 
-.PHONY: build demo test check tools install clean
+.PHONY: build demo test check tools install deb deb-test clean
 
 build: ## the one binary, ./edged
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o edged ./cmd/edged
@@ -34,11 +34,22 @@ tools: ## what the tests need besides Go and gcc
 
 # Of PREFIX/lib/systemd/user and PREFIX/share/systemd/user, systemd looks into the
 # second also when PREFIX is ~/.local.
-install: build ## binary and units under PREFIX
-	install -D -m 0755 edged '$(DESTDIR)$(PREFIX)/bin/edged'
-	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system' '$(DESTDIR)$(PREFIX)/share/systemd/user'
-	sed 's|/usr/bin/edged|$(PREFIX)/bin/edged|' systemd/edged.service >'$(DESTDIR)$(PREFIX)/lib/systemd/system/edged.service'
-	sed 's|/usr/bin/env PATH=%h/.local/bin:/usr/local/bin:/usr/bin edged|$(PREFIX)/bin/edged|' systemd/user/edged.service >'$(DESTDIR)$(PREFIX)/share/systemd/user/edged.service'
+install: build ## binary, units, user and group, manual pages and completions under PREFIX
+	packaging/install.sh ./edged '$(DESTDIR)' '$(PREFIX)'
+
+# The version of the package begins with a digit. The time is that of the commit, so
+# that the same commit gives the same bytes.
+DEB_VERSION ?= 0~git$(shell git log -1 --format=%cd --date=format:%Y%m%d.%H%M%S).$(shell git rev-parse --short HEAD)
+DEB_ARCH    ?= $(shell go env GOARCH)
+
+deb: ## a Debian package in build/; DEB_ARCH=arm64 needs CC=aarch64-linux-gnu-gcc
+	mkdir -p build/deb
+	GOARCH=$(DEB_ARCH) go build -trimpath -ldflags '-s -w -X main.version=$(DEB_VERSION)' -o build/deb/edged ./cmd/edged
+	GOARCH= CC= go build -trimpath -o build/deb/edged-here ./cmd/edged
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) packaging/deb.sh build/deb/edged '$(DEB_VERSION)' $(DEB_ARCH) build build/deb/edged-here
+
+deb-test: ## the package in a fresh Debian 12; needs root, mmdebstrap and lintian
+	packaging/check.sh
 
 clean:
 	rm -rf edged build

@@ -25,9 +25,11 @@ const maxFileLines = 600
 // matching key decides. A package that no key matches is an error, so that a
 // new room has to be thought about.
 var rooms = map[string][]string{
-	"cmd/edged":         {"daemon", "daemon/catalog", "ipc/api", "ipc/client", "ipc/webui", "infer/bench", "infer/eval"},
-	"daemon":            {"ipc/...", "infer/...", "store/...", "offload", "pinnedmem", "cudakern/...", "daemon/catalog", "daemon/health"},
+	"cmd/edged":         {"daemon", "daemon/catalog", "ipc/api", "ipc/client", "ipc/webui", "infer/bench", "infer/eval", "docs"},
+	"daemon":            {"ipc/...", "infer/...", "store/...", "offload", "pinnedmem", "cudakern/...", "daemon/catalog", "daemon/health", "daemon/doctor"},
 	"daemon/health":     {},
+	"daemon/doctor":     {},
+	"docs":              {},
 	"daemon/catalog":    {"infer/gguf"},
 	"ipc":               {"ipc/api"},
 	"ipc/...":           {"ipc", "ipc/..."},

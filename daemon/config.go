@@ -26,6 +26,7 @@ type Config struct {
 type Socket struct {
 	Path      string   `toml:"path"`                     // "" = Paths.Socket
 	Mode      FileMode `toml:"mode"`                     // permission bits of the socket file
+	Group     string   `toml:"group"`                    // whose members may connect, name or id; owns the socket file
 	AllowUIDs []uint32 `toml:"allow_uids" reload:"live"` // besides root and the daemon's own user
 	KeepAlive Duration `toml:"keepalive" reload:"live"`  // silence in a stream before a comment is sent
 }

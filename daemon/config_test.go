@@ -167,24 +167,24 @@ func TestDefaultPaths(t *testing.T) {
 		{"root", env("HOME", "/root"), 0, Paths{
 			Config: "/etc/edged/config.toml", Socket: "/run/edged/edged.sock", Models: "/var/lib/edged/models",
 			Sessions: "/var/lib/edged/sessions",
-			Lookup:   []string{"/var/lib/edged/models"}, Sockets: []string{"/run/edged/edged.sock"},
+			Lookup:   []string{"/var/lib/edged/models", "/usr/share/edged/models"}, Sockets: []string{"/run/edged/edged.sock"},
 		}},
 		{"user without XDG", env("HOME", "/home/u"), 1000, Paths{
 			Config: "/home/u/.config/edged/config.toml", Socket: "/run/user/1000/edged/edged.sock", Models: "/home/u/.local/share/edged/models",
 			Sessions: "/home/u/.local/state/edged/sessions",
-			Lookup:   []string{"/home/u/.local/share/edged/models", "/var/lib/edged/models"},
+			Lookup:   []string{"/home/u/.local/share/edged/models", "/var/lib/edged/models", "/usr/share/edged/models"},
 			Sockets:  []string{"/run/user/1000/edged/edged.sock", "/run/edged/edged.sock"},
 		}},
 		{"user with XDG, relative ignored", env("HOME", "/home/u", "XDG_STATE_HOME", "/x/state", "XDG_RUNTIME_DIR", "/x/run", "XDG_CONFIG_HOME", "/x/conf", "XDG_DATA_HOME", "data"), 1000, Paths{
 			Config: "/x/conf/edged/config.toml", Socket: "/x/run/edged/edged.sock", Models: "/home/u/.local/share/edged/models",
 			Sessions: "/x/state/edged/sessions",
-			Lookup:   []string{"/home/u/.local/share/edged/models", "/var/lib/edged/models"},
+			Lookup:   []string{"/home/u/.local/share/edged/models", "/var/lib/edged/models", "/usr/share/edged/models"},
 			Sockets:  []string{"/x/run/edged/edged.sock", "/run/edged/edged.sock"},
 		}},
 		{"system unit with its own user", env("RUNTIME_DIRECTORY", "/run/edged:/run/other", "STATE_DIRECTORY", "/srv/edged", "CREDENTIALS_DIRECTORY", "/run/credentials/edged.service", "CONFIGURATION_DIRECTORY", "/etc/edged"), 990, Paths{
 			Config: "/etc/edged/config.toml", Socket: "/run/edged/edged.sock", Models: "/srv/edged/models",
 			Sessions: "/srv/edged/sessions", Credentials: "/run/credentials/edged.service",
-			Lookup:  []string{"/srv/edged/models", "/var/lib/edged/models"},
+			Lookup:  []string{"/srv/edged/models", "/var/lib/edged/models", "/usr/share/edged/models"},
 			Sockets: []string{"/run/edged/edged.sock", "/run/user/990/edged/edged.sock"},
 		}},
 	} {

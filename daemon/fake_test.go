@@ -154,7 +154,7 @@ func startService(t *testing.T, doc string) *managed {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	m.service = newService(opt, cfg, m.engine, m.engine, nil)
+	m.service = newService(opt, cfg, m.engine, m.engine, nil, nil)
 	go func() { m.done <- m.service.run(ctx, ls) }()
 	t.Cleanup(func() {
 		cancel()
@@ -175,7 +175,7 @@ func newTestService(t *testing.T, doc string) *service {
 		t.Fatal(err)
 	}
 	f := newFakeEngine()
-	return newService(opt, cfg, f, f, nil)
+	return newService(opt, cfg, f, f, nil, nil)
 }
 
 func testLog(b *logBuffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,12 +38,49 @@ func listen(s Socket) ([]net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Mode.Perm != defaultSocketMode {
-		if err := os.Chmod(s.Path, s.Mode.Perm); err != nil {
-			return nil, errors.Join(fmt.Errorf("set socket mode: %w", err), l.Close())
-		}
+	if err := setAccess(s); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return []net.Listener{l}, nil
+}
+
+// setAccess gives a new socket file its group and mode: the group first, or
+// another one would have the mode's rights for a moment.
+func setAccess(s Socket) error {
+	gid, err := groupID(s.Group)
+	if err != nil {
+		return err
+	}
+	if gid != nil {
+		if err := os.Chown(s.Path, -1, int(*gid)); err != nil {
+			return fmt.Errorf("give the socket to socket.group %s, which this user must be in: %w", s.Group, err)
+		}
+	}
+	if s.Mode.Perm != defaultSocketMode {
+		if err := os.Chmod(s.Path, s.Mode.Perm); err != nil {
+			return fmt.Errorf("set socket mode: %w", err)
+		}
+	}
+	return nil
+}
+
+// groupID finds a group by name or number; nil for "".
+func groupID(group string) (*uint32, error) {
+	if group == "" {
+		return nil, nil
+	}
+	id, err := strconv.ParseUint(group, 10, 32)
+	if err != nil {
+		g, err := user.LookupGroup(group)
+		if err != nil {
+			return nil, &ConfigError{fmt.Errorf("find socket.group: %w; `groupadd --system %s` makes it", err, group)}
+		}
+		if id, err = strconv.ParseUint(g.Gid, 10, 32); err != nil {
+			return nil, fmt.Errorf("read id of group %s: %w", group, err)
+		}
+	}
+	gid := uint32(id)
+	return &gid, nil
 }
 
 // inherited returns the listeners that a socket unit passed, nil without any.

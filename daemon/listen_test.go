@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -80,5 +82,32 @@ func TestSocketActivationRefusesTCP(t *testing.T) {
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || !strings.Contains(string(out), "socket 1 of 1 is not a Unix stream socket") {
 		t.Errorf("got %v:\n%s", err, out)
+	}
+}
+
+func TestSocketGroup(t *testing.T) {
+	gid := uint32(os.Getgid())
+	if os.Getuid() == 0 { // may give files away
+		gid = 4_000_001
+	}
+	path := filepath.Join(t.TempDir(), "edged.sock")
+	ls, err := listen(Socket{Path: path, Mode: FileMode{0o660}, Group: fmt.Sprint(gid)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(ls)
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fi.Sys().(*syscall.Stat_t).Gid; got != gid || fi.Mode().Perm() != 0o660 {
+		t.Errorf("group %d, mode %v", got, fi.Mode())
+	}
+	var config *ConfigError
+	if _, err := listen(Socket{Path: path + "2", Group: "no-such-group"}); !errors.As(err, &config) || !strings.Contains(err.Error(), "no-such-group") {
+		t.Errorf("a group that does not exist: %v", err)
+	}
+	if _, err := os.Stat(path + "2"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its socket is still there: %v", err)
 	}
 }

@@ -23,6 +23,7 @@ const (
 	systemConfig   = "/etc/edged/config.toml"
 	systemSocket   = "/run/edged/edged.sock"
 	systemModels   = "/var/lib/edged/models"
+	shippedModels  = "/usr/share/edged/models" // of a package
 	systemSessions = "/var/lib/edged/sessions"
 	sessionsName   = "sessions"
 	socketName     = "edged.sock"
@@ -48,7 +49,7 @@ func DefaultPaths(getenv func(string) string, uid int) Paths {
 		p.Models, p.Sessions = filepath.Join(d, "models"), filepath.Join(d, sessionsName)
 	}
 	p.Credentials = getenv("CREDENTIALS_DIRECTORY")
-	p.Lookup = distinct(p.Models, systemModels)
+	p.Lookup = distinct(p.Models, systemModels, shippedModels)
 	p.Sockets = distinct(p.Socket, clientSocket, systemSocket)
 	return p
 }

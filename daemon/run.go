@@ -58,6 +58,10 @@ func Run(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
+	group, err := groupID(cfg.Socket.Group)
+	if err != nil {
+		return err
+	}
 	limitGoHeap()
 	engine, err := infer.New(EngineConfig(cfg, budget, opt.Log))
 	if err != nil {
@@ -75,7 +79,7 @@ func Run(ctx context.Context, opt Options) error {
 	ticks := time.NewTicker(collectEvery)
 	defer ticks.Stop()
 	stopCollecting := startCollecting(kept, opt.Log, ticks.C)
-	d := newService(opt, cfg, engine, engine, kept)
+	d := newService(opt, cfg, engine, engine, kept, group)
 	// The store last: the engine saves into it.
 	err = errors.Join(d.run(ctx, ls), engine.Close())
 	stopCollecting()
@@ -126,20 +130,23 @@ type service struct {
 	stopping atomic.Bool
 }
 
-// newService makes a service; kept is nil when no sessions are.
-func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, kept *store.Store) *service {
+// newService makes a service; kept is nil when no sessions are, group when no
+// group may connect.
+func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, kept *store.Store, group *uint32) *service {
 	d := &service{opt: opt, log: opt.Log, cfg: cfg, engine: engine, notify: notifier{opt.Log}}
 	d.current.Store(&cfg)
 	d.api = newAdapter(answers, cfg.Sampling, kept, opt.Log)
 	d.health = d.api.health
 	o := &operator{engine: engine, health: d.health, store: kept, cfg: &d.current, version: opt.Version, started: opt.Started}
 	o.metrics = metricsHandler(d.api.meter, o, opt.Log)
-	d.server = ipc.New(d.api, serverOptions(opt.Log, cfg, kept, &d.api.turns, o))
+	server := serverOptions(opt.Log, cfg, kept, &d.api.turns)
+	server.Operator, server.AllowedGID = o, group
+	d.server = ipc.New(d.api, server)
 	return d
 }
 
-func serverOptions(log *slog.Logger, cfg Config, kept *store.Store, running *turns, o *operator) ipc.Options {
-	opt := ipc.Options{Log: log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration, Operator: o}
+func serverOptions(log *slog.Logger, cfg Config, kept *store.Store, running *turns) ipc.Options {
+	opt := ipc.Options{Log: log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration}
 	if kept != nil { // a nil pointer in an interface would not be nil
 		opt.Sessions = sessions{kept, running}
 	}

@@ -164,7 +164,7 @@ func TestReloadReplacesLiveValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine := newFakeEngine()
-	d := newService(opt, cfg, engine, engine, nil)
+	d := newService(opt, cfg, engine, engine, nil, nil)
 	for i, want := range []int{7, 8} {
 		held := d.api.defaults.Load()
 		before := *held

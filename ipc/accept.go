@@ -13,10 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // refuseTimeout bounds the life of a connection that is only told why it is refused.
@@ -28,9 +25,10 @@ const maxRefusals = 16
 // gate decides which connections reach the HTTP server. It is one per server,
 // so that its limits hold over all listeners.
 type gate struct {
-	log     *slog.Logger
-	uids    atomic.Pointer[[]uint32] // allowed besides root and this process's own
-	peerUID func(net.Conn) (uint32, error)
+	log   *slog.Logger
+	uids  atomic.Pointer[[]uint32] // allowed besides root and this process's own
+	group atomic.Pointer[uint32]   // members of which are allowed; nil = none
+	peer  func(net.Conn) (peer, error)
 
 	slots    chan struct{} // capacity: connections served at a time
 	refusals chan struct{}
@@ -57,23 +55,23 @@ func (l gatedListener) Accept() (net.Conn, error) {
 
 // admit returns c with a slot held, or nil when c is refused and disposed of.
 func (g *gate) admit(c net.Conn) net.Conn {
-	uid, err := g.peerUID(c)
+	p, err := g.peer(c)
 	if err != nil {
 		g.log.Error("ipc: read peer credentials", "err", err)
 		c.Close()
 		return nil
 	}
-	if !g.allowed(uid) {
-		g.log.Warn("ipc: peer refused", "uid", uid)
+	if !g.allowed(p) {
+		g.log.Warn("ipc: peer refused", "uid", p.uid)
 		g.refuse(c, failure{
 			status: http.StatusForbidden, kind: typePermission, code: "uid_not_allowed",
-			message: fmt.Sprintf("user id %d may not use this daemon, which runs as user id %d", uid, os.Geteuid()),
+			message: fmt.Sprintf("user id %d may not use this daemon, which runs as user id %d", p.uid, os.Geteuid()),
 		})
 		return nil
 	}
 	select {
 	case g.slots <- struct{}{}:
-		return &slotConn{Conn: c, uid: uid, release: sync.OnceFunc(func() { <-g.slots })}
+		return &slotConn{Conn: c, uid: p.uid, release: sync.OnceFunc(func() { <-g.slots })}
 	default:
 		g.refuse(c, failure{
 			status: http.StatusServiceUnavailable, kind: typeUnavailable, code: "too_many_connections", retryAfter: time.Second,
@@ -83,8 +81,11 @@ func (g *gate) admit(c net.Conn) net.Conn {
 	}
 }
 
-func (g *gate) allowed(uid uint32) bool {
-	return uid == 0 || uid == uint32(os.Geteuid()) || slices.Contains(*g.uids.Load(), uid)
+func (g *gate) allowed(p peer) bool {
+	if group := g.group.Load(); group != nil && p.in(*group) {
+		return true
+	}
+	return p.uid == 0 || p.uid == uint32(os.Geteuid()) || slices.Contains(*g.uids.Load(), p.uid)
 }
 
 // refuse answers one request with f, without a slot and without delay.
@@ -150,27 +151,4 @@ func (c *slotConn) CloseWrite() error {
 		return w.CloseWrite()
 	}
 	return nil
-}
-
-// peerUID asks the kernel who connected.
-func peerUID(c net.Conn) (uint32, error) {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return 0, fmt.Errorf("connection of type %T has no credentials", c)
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return 0, fmt.Errorf("get peer credentials: %w", err)
-	}
-	var cred *unix.Ucred
-	var optErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, optErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, fmt.Errorf("get peer credentials: %w", err)
-	}
-	if optErr != nil {
-		return 0, fmt.Errorf("get peer credentials: %w", optErr)
-	}
-	return cred.Uid, nil
 }

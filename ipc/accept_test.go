@@ -67,7 +67,8 @@ func TestPeerCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, ipctest.New(), l, func() (net.Conn, error) { return net.Dial("unix", path) })
+	group := uint32(4_000_001)
+	serve(t, ipctest.New(), l, func() (net.Conn, error) { return net.Dial("unix", path) }, func(s *ipc.Server) { s.AllowGroup(&group) })
 	exe := filepath.Join(dir, "test")
 	copyExecutable(t, exe)
 
@@ -75,17 +76,33 @@ func TestPeerCredentials(t *testing.T) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out := dialAs(t, 65534, exe, path); !strings.Contains(out, "permission denied") {
+	stranger := syscall.Credential{Uid: 65534, Gid: 65534}
+	if out := dialAs(t, stranger, exe, path); !strings.Contains(out, "permission denied") {
 		t.Errorf("a socket of mode 0600 let another user in: %s", out)
 	}
 	if err := os.Chmod(path, 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if out := dialAs(t, 65534, exe, path); !strings.Contains(out, "403 Forbidden") || !strings.Contains(out, "user id 65534 may not use") {
+	if out := dialAs(t, stranger, exe, path); !strings.Contains(out, "403 Forbidden") || !strings.Contains(out, "user id 65534 may not use") {
 		t.Errorf("another user got: %s", out)
 	}
-	if out := dialAs(t, 0, exe, path); !strings.Contains(out, "200 OK") {
-		t.Errorf("root got: %s", out)
+	many := syscall.Credential{Uid: 65534, Gid: 65534} // more groups than fit the first answer
+	for g := range uint32(200) {
+		many.Groups = append(many.Groups, 4_000_100+g)
+	}
+	if out := dialAs(t, many, exe, path); !strings.Contains(out, "403 Forbidden") {
+		t.Errorf("a member of 200 other groups got: %s", out)
+	}
+	many.Groups[150] = group
+	for name, c := range map[string]syscall.Credential{
+		"root":                     {},
+		"a member":                 {Uid: 65534, Gid: 65534, Groups: []uint32{5, group}},
+		"one whose main group":     {Uid: 65534, Gid: group},
+		"a member among 200 other": many,
+	} {
+		if out := dialAs(t, c, exe, path); !strings.Contains(out, "200 OK") {
+			t.Errorf("%s got: %s", name, out)
+		}
 	}
 }
 
@@ -105,15 +122,15 @@ func copyExecutable(t *testing.T, to string) {
 }
 
 // dialAs runs TestHelperDial of this binary as another user.
-func dialAs(t *testing.T, uid uint32, exe, path string) string {
+func dialAs(t *testing.T, as syscall.Credential, exe, path string) string {
 	t.Helper()
 	cmd := exec.Command(exe, "-test.run=^TestHelperDial$", "-test.v")
 	cmd.Dir = "/"
 	cmd.Env = []string{"EDGED_TEST_SOCKET=" + path}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, NoSetGroups: true}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &as}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("run as %d: %v: %s", uid, err, out)
+		t.Fatalf("run as %d: %v: %s", as.Uid, err, out)
 	}
 	return string(out)
 }

@@ -99,8 +99,11 @@ func (s *Server) SetSessions(x Sessions) { s.sessions = x }
 
 // SetPeerUID replaces the question to the kernel.
 func (s *Server) SetPeerUID(uid uint32) {
-	s.gate.peerUID = func(net.Conn) (uint32, error) { return uid, nil }
+	s.gate.peer = func(net.Conn) (peer, error) { return peer{uid: uid}, nil }
 }
+
+// AllowGroup replaces Options.AllowedGID.
+func (s *Server) AllowGroup(gid *uint32) { s.gate.group.Store(gid) }
 
 // TrustPeers lets connections in that are no Unix sockets.
 func (s *Server) TrustPeers() { s.SetPeerUID(uint32(os.Geteuid())) }

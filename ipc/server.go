@@ -45,6 +45,7 @@ const DefaultKeepAlive = 10 * time.Second
 type Options struct {
 	Log         *slog.Logger  // nil = slog.Default()
 	AllowedUIDs []uint32      // peers besides root and the daemon's own user
+	AllowedGID  *uint32       // peers in this group, besides those; nil = none
 	KeepAlive   time.Duration // 0 = DefaultKeepAlive
 	Sessions    Sessions      // nil = none are kept
 	Operator    Operator      // nil = only what Engine.Status says is reported
@@ -89,10 +90,11 @@ func New(engine Engine, opt Options) *Server {
 		s.log = slog.Default()
 	}
 	s.gate = &gate{
-		log: s.log, peerUID: peerUID,
+		log: s.log, peer: peerOfConn,
 		slots: make(chan struct{}, maxConns), refusals: make(chan struct{}, maxRefusals),
 	}
 	s.SetAllowedUIDs(opt.AllowedUIDs)
+	s.gate.group.Store(opt.AllowedGID)
 	s.SetKeepAlive(opt.KeepAlive)
 	// No ReadTimeout and WriteTimeout: they would end long answers. The handlers
 	// set deadlines for each body and each write instead.

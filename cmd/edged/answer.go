@@ -55,16 +55,21 @@ func (a *app) stream(ctx context.Context, g generate) (client.Answer, error) {
 
 func tokens(n int64) string { return strconv.FormatInt(n, 10) + " tokens" }
 
+// printable replaces control characters other than ends of lines and tabs.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, text)
+}
+
 // print writes text to standard output. A terminal gets no control characters
 // from a model: they could move the cursor or change the terminal's settings.
 func (a *app) print(text string) error {
 	if a.outTTY {
-		text = strings.Map(func(r rune) rune {
-			if unicode.IsControl(r) && r != '\n' && r != '\t' {
-				return unicode.ReplacementChar
-			}
-			return r
-		}, text)
+		text = printable(text)
 	}
 	if _, err := io.WriteString(a.out, text); err != nil {
 		return fmt.Errorf("write answer: %w", err)

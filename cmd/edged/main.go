@@ -33,6 +33,7 @@ const (
 	exitBelowBar    = 5
 	exitDamaged     = 6
 	exitInUse       = 7
+	exitUnwell      = 8
 	exitConfig      = 78 // EX_CONFIG of sysexits(3); the unit does not restart on it
 	exitInterrupted = 130
 )
@@ -127,7 +128,8 @@ func classify(err error) (status int, hint string) {
 	case errors.Is(err, client.ErrNotRunning):
 		return exitNoDaemon, startHint
 	case errors.Is(err, client.ErrNoAccess):
-		return exitNoDaemon, "The daemon's configuration lists who may connect: socket.mode and socket.allow_uids."
+		return exitNoDaemon, "The daemon's configuration lists who may connect: socket.mode, socket.group and socket.allow_uids.\n" +
+			"The system's lets members of the group edged in: sudo adduser $USER edged, and log in again."
 	case errors.As(err, &refused):
 		return exitRefused, recomputeHint(refused)
 	case errors.Is(err, errNoSession), errors.Is(err, errAmbiguous):
@@ -138,6 +140,8 @@ func classify(err error) (status int, hint string) {
 		return exitDamaged, ""
 	case errors.Is(err, daemon.ErrStoreInUse):
 		return exitInUse, ""
+	case errors.Is(err, daemon.ErrUnwell):
+		return exitUnwell, ""
 	case errors.As(err, &config), errors.Is(err, daemon.ErrNoModel):
 		return exitConfig, ""
 	}

@@ -22,6 +22,7 @@ Exit status:
   5    eval: below the bar
   6    store: damage was found
   7    store: a daemon has it open
+  8    doctor: a problem was found
   78   serve: the configuration cannot be used
   130  interrupted`
 
@@ -41,6 +42,7 @@ func (a *app) rootCommand() *cobra.Command {
 	root.AddCommand(
 		a.serveCommand(), a.runCommand(), a.chatCommand(), a.askCommand(), a.sessionsCommand(), a.uiCommand(), a.storeCommand(),
 		a.tokenizeCommand(), a.modelsCommand(), a.evalCommand(), a.benchCommand(), a.planCommand(), a.calibrateCommand(), a.versionCommand(),
+		a.statusCommand(), a.topCommand(), a.doctorCommand(), a.configCommand(), a.manCommand(),
 	)
 	return root
 }

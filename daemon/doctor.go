@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"edged/cudakern/driver"
+	"edged/daemon/doctor"
+	"edged/ipc/client"
+	"edged/pinnedmem"
+)
+
+// Finding is the outcome of one of Doctor's checks.
+type Finding = doctor.Finding
+
+// Doctor looks at this machine for what keeps a daemon with this configuration
+// from starting or makes it slow. ok is false when there is a problem.
+func Doctor(ctx context.Context, src Source, socket string) (found []Finding, ok bool) {
+	m := doctor.Machine{
+		Root: "/", Config: src.File, Backend: DefaultConfig().Engine.Backend, Socket: socket, UID: os.Geteuid(), CPU: CPUFeatures(),
+		StoreDir: src.Paths.Sessions, LockLimit: pinnedmem.LockLimit, GPU: askGPU,
+		Pressure: func() (float64, bool, error) { return readPressure(pressureFile) },
+		Available: func() (int64, int64, error) {
+			h, err := readHostMemory()
+			return h.Available, h.Total, err
+		},
+		Ask: func(ctx context.Context) (string, string, error) {
+			c := client.New(socket)
+			defer c.Close()
+			h, err := c.Ready(ctx)
+			return h.Status, h.Text, err
+		},
+	}
+	cfg, err := src.Load()
+	if m.ConfigErr = err; err == nil {
+		m.Backend, m.LockMemory, m.HostMemory = cfg.Engine.Backend, cfg.Engine.LockMemory, int64(cfg.Engine.HostMemory)
+		if m.StoreDir = cfg.Store.Dir; !cfg.Store.Enabled {
+			m.StoreDir = ""
+		}
+		for _, x := range cfg.Models {
+			m.Models = append(m.Models, x.Path)
+		}
+		if _, err := groupID(cfg.Socket.Group); err != nil {
+			m.ConfigErr = err
+		}
+	}
+	found = doctor.Examine(ctx, m)
+	return found, doctor.Worst(found) != doctor.Problem
+}
+
+// askGPU asks the driver what there is.
+func askGPU() (doctor.GPU, error) {
+	version, n, err := driver.Version()
+	if err != nil {
+		return doctor.GPU{}, err
+	}
+	g := doctor.GPU{Driver: version}
+	for i := range n {
+		d, err := driver.Open(i)
+		if err != nil {
+			return g, err
+		}
+		g.Devices, g.Bytes = append(g.Devices, d.Info.Name), append(g.Bytes, d.Info.Bytes)
+		if err := d.Close(); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+// ErrUnwell means that Doctor has found a problem.
+var ErrUnwell = errors.New("the daemon cannot do what is asked of it")
