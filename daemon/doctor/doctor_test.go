@@ -26,7 +26,9 @@ func machine(t *testing.T, files map[string]string) Machine {
 	}
 	return Machine{
 		Root: root, Config: root, Models: []string{root}, Backend: "cpu", CPU: []string{"avx2"}, Socket: "s",
-		GPU:       func() (GPU, error) { return GPU{Driver: 12040, Devices: []string{"RTX"}, Bytes: []int64{24 << 30}}, nil },
+		GPU: func() (GPU, error) {
+			return GPU{Driver: 12040, Devices: []string{"RTX"}, Bytes: []int64{24 << 30}}, nil
+		},
 		Available: func() (int64, int64, error) { return 8 << 30, 16 << 30, nil },
 		LockLimit: func() (int64, bool, error) { return 8 << 20, true, nil },
 		Pressure:  func() (float64, bool, error) { return 0, true, nil },
