@@ -95,7 +95,7 @@ func ipcResult(res infer.Result) ipc.Result {
 
 func inferRequest(req *ipc.Request, def Sampling) (*infer.Request, error) {
 	r := &infer.Request{
-		ID: req.ID, Owner: req.UID, Model: req.Model, MaxTokens: req.MaxTokens, Stop: req.Stop,
+		ID: req.ID, Owner: req.UID, Client: req.Client, Model: req.Model, MaxTokens: req.MaxTokens, Stop: req.Stop,
 		Sampling: samplingParams(req, def), Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs,
 	}
 	if g := req.Grammar; g != nil {
@@ -209,6 +209,10 @@ func ipcLogprobs(in []infer.TokenLogprob) []ipc.TokenLogprob {
 // retryLoading is when a client should ask again while a model loads.
 const retryLoading = 2 * time.Second
 
+// maxRetryBusy is the longest that a client is told to wait for a full queue: some
+// take what is longer for nothing.
+const maxRetryBusy = time.Minute
+
 // ipcError gives the engine's errors the kinds that the server knows. What it
 // does not recognise stays as it is and is answered as an internal error.
 func ipcError(err error) error {
@@ -226,7 +230,7 @@ func ipcError(err error) error {
 	}
 	var busy *infer.BusyError
 	if errors.As(err, &busy) {
-		return &ipc.Error{Kind: ipc.KindBusy, Message: busy.Error()}
+		return &ipc.Error{Kind: ipc.KindBusy, Message: busy.Error(), RetryAfter: min(busy.Wait, maxRetryBusy)}
 	}
 	for _, k := range []struct {
 		is   error
@@ -235,6 +239,7 @@ func ipcError(err error) error {
 		par  string
 	}{
 		{infer.ErrNoTemplate, ipc.KindInvalidRequest, 0, "messages"},
+		{infer.ErrBusy, ipc.KindBusy, maxRetryBusy, ""}, // it has waited long
 		{infer.ErrLoading, ipc.KindLoading, retryLoading, ""},
 		{infer.ErrDraining, ipc.KindDraining, 0, ""},
 		{infer.ErrClosed, ipc.KindDraining, 0, ""},

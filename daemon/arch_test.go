@@ -47,6 +47,7 @@ var rooms = map[string][]string{
 	"infer/tok/...":     {"infer/gguf", "infer/tok"},
 	"infer/chat/...":    {"infer/gguf", "infer/chat/..."},
 	"infer/sample/...":  {},
+	"infer/fair":        {},
 	"infer/grammar":     {},
 	"infer/graph":       {"infer/gguf", "offload", "pinnedmem"},
 	"infer/model/...":   {"infer/gguf", "infer/graph", "infer/model", "offload"},

@@ -49,6 +49,9 @@ type Config struct {
 	ChunkTok int // most prompt tokens of one step, so of what a cancel waits for
 	MaxSeqs  int // requests that run at once
 	MaxQueue int // requests that wait beyond those
+	// QueueTimeout is the longest that a request waits before its first step; 0 is
+	// no limit.
+	QueueTimeout time.Duration
 
 	// CacheTok is the most tokens in the KV cache, running and kept sequences
 	// together. 0 is twice the context, or what host memory carries.
@@ -109,6 +112,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.FastBytes < 0 {
 		return c, &InvalidError{"fast memory", fmt.Sprintf("must not be negative, got %d bytes", c.FastBytes)}
+	}
+	if c.QueueTimeout < 0 {
+		return c, &InvalidError{"queue timeout", fmt.Sprintf("must not be negative, got %v", c.QueueTimeout)}
 	}
 	if c.Checkpoint < 0 {
 		return c, &InvalidError{"checkpoint", fmt.Sprintf("must not be negative, got %v", c.Checkpoint)}

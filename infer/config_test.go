@@ -17,7 +17,7 @@ func TestConfigDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Default != "a" || c.Backend != "cpu" || c.ChunkTok != 512 || c.MaxSeqs != 4 || c.MaxQueue != 64 || c.Threads < 1 || c.Logger == nil || c.Models[1].Policy != "auto" {
+	if c.Default != "a" || c.Backend != "cpu" || c.ChunkTok != 512 || c.MaxSeqs != DefaultMaxSeqs || c.MaxQueue != 64 || c.Threads < 1 || c.Logger == nil || c.Models[1].Policy != "auto" {
 		t.Errorf("%+v", c)
 	}
 }

@@ -4,12 +4,16 @@
 // One goroutine, the owner, holds the compiled program, the KV pool and every
 // sequence; nothing else touches them, so the hot path has no locks around
 // them. Each turn of its loop builds one ragged step: one decode row for every
-// generating request and at most one prefill chunk of the oldest request that
-// still reads its prompt. Requests begin in the order in which they came, up to
-// [Config].MaxSeqs at a time, and their prompts are read one after the other: a
-// short prompt behind a long one waits until that is read, while requests that
-// generate already get a token in each step. What a request gets does not depend on what runs
-// beside it, as long as the backend's rows do not depend on each other.
+// generating request and at most one prefill chunk. What a request gets does not
+// depend on what runs beside it, as long as the backend's rows do not depend on
+// each other.
+//
+// Up to [Config].MaxSeqs requests have a place, and the others wait. Who gets the
+// next place, and whose prompt is read on, is whoever was served least: users
+// share the engine equally, then the clients of a user, then, for chunks of
+// prompts, a client's requests (package fair). A request whose user or client is
+// far ahead of one that waits gives its place away, is parked with its sequence,
+// and goes on later. So is one whose caller does not read.
 //
 // [Engine.Generate] renders and tokenizes in the caller's goroutine, hands the
 // request to the owner, and calls emit in the caller's goroutine again. Between

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"edged/infer/graph"
 	"edged/offload"
@@ -40,14 +41,15 @@ type Engine struct {
 	proofs   []*proof
 	dropIdle bool // see DropIdle
 	progress LoadProgress
-	resident string  // name of the model that is ready to answer
-	key      Key     // of its snapshots
-	queue    []*task // accepted, not running
-	maxQueue int     // tasks that may wait when MaxSeqs run
-	running  int     // tasks that the owner has taken from the queue
-	counted  int     // running and queued ones, as last announced
-	status   Status  // what the owner last reported of itself
-	live     int     // tasks of the step in progress whose callers are still there
+	resident string        // name of the model that is ready to answer
+	key      Key           // of its snapshots
+	queue    []*task       // accepted, not running
+	maxQueue int           // tasks that may wait when MaxSeqs run
+	running  int           // tasks that the owner has taken from the queue
+	counted  int           // running and queued ones, as last announced
+	slotTime time.Duration // that a request takes from its first step on, about
+	status   Status        // what the owner last reported of itself
+	live     int           // tasks of the step in progress whose callers are still there
 	stepCtx  context.Context
 	stopStep context.CancelFunc
 	holds    int             // claims of Saved sequences

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // What a caller may branch on with errors.Is. The typed errors below carry
@@ -61,7 +62,10 @@ func (e *ModelError) Error() string {
 func (e *ModelError) Unwrap() error { return ErrModelNotFound }
 
 // BusyError says how many requests wait already.
-type BusyError struct{ Queued, Limit int }
+type BusyError struct {
+	Queued, Limit int
+	Wait          time.Duration // about what those that wait will take; 0 = not known yet
+}
 
 func (e *BusyError) Error() string {
 	return fmt.Sprintf("%d requests are waiting, the limit is %d", e.Queued, e.Limit)
@@ -69,3 +73,16 @@ func (e *BusyError) Error() string {
 
 // Unwrap makes errors.Is(err, ErrBusy) true.
 func (e *BusyError) Unwrap() error { return ErrBusy }
+
+// WaitError says that a request has waited for as long as one may.
+type WaitError struct {
+	Limit  time.Duration
+	Queued int // requests that waited, this one included
+}
+
+func (e *WaitError) Error() string {
+	return fmt.Sprintf("the request has waited in the queue for %v, which is the limit; %d requests are waiting", e.Limit, e.Queued)
+}
+
+// Unwrap makes errors.Is(err, ErrBusy) true.
+func (e *WaitError) Unwrap() error { return ErrBusy }

@@ -3,6 +3,7 @@ package infer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -12,7 +13,7 @@ import (
 // Generate ends with that error; when ctx ends, with its cause, while the
 // engine stops within one step. An emit that blocks pauses this request only.
 func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) error) (Result, error) {
-	model, err := e.admissible(req.Model)
+	model, err := e.admissible(req.Model, req.Owner)
 	if err != nil {
 		return Result{}, fmt.Errorf("accept request: %w", err)
 	}
@@ -29,6 +30,9 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 	t.ctx = ctx
 	if err := e.submit(t); err != nil {
 		return Result{}, fmt.Errorf("accept request: %w", err)
+	}
+	if d := e.cfg.QueueTimeout; d > 0 {
+		defer time.AfterFunc(d, func() { e.expire(t) }).Stop()
 	}
 	// The task's place is free at once, even while emit blocks.
 	defer context.AfterFunc(ctx, func() { e.abandon(t) })()
@@ -49,18 +53,18 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 
 // admissible resolves a model name and refuses what would be refused anyway,
 // before work is spent on the request.
-func (e *Engine) admissible(name string) (string, error) {
+func (e *Engine) admissible(name string, owner uint32) (string, error) {
 	if name == "" {
 		name = e.cfg.Default
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return name, e.admit(name)
+	return name, e.admit(name, owner)
 }
 
-// admit says why a request for the model is not accepted now, or nil. e.mu is
-// held.
-func (e *Engine) admit(model string) error {
+// admit says why a user's request for the model is not accepted now, or nil.
+// e.mu is held.
+func (e *Engine) admit(model string, owner uint32) error {
 	if _, ok := e.cfg.model(model); !ok {
 		return &ModelError{Model: model, Known: e.cfg.names()}
 	}
@@ -71,17 +75,23 @@ func (e *Engine) admit(model string) error {
 		return &ModelError{Model: model, Known: e.cfg.names(), Resident: e.resident}
 	}
 	// A place to run counts as taken even before the owner has given it.
-	if waiting := len(e.queue) + e.running - e.cfg.MaxSeqs; waiting >= e.maxQueue {
-		return &BusyError{Queued: waiting, Limit: e.maxQueue}
+	if waiting := len(e.queue) + e.running - e.cfg.MaxSeqs; waiting >= e.maxQueue && !e.beyond(owner, waiting) {
+		return &BusyError{Queued: waiting, Limit: e.maxQueue, Wait: e.slotTime * time.Duration(waiting) / time.Duration(e.cfg.MaxSeqs)}
 	}
 	return nil
+}
+
+// beyond says whether a user's request is taken although the queue is full: one
+// user cannot shut the others out. e.mu is held.
+func (e *Engine) beyond(owner uint32, waiting int) bool {
+	return waiting < 2*e.maxQueue && !slices.ContainsFunc(e.queue, func(t *task) bool { return t.owner == owner })
 }
 
 // submit puts a task into the queue.
 func (e *Engine) submit(t *task) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if err := e.admit(t.model); err != nil {
+	if err := e.admit(t.model, t.owner); err != nil {
 		return err
 	}
 	t.accepted = time.Now()
@@ -90,6 +100,18 @@ func (e *Engine) submit(t *task) error {
 	e.announceRequests()
 	e.wakeOwner()
 	return nil
+}
+
+// expire ends a task that has waited in the queue for Config.QueueTimeout.
+func (e *Engine) expire(t *task) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t.gone || !slices.Contains(e.queue, t) {
+		return
+	}
+	t.gone = true // for the owner
+	t.out.finish(Result{}, &WaitError{Limit: e.cfg.QueueTimeout, Queued: len(e.queue)})
+	e.wakeOwner()
 }
 
 // deliver hands what the owner puts into the outbox to emit.

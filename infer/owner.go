@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"time"
 
+	"edged/infer/fair"
 	"edged/infer/graph"
 	"edged/offload"
 )
@@ -17,7 +19,9 @@ type owner struct {
 	cfg      Config
 	log      *slog.Logger
 	res      *resident  // nil while no model is loaded
-	running  []*task    // oldest first
+	running  []*task    // have a place; in the order in which they got it
+	parked   []*task    // have begun and wait for a place again, in no order
+	shares   fair.Tree  // who was served how much
 	kept     []*kept    // finished sequences, in no order
 	clock    uint64     // counts uses of kept sequences
 	wakes    []*wake    // sequences on their way from Keepers
@@ -30,6 +34,8 @@ type owner struct {
 	rows  graph.Rows
 	kv    []*offload.Seq
 	parts []*task // [sequences of the step]
+
+	readers []*task // those whose prompts could be read in this turn
 
 	// reading is the task whose prompt is read layer by layer in this turn.
 	reading *task
@@ -86,30 +92,14 @@ func (o *owner) settle() (ready, closed bool) {
 
 // reap removes tasks whose callers have left. Engine.mu is held.
 func (o *owner) reap() {
-	o.e.queue = slices.DeleteFunc(o.e.queue, func(t *task) bool { return t.gone })
-	o.running = slices.DeleteFunc(o.running, func(t *task) bool {
-		if t.gone {
-			o.retire(t, true)
+	for _, list := range [...]*[]*task{&o.e.queue, &o.running, &o.parked} {
+		for i := len(*list) - 1; i >= 0; i-- {
+			if t := (*list)[i]; t.gone {
+				*list = slices.Delete(*list, i, i+1)
+				o.retire(t, true)
+				t.closeAccount()
+			}
 		}
-		return t.gone
-	})
-}
-
-// admitQueued lets waiting tasks run, first come, first served: a task for
-// another model lets none overtake it, or it might wait forever. Engine.mu is
-// held.
-func (o *owner) admitQueued() {
-	e := o.e
-	for len(e.queue) > 0 && len(o.running) < o.cfg.MaxSeqs && len(e.loads) == 0 && !e.closed {
-		t := e.queue[0]
-		if err := o.fits(t); err == errOtherModel {
-			return
-		} else if err != nil {
-			t.out.finish(Result{}, err)
-		} else {
-			o.running = append(o.running, t)
-		}
-		e.queue = slices.Delete(e.queue, 0, 1)
 	}
 }
 
@@ -139,16 +129,16 @@ func (o *owner) fits(t *task) error {
 }
 
 // dueLoad is the load that must happen now: one that was asked for, or the one
-// that the oldest waiting task needs. Engine.mu is held.
+// that the next waiting task needs. Engine.mu is held.
 func (o *owner) dueLoad() *loadCall {
 	e := o.e
 	switch {
-	case len(o.running) > 0 || o.lent() || e.closed:
+	case len(o.running)+len(o.parked) > 0 || o.lent() || e.closed:
 		return nil
 	case len(e.loads) > 0:
 		return e.loads[0]
 	case len(e.queue) > 0:
-		return &loadCall{model: e.queue[0].model}
+		return &loadCall{model: o.firstQueued().model}
 	}
 	return nil
 }
@@ -157,7 +147,7 @@ func (o *owner) dueLoad() *loadCall {
 // held.
 func (o *owner) publish() {
 	e := o.e
-	e.running = len(o.running)
+	e.running = len(o.running) + len(o.parked)
 	e.announceRequests()
 	e.status.KeptSeqs = len(o.kept)
 	e.status.ReadTok, e.status.GeneratedTok = o.readTok, o.generatedTok
@@ -172,11 +162,12 @@ func (o *owner) publish() {
 // end finishes a running task: with a result, or with an error, after which
 // its sequence is not trusted.
 func (o *owner) end(t *task, f Finish, err error) {
-	o.running = slices.DeleteFunc(o.running, func(r *task) bool { return r == t })
+	o.running = without(o.running, t)
 	if err == nil {
 		o.save(t)
 	}
 	o.retire(t, err == nil)
+	t.closeAccount()
 	o.e.mu.Lock()
 	o.publish()
 	o.e.mu.Unlock()
@@ -186,18 +177,31 @@ func (o *owner) end(t *task, f Finish, err error) {
 		return
 	}
 	r := t.result(f)
+	o.e.noteSlotTime(time.Since(t.begun))
 	o.log.Debug("request done", "request", t.id, "model", t.model, "finish", f, "usage", r.Usage, "timings", r.Timings)
 	t.out.finish(r, nil)
 }
 
+// noteSlotTime keeps a moving average of what requests take.
+func (e *Engine) noteSlotTime(d time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.slotTime == 0 {
+		e.slotTime = d
+	}
+	e.slotTime += (d - e.slotTime) / 8
+}
+
 // endAll ends every running and waiting task with an error.
 func (o *owner) endAll(err error) {
+	o.running, o.parked = append(o.running, o.parked...), nil
 	for len(o.running) > 0 {
 		o.end(o.running[0], "", err)
 	}
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
 	for _, t := range o.e.queue {
+		t.closeAccount()
 		t.out.finish(Result{}, err)
 	}
 	o.e.queue = nil

@@ -82,7 +82,7 @@ func (m *machine) finish(t rapid.TB) {
 		for _, c := range m.calls {
 			c.read()
 		}
-		if !busy && len(m.o.running)+len(m.e.queue) == 0 {
+		if !busy && len(m.o.running)+len(m.o.parked)+len(m.e.queue) == 0 {
 			break
 		}
 		if i > 100_000 {
@@ -90,21 +90,28 @@ func (m *machine) finish(t rapid.TB) {
 		}
 	}
 	for i, c := range m.calls {
-		if c.left {
-			continue
+		if !c.left {
+			c.check(t, i)
 		}
-		if !c.last.done || c.last.err != nil || string(c.text) != toyText(c.want) {
-			t.Fatalf("request %d: %q, %v, %v; want %q", i, c.text, c.last.done, c.last.err, toyText(c.want))
-		}
-		if u := c.last.result.Usage; u.Prompt != c.t.nPrompt || u.Completion != len(c.want) || u.Cached >= u.Prompt {
-			t.Fatalf("request %d: usage %+v", i, u)
-		}
+	}
+	if !m.o.shares.Idle() {
+		t.Fatal("an account is open after everything ended")
 	}
 	for len(m.o.kept) > 0 {
 		m.o.forget(0)
 	}
 	if free := m.o.res.pool.FreeTok(); free != m.total {
 		t.Fatalf("%d of %d tokens of pages are free after everything ended", free, m.total)
+	}
+}
+
+// check holds an answered request against the model.
+func (c *call) check(t rapid.TB, i int) {
+	if !c.last.done || c.last.err != nil || string(c.text) != toyText(c.want) {
+		t.Fatalf("request %d: %q, %v, %v; want %q", i, c.text, c.last.done, c.last.err, toyText(c.want))
+	}
+	if u := c.last.result.Usage; u.Prompt != c.t.nPrompt || u.Completion != len(c.want) || u.Cached >= u.Prompt {
+		t.Fatalf("request %d: usage %+v", i, u)
 	}
 }
 
@@ -132,7 +139,8 @@ func TestOwnerStateMachine(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"submit": func(rt *rapid.T) {
 				n := rapid.IntRange(1, toyContext-1).Draw(rt, "prompt")
-				m.submit(rt, longPrompt(rapid.IntRange(0, 2).Draw(rt, "tag"), n), rapid.IntRange(0, 200).Draw(rt, "max"))
+				owner, client := uint32(rapid.IntRange(0, 2).Draw(rt, "owner")), rapid.SampledFrom([]string{"", "a"}).Draw(rt, "client")
+				m.submitAs(rt, owner, client, longPrompt(rapid.IntRange(0, 2).Draw(rt, "tag"), n), rapid.IntRange(0, 200).Draw(rt, "max"))
 			},
 			"continue": func(rt *rapid.T) { // the next turn of a conversation
 				for _, c := range m.calls {
@@ -166,8 +174,8 @@ func TestOwnerStateMachine(t *testing.T) {
 				if n := len(m.o.running); n > cfg.MaxSeqs {
 					rt.Fatalf("%d requests run, the limit is %d", n, cfg.MaxSeqs)
 				}
-				if n := len(m.o.kept); n > cfg.CacheSeqs {
-					rt.Fatalf("%d sequences kept, the limit is %d", n, cfg.CacheSeqs)
+				if n, p := len(m.o.kept), m.o.parkedSeqs(); n+p > cfg.CacheSeqs || p > m.o.maxParked() {
+					rt.Fatalf("%d sequences kept and %d parked, the limit is %d", n, p, cfg.CacheSeqs)
 				}
 				for _, k := range m.o.kept {
 					if k.seq.Len() != len(k.ids) {
@@ -209,8 +217,8 @@ func TestPrefixReuse(t *testing.T) {
 	m.finish(t)
 }
 
-// Requests that start together share a prefix too: the second begins to read
-// its prompt when the first has finished reading.
+// Requests that start together share a prefix too: the second begins when the first
+// has read what both have.
 func TestConcurrentRequestsShareAPrefix(t *testing.T) {
 	m := loadToy(t, toyConfig())
 	defer m.close(t)
@@ -221,40 +229,6 @@ func TestConcurrentRequestsShareAPrefix(t *testing.T) {
 	if a.last.result.Usage.Cached != 0 || b.last.result.Usage.Cached != 200 {
 		t.Errorf("cached: %d and %d tokens", a.last.result.Usage.Cached, b.last.result.Usage.Cached)
 	}
-}
-
-// Prompts are read in the order in which their requests came, one after the
-// other, while every generating request gets a token in each step.
-func TestPromptsAreReadInOrder(t *testing.T) {
-	cfg := toyConfig()
-	cfg.CacheTok = 3 * toyContext
-	m := loadToy(t, cfg)
-	defer m.close(t)
-	generating := m.submit(t, longPrompt(1, 10), 0)
-	m.turn()
-	long := m.submit(t, longPrompt(2, 10*cfg.ChunkTok), 5)
-	short := m.submit(t, longPrompt(3, 5), 5)
-	waiting := m.submit(t, longPrompt(4, 5), 5) // beyond MaxSeqs
-	for i := range 10 {
-		before := generating.t.generated()
-		m.turn()
-		if n := generating.t.generated() - before; n != 1 {
-			t.Fatalf("step %d: %d tokens for the request that generates", i, n)
-		}
-		if n := long.t.seq.Len(); n != (i+1)*cfg.ChunkTok {
-			t.Fatalf("step %d: %d tokens of the long prompt are read", i, n)
-		}
-		if short.t.seq != nil || short.t.generated() > 0 {
-			t.Fatalf("step %d: the short prompt has overtaken the long one", i)
-		}
-	}
-	m.turn()
-	if short.t.generated() != 1 || waiting.t.generated() != 0 {
-		t.Errorf("after the long prompt: %d tokens for the next request, %d for the one that waits", short.t.generated(), waiting.t.generated())
-	}
-	m.e.abandon(generating.t)
-	generating.left = true
-	m.finish(t)
 }
 
 // When pages run out the youngest request is set back and still gets the

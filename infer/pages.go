@@ -36,7 +36,7 @@ func (o *owner) prefill(t *task) int {
 
 // reserve makes the next n positions of a task writable and returns n, or 0
 // when the pages are held by older tasks. Kept sequences give way first, then
-// tasks that are paused or younger. The oldest task that is not paused always
+// parked tasks, then those that are paused or younger. The oldest task that is not paused always
 // succeeds: everything else gives way, and the pool holds a whole context.
 func (o *owner) reserve(t *task, n int) int {
 	return o.claim(t, n, t.seq.Reserve)
@@ -53,14 +53,15 @@ func (o *owner) claim(t *task, n int, take func(int) error) int {
 			t.fault = err
 			return 0
 		}
-		if !o.evict() && !o.setBackFor(t) {
+		if !o.evict() && !o.setBackParked(nil) && !o.setBackFor(t) {
 			return 0
 		}
 	}
 }
 
 // room says whether a prompt should be started: whether the pages that it
-// needs are free or can be taken from kept sequences. Starting it anyway would
+// needs are free or can be taken from kept sequences, or from parked tasks that
+// come after it. Starting it anyway would
 // only end in setting it back. A task that was set back once waits until
 // everything that runs has all the pages that it can ever need, so that it
 // cannot be set back again and again.
@@ -69,10 +70,12 @@ func (o *owner) room(t *task) bool {
 		return true
 	}
 	need := t.pending()
-	for _, r := range o.running {
-		need += o.res.pool.UnitTok()
-		if t.setBack {
-			need += max(r.left(o.res.context), 0)
+	for _, begun := range [...][]*task{o.running, o.parked} {
+		for _, r := range begun {
+			need += o.res.pool.UnitTok()
+			if t.setBack {
+				need += max(r.left(o.res.context), 0)
+			}
 		}
 	}
 	have := o.res.pool.FreeTok()
@@ -80,6 +83,8 @@ func (o *owner) room(t *task) bool {
 		have += len(k.ids) // at most: pages may be shared
 	}
 	for have >= need && o.res.pool.FreeTok() < need && o.evict() {
+	}
+	for o.res.pool.FreeTok() < need && o.setBackParked(t) {
 	}
 	return o.res.pool.FreeTok() >= need
 }
@@ -146,6 +151,7 @@ func (o *owner) begin(t *task) error {
 // begun notes what a task's sequence began with.
 func (o *owner) begun(t *task, n, exact int) {
 	t.adopted, t.adoptedExact = n, exact
+	t.paid = max(t.paid, float64(n))
 	if !t.setBack {
 		t.cached = n
 		t.begun = time.Now()

@@ -43,13 +43,15 @@ func (o *owner) longestPrefix(t *task) source {
 			best = source{k.seq, k, n, min(n, k.exact)}
 		}
 	}
-	for _, r := range o.running {
-		if r.seq == nil || r.owner != t.owner {
-			continue
-		}
-		exact := o.exactTok(r)
-		if n := r.seq.Keepable(t.usable(commonPrefix(r.ids[:r.seq.Len()], ids), r.sessionID(), exact)); n > best.n {
-			best = source{r.seq, nil, n, min(n, exact)}
+	for _, begun := range [...][]*task{o.running, o.parked} {
+		for _, r := range begun {
+			if r.seq == nil || r.owner != t.owner {
+				continue
+			}
+			exact := o.exactTok(r)
+			if n := r.seq.Keepable(t.usable(commonPrefix(r.ids[:r.seq.Len()], ids), r.sessionID(), exact)); n > best.n {
+				best = source{r.seq, nil, n, min(n, exact)}
+			}
 		}
 	}
 	return best
@@ -136,7 +138,7 @@ func (o *owner) retire(t *task, keep bool) {
 	})
 	o.touch(k)
 	o.kept = append(o.kept, k)
-	if len(o.kept) > o.cfg.CacheSeqs {
+	if len(o.kept)+o.parkedSeqs() > o.cfg.CacheSeqs {
 		o.forget(o.oldest())
 	}
 }

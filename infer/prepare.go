@@ -37,7 +37,7 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 	}
 	t := &task{
 		keeper: req.Keeper, session: req.Session, same: same,
-		id: req.ID, owner: req.Owner, model: model, vocab: f.vocab, nPrompt: len(ids), maxNew: req.MaxTokens,
+		id: req.ID, owner: req.Owner, client: req.Client, model: model, vocab: f.vocab, nPrompt: len(ids), maxNew: req.MaxTokens,
 		nTop: req.TopLogprobs, logprobs: req.Logprobs, tok: f.tok, out: newOutbox(),
 	}
 	if t.sampler, err = f.sampler(req); err != nil {

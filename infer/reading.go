@@ -72,6 +72,7 @@ func (o *owner) readPiece(t *task) {
 		if t.reading.done += rows; t.reading.done == n {
 			t.reading = reading{part: t.reading.part + 1}
 		}
+		t.charge(float64(start) + o.layersRead(t, n))
 		t.out.setProgress(Progress{Done: start + o.tokensRead(t, n), Total: t.nPrompt, Cached: t.cached})
 	}
 }
@@ -79,8 +80,12 @@ func (o *owner) readPiece(t *task) {
 // tokensRead is the share of the work that is done, in tokens: all of them pass
 // every layer. A prompt that is read counts as read only with its last token.
 func (o *owner) tokensRead(t *task, n int) int {
-	layers := len(o.res.prog.KV)
-	return min(int((int64(t.reading.part)*int64(n)+int64(t.reading.done))/int64(layers)), n-1)
+	return min(int(o.layersRead(t, n)), n-1)
+}
+
+// layersRead is the same, with the part of a token that is done.
+func (o *owner) layersRead(t *task, n int) float64 {
+	return (float64(t.reading.part)*float64(n) + float64(t.reading.done)) / float64(len(o.res.prog.KV))
 }
 
 // endReading keeps the prompt and lets the task choose its first token.

@@ -21,6 +21,9 @@ type Request struct {
 	// Owner is the user who asks. What the cache has read for one user, it does not
 	// use for another: the time that an answer takes must not tell what others read.
 	Owner uint32
+	// Client is the program, of those that Owner runs, that asks. Owners share the
+	// engine equally, and so do the clients of an owner.
+	Client string
 	// Session is the conversation that the request goes on with, nil without one;
 	// Messages are all of it. It needs a Keeper.
 	Session *Session

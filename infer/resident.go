@@ -77,6 +77,7 @@ func (o *owner) refuseWaiting(model string, err error) {
 	rest := o.e.queue[:0]
 	for _, t := range o.e.queue {
 		if t.model == model {
+			t.closeAccount()
 			t.out.finish(Result{}, err)
 		} else {
 			rest = append(rest, t)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"edged/infer/fair"
 	"edged/infer/graph"
 	"edged/offload"
 )
@@ -56,36 +58,77 @@ func (o *owner) attempt(run func(context.Context) (graph.Logits, error)) (graph.
 }
 
 // plan chooses the rows of the next step and makes pages for them: one for
-// every generating task and a chunk of the oldest that still reads its prompt.
-// Older tasks choose first, so that one set back for its pages is never in the
-// step already.
+// every generating task and a chunk of one that still reads its prompt.
 func (o *owner) plan() {
 	o.parts, o.kv, o.reading = o.parts[:0], o.kv[:0], nil
-	prefilling := false
-	holder := o.stageHolder()
+	o.planReading()
 	for _, t := range o.running {
-		t.rows = 0
-		if t.out.full() || t.seq == nil && !o.rouse(t) {
-			continue
-		}
-		if t.decoding() {
+		if t.decoding() && !t.out.full() {
 			t.rows = o.reserve(t, 1)
-		} else if !prefilling && (holder == nil || holder == t) {
-			prefilling = true
-			t.rows = o.prefill(t)
-		}
-		if t.rows > 0 {
-			o.parts, o.kv = append(o.parts, t), append(o.kv, t.seq)
 		}
 	}
 	o.endFaulty()
 	o.rows.Reset()
-	for i, t := range o.parts {
+	for _, t := range o.running { // only now: one may have been set back for another
+		if t.rows == 0 {
+			continue
+		}
 		pos := t.seq.Len()
 		for j, id := range t.ids[pos : pos+t.rows] {
-			o.rows.Add(id, int32(pos+j), int32(i), pos+j == len(t.ids)-1)
+			o.rows.Add(id, int32(pos+j), int32(len(o.parts)), pos+j == len(t.ids)-1)
+		}
+		o.parts, o.kv = append(o.parts, t), append(o.kv, t.seq)
+	}
+}
+
+// planReading lets one prompt be read on: that of whoever was served least, of
+// those that have room.
+func (o *owner) planReading() {
+	o.readers = o.readers[:0]
+	holder := o.stageHolder()
+	for _, t := range o.running {
+		t.rows = 0
+		if t.out.full() || t.seq == nil && !o.rouse(t) || t.decoding() || holder != nil && holder != t {
+			continue
+		}
+		o.readers = append(o.readers, t)
+	}
+	slices.SortFunc(o.readers, func(a, b *task) int { return fair.Compare(a.account, b.account) })
+	crowded := false // one that was served less waits for room
+	for _, t := range o.readers {
+		if crowded && !t.roomy && !o.first(t) {
+			continue // or a long prompt could wait forever for short ones
+		}
+		if ahead := o.readsFor(t); ahead != nil && o.readOn(ahead) || o.readOn(t) {
+			return
+		}
+		crowded = crowded || !t.roomy
+	}
+}
+
+// readOn lets a task's prompt be read in this turn, and reports whether it can be.
+func (o *owner) readOn(t *task) bool {
+	t.rows = o.prefill(t)
+	return t.rows > 0 || o.reading != nil
+}
+
+// readsFor is the task that is reading what t, which has not begun, would have to
+// read too: t goes on from there. It is nil when there is none.
+func (o *owner) readsFor(t *task) (ahead *task) {
+	if t.seq != nil {
+		return nil
+	}
+	most := o.longestPrefix(t).n
+	for _, r := range o.readers {
+		if r.seq == nil || !r.roomy || r.owner != t.owner {
+			continue
+		}
+		n := t.usable(commonPrefix(r.ids[:r.nPrompt], t.ids[:len(t.ids)-1]), r.sessionID(), r.nPrompt)
+		if n > most && n > r.seq.Len() {
+			ahead, most = r, n
 		}
 	}
+	return ahead
 }
 
 // endFaulty ends tasks that cannot take part in any step. None is in this one.
@@ -152,6 +195,7 @@ func (o *owner) commit(logits graph.Logits) {
 		wanted := t.rows == t.pending()
 		var f Finish
 		err := t.seq.Commit(t.rows)
+		t.charge(float64(t.seq.Len()))
 		if t.generated() == 0 {
 			o.readTok += uint64(t.rows)
 			t.out.setProgress(Progress{Done: t.seq.Len(), Total: t.nPrompt, Cached: t.cached})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"edged/infer/fair"
 	"edged/infer/grammar"
 	"edged/infer/sample"
 	"edged/infer/tok"
@@ -17,6 +18,7 @@ type task struct {
 	// Set before the task is submitted and not changed afterwards.
 	id       string
 	owner    uint32
+	client   string // of the owner
 	model    string
 	vocab    int // of the model that ids were made for
 	nPrompt  int // tokens
@@ -33,16 +35,18 @@ type task struct {
 
 	// Of the owner from then on.
 	accepted time.Time
-	ids      []int32      // prompt, then what was generated
-	seq      *offload.Seq // nil until the first step and after a set-back
-	rows     int          // rows in the step being built
-	roomy    bool         // pages for the prompt were found
-	setBack  bool         // has lost its pages once
-	fault    error        // why it cannot go on
-	reading  reading      // where a prompt that is read layer by layer stands
-	cached   int          // prompt tokens taken from another sequence
-	wake     *wake        // nil: no sequence is on its way from the keeper
-	woken    bool         // the keeper has been asked
+	account  *fair.Request // nil until the owner has seen it
+	paid     float64       // tokens from the first on that were charged
+	ids      []int32       // prompt, then what was generated
+	seq      *offload.Seq  // nil until the first step and after a set-back
+	rows     int           // rows in the step being built
+	roomy    bool          // pages for the prompt were found
+	setBack  bool          // has lost its pages once
+	fault    error         // why it cannot go on
+	reading  reading       // where a prompt that is read layer by layer stands
+	cached   int           // prompt tokens taken from another sequence
+	wake     *wake         // nil: no sequence is on its way from the keeper
+	woken    bool          // the keeper has been asked
 	points   checkpoints
 	// Tokens that the sequence began with, and how many of them are exact prefill.
 	adopted, adoptedExact int

@@ -84,6 +84,9 @@ type Request struct {
 	ID    string // chatcmpl-… or cmpl-…, also in the response and the log
 	Model string // a ModelInfo.ID, never empty
 	UID   uint32 // of the peer, as the kernel says
+	// Client tells the peer's programs apart, and the users that one of them says it
+	// serves: the engine is shared between users equally, and then between these.
+	Client string
 
 	// Session is the id of a stored conversation that Messages continue, or "".
 	// Whether UID has such a session is for the engine to find out.
