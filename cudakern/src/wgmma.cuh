@@ -25,6 +25,13 @@ static __device__ __forceinline__ void barrier_wait(u32 at, u32 parity) {
 	asm volatile("{ .reg .pred p; again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @!p bra again; }" ::"r"(at), "r"(parity) : "memory");
 }
 
+// Whether the phase of that parity has ended.
+static __device__ __forceinline__ bool barrier_over(u32 at, u32 parity) {
+	u32 over;
+	asm volatile("{ .reg .pred p; mbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }" : "=r"(over) : "r"(at), "r"(parity) : "memory");
+	return over;
+}
+
 // Copies bytes, a multiple of 16, which the barrier counts.
 static __device__ __forceinline__ void copy_bulk(u32 dst, const void *src, u32 bytes, u32 barrier) {
 	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(dst), "l"(src), "r"(bytes), "r"(barrier) : "memory");

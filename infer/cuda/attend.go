@@ -15,10 +15,11 @@ var headDims = []int{64, 80, 96, 128, 256}
 const (
 	promptWarps  = 8 // WARPS of prompt.cu
 	promptPairs  = promptWarps * 16
-	promptStages = 3   // STAGES of prompt_wgmma.cu
-	promptTokens = 128 // STEP_TOKENS of prompt_wgmma.cu
-	tileHeads    = 8   // query heads of a decode tile
-	pageStages   = 2   // STAGES of decode.cu
+	promptStages = 3                    // STAGES of prompt_wgmma.cu
+	promptTokens = 128                  // STEP_TOKENS of prompt_wgmma.cu
+	promptHolds  = promptWarps * 32 * 4 // what hold of prompt_wgmma.cu writes
+	tileHeads    = 8                    // query heads of a decode tile
+	pageStages   = 2                    // STAGES of decode.cu
 )
 
 // decodeWarps is the warps of a decode block.
@@ -62,7 +63,7 @@ func (e *exec) newAttend(o graph.Attend) (*attendNode, error) {
 	n.decodeName, n.promptName = fmt.Sprintf("decode_%d", spec.HeadDim), fmt.Sprintf("prompt_%d", spec.HeadDim)
 	n.promptThreads, n.promptShared = promptWarps*32, 2*pageShared(spec.HeadDim)
 	if e.backend.byWarpgroups() && (spec.HeadDim == 64 || spec.HeadDim == 128) {
-		n.promptName, n.promptThreads, n.promptShared = fmt.Sprintf("prompt_wgmma_%d", spec.HeadDim), wgmmaThreads, promptStages*(promptTokens*spec.HeadDim*4+2*8)+promptPairs*spec.HeadDim*2
+		n.promptName, n.promptThreads, n.promptShared = fmt.Sprintf("prompt_wgmma_%d", spec.HeadDim), wgmmaThreads, promptStages*(promptTokens*spec.HeadDim*4+2*8)+promptPairs*spec.HeadDim*2+promptHolds
 	}
 	e.partialFloats = max(e.partialFloats, n.partial(1), n.partial(smallRows))
 	e.tickets = max(e.tickets, smallRows*spec.KVHeads*n.headTiles)

@@ -48,7 +48,7 @@ func TestCacheSpeed(t *testing.T) {
 	for _, depth := range numbers(t, "EDGED_CUDA_DEPTHS", "130816") {
 		for _, budget := range numbers(t, "EDGED_CUDA_BUDGETS", "1024") {
 			for _, exchange := range numbers(t, "EDGED_CUDA_EXCHANGE", "160") {
-				r := newCacheRun(t, b, p, depth, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: budget, Exchange: min(exchange, budget)})
+				r := newCacheRun(t, b, p, depth, depth+200, 512, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: budget, Exchange: min(exchange, budget)})
 				r.measure(depth)
 				r.close()
 			}
@@ -59,12 +59,13 @@ func TestCacheSpeed(t *testing.T) {
 	}
 }
 
-func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth int, opt offload.Options) *cacheRun {
+// newCacheRun fills so many of the tokens that there is room for.
+func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows int, opt offload.Options) *cacheRun {
 	t.Helper()
 	if opt.Elem == "" {
 		opt.Elem = offload.Q64.String()
 	}
-	context := ceil(depth+200, offload.BlockTok) * offload.BlockTok
+	context := ceil(room, offload.BlockTok) * offload.BlockTok
 	plan, err := offload.MakePlan(offload.Ask{Layers: p.KV, Policy: "auto", Options: opt, Context: context, Tokens: context, Sessions: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -72,7 +73,7 @@ func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth int, opt offl
 	start := time.Now()
 	r := &cacheRun{t: t, b: b, rng: rand.New(rand.NewPCG(1, 2))}
 	host := pinnedmem.NewHost(0)
-	x, err := b.Compile(p, graph.Limits{MaxRows: 512, MaxOut: 1, MaxSeqs: 1, Context: context, KV: plan.Config.Layers, Threads: 16, Host: host})
+	x, err := b.Compile(p, graph.Limits{MaxRows: rows, MaxOut: 1, MaxSeqs: 1, Context: context, KV: plan.Config.Layers, Threads: 16, Host: host})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,119 @@
+package cuda
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"edged/infer/graph"
+	"edged/offload"
+)
+
+// TestPromptSpeed measures a prompt that is read layer by layer: EDGED_CUDA_MODEL
+// is a GGUF file, EDGED_CUDA_PROMPTS the tokens of prompts, EDGED_CUDA_CHUNK the
+// rows of a step, EDGED_CUDA_LAYERS how many layers run (default all).
+func TestPromptSpeed(t *testing.T) {
+	path := os.Getenv("EDGED_CUDA_MODEL")
+	if path == "" || os.Getenv("EDGED_CUDA_PROMPTS") == "" {
+		t.Skip("set EDGED_CUDA_MODEL and EDGED_CUDA_PROMPTS to measure")
+	}
+	b, p := openModel(t, path)
+	chunk := numbers(t, "EDGED_CUDA_CHUNK", "2048")[0]
+	for _, n := range numbers(t, "EDGED_CUDA_PROMPTS", "130816") {
+		r := newCacheRun(t, b, p, 32, n, chunk, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: 1024, Exchange: 160})
+		r.prompt(n, chunk, numbers(t, "EDGED_CUDA_LAYERS", "0")[0])
+		r.close()
+	}
+	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// prompt reads n tokens in chunks.
+func (r *cacheRun) prompt(n, chunk, layers int) {
+	r.t.Helper()
+	r.q.Free()
+	q, err := r.pool.NewSeq()
+	if err == nil {
+		err = q.BeginPrefill(n)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.q = q
+	parts := len(r.e.parts)
+	if layers == 0 {
+		layers = parts - 1
+	}
+	start := time.Now()
+	for part := range layers {
+		begin := time.Now()
+		for at := 0; at < n; at += chunk {
+			r.part(part, promptRows(at, min(chunk, n-at)), q)
+		}
+		if part < 2 || part == layers-1 {
+			r.t.Logf("layer %d: %.1f ms", part, time.Since(begin).Seconds()*1e3)
+		}
+	}
+	r.t.Logf("%d tokens in chunks of %d: %d layers in %.3f s", n, chunk, layers, time.Since(start).Seconds())
+	free, total, err := r.b.gpu.MemInfo()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Logf("%.3f GiB of the device in use by everything", float64(total-free)/(1<<30))
+	rows := promptRows((n-chunk)/2/chunk*chunk, chunk)
+	r.part(1, rows, q)
+	r.chunkKernels(rows, q)
+	if layers < parts-1 {
+		return
+	}
+	in := graph.Rows{}
+	in.Add(1, int32(n-1), 0, true)
+	r.part(parts-1, &in, q)
+	if err := q.EndPrefill(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Logf("whole prompt %.3f s", time.Since(start).Seconds())
+}
+
+func promptRows(at, n int) *graph.Rows {
+	rows := &graph.Rows{}
+	for i := at; i < at+n; i++ {
+		rows.Add(int32(i*37%1000), int32(i), 0, false)
+	}
+	return rows
+}
+
+func (r *cacheRun) part(part int, rows *graph.Rows, q *offload.Seq) {
+	if _, err := r.e.Part(r.t.Context(), part, rows, q); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// chunkKernels times each kernel of one layer's chunk, and the making of records.
+func (r *cacheRun) chunkKernels(rows *graph.Rows, q *offload.Seq) {
+	e := r.e
+	s := e.state.fill(rows)
+	s.prompt = true
+	e.batch.reset()
+	e.run(&e.batch, s, 1)
+	groups := map[string][]command{}
+	for _, c := range slices.Clone(e.batch.cmds) {
+		groups[c.kernel] = append(groups[c.kernel], c)
+	}
+	e.batch.reset()
+	e.stageOut(&e.batch, s, 1, q)
+	for _, c := range slices.Clone(e.batch.cmds) {
+		groups["out: "+c.kernel] = append(groups["out: "+c.kernel], c)
+	}
+	lines := []string{fmt.Sprintf("one layer, %d rows at %d:", len(rows.Pos), rows.Pos[0])}
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		g := groups[name]
+		lines = append(lines, fmt.Sprintf("%9.1f us %2d launches %s", e.timeGraph(r.t, g)*1e6, len(g), name))
+	}
+	r.t.Log(strings.Join(lines, "\n"))
+}
