@@ -5,9 +5,7 @@ import (
 	"math"
 
 	"edged/cudakern/driver"
-	"edged/infer/graph"
 	"edged/offload"
-	"edged/pinnedmem"
 )
 
 // stage is where a prompt's exact tokens lie, one layer after the other: pages
@@ -16,10 +14,6 @@ import (
 type stage struct {
 	at    driver.Ptr
 	bytes int64
-	// hidden are the rows' hidden states between parts, [Context, width] float32,
-	// in page-locked host memory.
-	hidden []byte
-	arena  *pinnedmem.Arena
 }
 
 // planStage sizes the stage for the largest layer that needs one.
@@ -36,43 +30,6 @@ func (e *exec) planStage() error {
 	}
 	e.bufMem.want(&e.stage.at, e.stage.bytes)
 	return nil
-}
-
-// openHidden takes the memory in which a prompt's rows wait between parts.
-func (e *exec) openHidden() (err error) {
-	if !e.layerMajor() {
-		return nil
-	}
-	n := e.lim.Context * e.prog.Buffers[e.prog.Hidden].Width * 4
-	if e.stage.arena, err = e.lim.Host.Arena(pinnedmem.Prefill, int64(n), pinnedmem.Options{Huge: true}); err != nil {
-		return err
-	}
-	if _, err = e.backend.gpu.Register(e.stage.arena.Bytes()); err != nil {
-		_ = e.stage.arena.Close() // the failure to lock it is what counts
-		e.stage.arena = nil
-		return err
-	}
-	e.stage.hidden = e.stage.arena.Bytes()[:n]
-	return nil
-}
-
-var _ graph.HiddenStates = (*exec)(nil)
-
-// Hidden implements graph.HiddenStates.
-func (e *exec) Hidden(n int) []float32 {
-	return pinnedmem.View[float32](e.stage.hidden)[:n*e.prog.Buffers[e.prog.Hidden].Width]
-}
-
-func (e *exec) closeHidden() error {
-	if e.stage.arena == nil {
-		return nil
-	}
-	err := e.backend.gpu.Unregister(e.stage.arena.Bytes())
-	if closeErr := e.stage.arena.Close(); err == nil {
-		err = closeErr
-	}
-	e.stage.arena, e.stage.hidden = nil, nil
-	return err
 }
 
 // cold is what choices need beside the pool.

@@ -48,8 +48,9 @@ type exec struct {
 	tickets       int
 	topFloats     int
 
-	stage stage
-	cold  cold
+	stage   stage
+	waiting waiting
+	cold    cold
 
 	queue    queue
 	endQueue func() error
@@ -106,6 +107,7 @@ func (e *exec) placeBuffers() error {
 		e.bufMem.want(&e.ropes[i].at, int64(len(r.InvFreq))*8)
 	}
 	e.planCold()
+	e.planWaiting()
 	if err := errors.Join(e.lower(), e.planStage()); err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func (e *exec) prepare() (err error) {
 	for _, r := range e.prog.Ropes {
 		freq += len(r.InvFreq)*8 + alignBytes
 	}
-	if err := e.openHidden(); err != nil {
+	if err := e.openWaiting(); err != nil {
 		return err
 	}
 	size := int64(e.state.bytes() + e.tables.bytes() + out + freq + e.coldBytes() + 4*alignBytes)
@@ -189,7 +191,7 @@ func (e *exec) Close() error {
 		errs = append(errs, e.queue.Wait(), e.dropGraphs(), e.endQueue())
 		e.queue = nil
 	}
-	errs = append(errs, e.unbind(), e.weightMem.close(e.backend.gpu), e.bufMem.close(e.backend.gpu), e.closeHidden())
+	errs = append(errs, e.unbind(), e.weightMem.close(e.backend.gpu), e.bufMem.close(e.backend.gpu), e.closeWaiting())
 	if e.staging != nil {
 		errs = append(errs, e.backend.gpu.Unregister(e.staging.Bytes()), e.dropStaging())
 	}

@@ -42,38 +42,46 @@ func (e *exec) part(ctx context.Context, part int, rows *graph.Rows, q *offload.
 	s := e.state.fill(rows)
 	s.prompt = true
 	e.state.sequence(0, q, q.Prefilling())
-	err := e.updateTables(rows, kv)
+	err := errors.Join(e.waiting.failed, e.updateTables(rows, kv))
 	if err == nil {
-		e.batch.reset()
-		e.begin(&e.batch)
-		if part < len(e.parts)-1 {
-			e.layerPart(&e.batch, s, part, rows, q)
-		} else {
-			e.recall(&e.batch, rows, q)
-			e.run(&e.batch, s, part)
-			e.end(&e.batch, s)
-		}
-		e.batch.order()
-		err = e.queue.Run(e.batch.cmds)
+		err = e.runPart(s, part, rows, q)
 	}
 	// Staging memory is the device's until it has read it, also after an error.
 	if err := errors.Join(err, e.queue.Wait()); err != nil {
-		return graph.Logits{}, err
+		return graph.Logits{}, errors.Join(err, e.waiting.copies.Wait(), e.waiting.forget())
 	}
 	return e.logitsOf(s), nil
+}
+
+// runPart queues a part, and beside it copies of the rows before and after its own.
+func (e *exec) runPart(s shape, part int, rows *graph.Rows, q *offload.Seq) error {
+	if err := e.recall(part, rows, q); err != nil {
+		return err
+	}
+	e.buf(e.prog.Hidden).at = e.waiting.at[e.waiting.now]
+	defer func() { e.buf(e.prog.Hidden).at = e.waiting.at[0] }() // graphs of steps have it
+	e.batch.reset()
+	e.begin(&e.batch)
+	if part < len(e.parts)-1 {
+		e.layerPart(&e.batch, s, part, rows, q)
+	} else {
+		e.run(&e.batch, s, part)
+		e.end(&e.batch, s)
+	}
+	e.batch.order()
+	if err := e.queue.Run(e.batch.cmds); err != nil {
+		return err
+	}
+	return e.foresee(part, rows, q)
 }
 
 // layerPart appends one layer's commands.
 func (e *exec) layerPart(b *batch, s shape, part int, rows *graph.Rows, q *offload.Seq) {
 	staged := e.lim.KV[part].Class != offload.Exact
-	if part > 0 {
-		e.recall(b, rows, q)
-	}
 	if staged && int(rows.Pos[0]) == q.Len() {
 		e.stageIn(b, part, q)
 	}
 	e.run(b, s, part)
-	e.keep(b, rows, q)
 	if last := rows.Pos[len(rows.Pos)-1]; staged && int(last)+1 == q.Prefilling() {
 		e.stageOut(b, s, part, q)
 	}
@@ -88,30 +96,6 @@ func (e *exec) run(b *batch, s shape, part int) {
 	for _, n := range e.nodes[e.parts[part]:end] {
 		n.emit(b, s)
 	}
-}
-
-// runs calls do for every run of adjacent positions: the first row, how many, and
-// where their hidden states wait.
-func (e *exec) runs(rows *graph.Rows, q *offload.Seq, do func(row, n int, waiting []byte)) {
-	width := e.prog.Buffers[e.prog.Hidden].Width * 4
-	for lo := 0; lo < len(rows.Pos); {
-		hi := lo + 1
-		for hi < len(rows.Pos) && rows.Pos[hi] == rows.Pos[hi-1]+1 {
-			hi++
-		}
-		at := int(rows.Pos[lo]) - q.Len()
-		do(lo, hi-lo, e.stage.hidden[at*width:(at+hi-lo)*width])
-		lo = hi
-	}
-}
-
-// keep puts the rows' hidden state aside for the next part, recall brings it back.
-func (e *exec) keep(b *batch, rows *graph.Rows, q *offload.Seq) {
-	e.runs(rows, q, func(row, _ int, waiting []byte) { b.copyOut(waiting, e.buf(e.prog.Hidden).row(row)) })
-}
-
-func (e *exec) recall(b *batch, rows *graph.Rows, q *offload.Seq) {
-	e.runs(rows, q, func(row, _ int, waiting []byte) { b.copyIn(e.buf(e.prog.Hidden).row(row), waiting) })
 }
 
 // stageIn brings the tokens before the prompt to the stage. Cold records cross
