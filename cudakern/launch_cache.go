@@ -23,13 +23,13 @@ type (
 	}
 	// Scan: any number of blocks by KV heads' tiles by rows.
 	Scan struct {
-		Q, Indexes, Table, Seqs, Seq, Top                  driver.Ptr
+		Q, Indexes, Table, Seqs, Seq, Top, Sums            driver.Ptr
 		TableStride, Heads, KVHeads, Dim, Budget, MaxPages uint32
 		Scale                                              float32
 	}
 	// ChoosePages: KV heads by rows.
 	ChoosePages struct {
-		Top, Chosen, Sets, Units, Table, Seqs, Seq, Traffic                  driver.Ptr
+		Top, Sums, Chosen, Sets, Units, Table, Seqs, Seq, Traffic            driver.Ptr
 		UnitBytes                                                            uint64
 		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes uint32
 	}

@@ -9,27 +9,45 @@ extern __shared__ __align__(16) u8 dynamic[];
 enum {
 	KEPT = 8,  // scores of a thread in registers, of each query head
 	HEADS = 4, // query heads at a time
+	PARTS = THREADS / 32 / HEADS,
 	FEW = 128, // keys that are compared with each other
 };
 
 // Sets of pages are bitmaps, and before[w] counts the members in the words in
-// front of w. A warp fills it in.
-static __device__ void count(const u32 *bits, u32 *before, int words, u32 *total, int lane) {
-	int each = (words + 31) / 32, from = min(lane * each, words), to = min(from + each, words), c = 0;
-	for (int w = from; w < to; w++)
-		c += __popc(bits[w]);
-	int x = c;
+// front of w. Counts N sets; every thread gets the totals.
+template <int N> static __device__ __forceinline__ void count(const u32 *const (&bits)[N], u32 *const (&before)[N], int words, int (&totals)[N], u32 (*shared)[32]) {
+	int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, each = (words + THREADS - 1) / THREADS, from = min(thread * each, words), to = min(from + each, words);
+	u32 c[N], x[N];
+	__syncthreads();
 #pragma unroll
-	for (int i = 1; i < 32; i *= 2) {
-		int y = __shfl_up_sync(~0u, x, i);
-		x += lane >= i ? y : 0;
+	for (int n = 0; n < N; n++) {
+		c[n] = 0;
+		for (int w = from; w < to; w++)
+			c[n] += __popc(bits[n][w]);
+		x[n] = c[n];
 	}
-	if (lane == 31)
-		*total = x;
-	for (int w = from, at = x - c; w < to; w++) {
-		before[w] = at;
-		at += __popc(bits[w]);
+#pragma unroll
+	for (int i = 1; i < 32; i *= 2)
+#pragma unroll
+		for (int n = 0; n < N; n++) {
+			u32 y = __shfl_up_sync(~0u, x[n], i);
+			x[n] += lane >= i ? y : 0;
+		}
+#pragma unroll
+	for (int n = 0; n < N; n++)
+		if (lane == 31)
+			shared[n][warp] = x[n];
+	__syncthreads();
+#pragma unroll
+	for (int n = 0; n < N; n++) {
+		u32 all = shared[n][lane], at = __reduce_add_sync(~0u, lane < warp ? all : 0) + x[n] - c[n];
+		totals[n] = __reduce_add_sync(~0u, all);
+		for (int w = from; w < to; w++) {
+			before[n][w] = at;
+			at += __popc(bits[n][w]);
+		}
 	}
+	__syncthreads();
 }
 
 static __device__ __forceinline__ int rank_of(const u32 *bits, const u32 *before, int page) {
@@ -42,60 +60,55 @@ static __device__ __forceinline__ u32 order_of(float f) {
 	return b >> 31 ? ~b : b | 1u << 31;
 }
 
-// Sums and largest values of HEADS query heads over a block.
-template <bool SUM> static __device__ __forceinline__ void block_all(float v[HEADS], float (*shared)[32]) {
+// Logarithms of the sums of a KV head's query heads from h0 on, of what scan left of
+// each block: PARTS warps share a head.
+static __device__ __forceinline__ void normalise(const float2 *sums, int n, int blocks, u32 max_blocks, float log_sum[HEADS], float2 (*shared)[PARTS]) {
+	int lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = warp % HEADS, part = warp / HEADS;
+	float most = -INF, sum = 0;
+	auto add = [&](float m, float s) {
+		float all = fmaxf(most, m);
+		sum = all == -INF ? 0 : sum * __expf(most - all) + s * __expf(m - all);
+		most = all;
+	};
+	for (int b = part * 32 + lane; b < blocks && head < n; b += PARTS * 32) {
+		float2 x = __ldcg(sums + head * max_blocks + b);
+		add(x.x, x.y);
+	}
 #pragma unroll
-	for (int h = 0; h < HEADS; h++)
-		v[h] = SUM ? warp_sum(v[h]) : warp_max(v[h]);
+	for (int i = 1; i < 32; i *= 2)
+		add(__shfl_xor_sync(~0u, most, i), __shfl_xor_sync(~0u, sum, i));
+	__syncthreads(); // whoever still reads what a call before left
+	if (lane == 0)
+		shared[head][part] = make_float2(most, sum);
 	__syncthreads();
-	if (threadIdx.x % 32 == 0)
+	float2 x = shared[lane / PARTS][lane % PARTS];
+	most = x.x, sum = x.y;
 #pragma unroll
-		for (int h = 0; h < HEADS; h++)
-			shared[h][threadIdx.x / 32] = v[h];
-	__syncthreads();
+	for (int i = 1; i < PARTS; i *= 2)
+		add(__shfl_xor_sync(~0u, most, i), __shfl_xor_sync(~0u, sum, i));
+	sum = most + logf(sum);
 #pragma unroll
 	for (int h = 0; h < HEADS; h++) {
-		float x = shared[h][threadIdx.x % 32];
-		v[h] = SUM ? warp_sum(x) : warp_max(x);
+		float l = __shfl_sync(~0u, sum, h * PARTS);
+		log_sum[h] = h < n ? l : INF;
 	}
 }
 
 // Writes the order of every page's largest share of a query head. What is no
 // number is larger than any other.
-static __device__ void shares(const float *top, int group, u32 max_pages, int pages, u32 *key, float (*shared)[32]) {
-	int thread = threadIdx.x;
-	for (int h0 = 0; h0 < group; h0 += HEADS, top += HEADS * max_pages) {
+static __device__ void shares(const float *top, const float2 *sums, int group, u32 max_pages, int pages, u32 *key, float2 (*shared)[PARTS]) {
+	int thread = threadIdx.x, blocks = (pages + BLOCK / COLD - 1) / (BLOCK / COLD);
+	u32 max_blocks = max_pages / (BLOCK / COLD);
+	for (int h0 = 0; h0 < group; h0 += HEADS, top += HEADS * max_pages, sums += HEADS * max_blocks) {
 		int n = min(group - h0, (int)HEADS);
-		float v[HEADS][KEPT], most[HEADS], sum[HEADS];
+		float v[HEADS][KEPT], log_sum[HEADS];
 		auto read = [&](int h, int p) { return h < n && p < pages ? fminf(__ldcg(top + h * max_pages + p), 1e38f) : -INF; };
 #pragma unroll
 		for (int h = 0; h < HEADS; h++)
 #pragma unroll
 			for (int i = 0; i < KEPT; i++)
 				v[h][i] = read(h, i * THREADS + thread);
-#pragma unroll
-		for (int h = 0; h < HEADS; h++) {
-			most[h] = -INF;
-#pragma unroll
-			for (int i = 0; i < KEPT; i++)
-				most[h] = fmaxf(most[h], v[h][i]);
-			for (int p = KEPT * THREADS + thread; p < pages; p += THREADS)
-				most[h] = fmaxf(most[h], read(h, p));
-		}
-		block_all<false>(most, shared);
-#pragma unroll
-		for (int h = 0; h < HEADS; h++) {
-			sum[h] = 0;
-#pragma unroll
-			for (int i = 0; i < KEPT; i++)
-				sum[h] += __expf(v[h][i] - most[h]);
-			for (int p = KEPT * THREADS + thread; p < pages; p += THREADS)
-				sum[h] += __expf(read(h, p) - most[h]);
-		}
-		block_all<true>(sum, shared);
-#pragma unroll
-		for (int h = 0; h < HEADS; h++)
-			sum[h] = h < n ? most[h] + logf(sum[h]) : INF;
+		normalise(sums, n, blocks, max_blocks, log_sum, shared);
 		auto put = [&](int p, float share) {
 			u32 k = order_of(share);
 			// The attention sink and the last page always belong to the set.
@@ -104,17 +117,17 @@ static __device__ void shares(const float *top, int group, u32 max_pages, int pa
 		};
 #pragma unroll
 		for (int i = 0; i < KEPT; i++) {
-			float share = v[0][i] - sum[0];
+			float share = v[0][i] - log_sum[0];
 #pragma unroll
 			for (int h = 1; h < HEADS; h++)
-				share = fmaxf(share, v[h][i] - sum[h]);
+				share = fmaxf(share, v[h][i] - log_sum[h]);
 			if (i * THREADS + thread < pages)
 				put(i * THREADS + thread, share);
 		}
 		for (int p = KEPT * THREADS + thread; p < pages; p += THREADS) {
 			float share = -INF;
 			for (int h = 0; h < n; h++)
-				share = fmaxf(share, read(h, p) - sum[h]);
+				share = fmaxf(share, read(h, p) - log_sum[h]);
 			put(p, share);
 		}
 	}
@@ -205,14 +218,15 @@ static __device__ void choose(const u32 *key, int pages, int n, u32 *want, u32 *
 		keep_first(key, left, some, room, want, counts);
 		return;
 	}
-	for (int j = thread; j < some; j += THREADS) {
+	// A warp compares one of them with 32 others at a time.
+	for (int j = thread / 32; j < some; j += THREADS / 32) {
 		u32 p = left[j], k = key[p];
 		int better = 0;
-		for (int i = 0; i < some; i++) {
-			u32 q = left[i], other = key[q];
-			better += other > k || other == k && q < p;
+		for (int i0 = 0; i0 < some; i0 += 32) {
+			u32 q = left[min(i0 + lane, some - 1)], other = key[q];
+			better += __popc(__ballot_sync(~0u, i0 + lane < some && (other > k || other == k && q < p)));
 		}
-		if (better < room)
+		if (lane == 0 && better < room)
 			atomicOr(&want[p / 32], 1u << p % 32);
 	}
 	__syncthreads();
@@ -230,14 +244,16 @@ static __device__ void list_of(const u32 *bits, const u32 *before, int words, u3
 // Drops all but k of the n listed pages from a set: those of the largest keys, or
 // of the smallest where flip is ~0; earlier ones among equals stay.
 static __device__ void keep_best(const u32 *list, int n, int k, const u32 *key, u32 flip, u32 *bits) {
-	for (int j = threadIdx.x; j < n; j += THREADS) {
+	int lane = threadIdx.x % 32;
+	for (int j = threadIdx.x / 32; j < n; j += THREADS / 32) {
 		u32 mine = key[list[j]] ^ flip;
 		int better = 0;
-		for (int i = 0; i < n; i++) {
-			u32 other = key[list[i]] ^ flip;
-			better += other > mine || other == mine && i < j;
+		for (int i0 = 0; i0 < n; i0 += 32) {
+			int i = i0 + lane;
+			u32 other = key[list[min(i, n - 1)]] ^ flip;
+			better += __popc(__ballot_sync(~0u, i < n && (other > mine || other == mine && i < j)));
 		}
-		if (better >= k)
+		if (lane == 0 && better >= k)
 			atomicAnd(&bits[list[j] / 32], ~(1u << list[j] % 32));
 	}
 }
@@ -247,10 +263,10 @@ enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES };
 // Grid: KV heads, rows. top [rows, heads, max_pages] is what scan left, max_pages
 // a multiple of 32. Shared memory: 2 max_pages numbers, 7 for each 32 of them, and
 // 5 for each of the budget.
-KERNEL(THREADS, 1) choose_pages(const float *top, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
+KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
 	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes) {
-	__shared__ float shared[HEADS][32];
-	__shared__ u32 counts[64], totals[3];
+	__shared__ float2 parts[HEADS][PARTS];
+	__shared__ u32 counts[64], shared[2][32];
 	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32, most_words = max_pages / 32;
 	u32 *key = (u32 *)dynamic, *want = key + max_pages, *have = want + most_words, *in = have + most_words, *out = in + most_words;
 	u32 *before_in = out + most_words, *before_out = before_in + most_words, *before_new = before_out + most_words, *cut = before_new + most_words; // [max_pages]
@@ -271,7 +287,8 @@ KERNEL(THREADS, 1) choose_pages(const float *top, u32 *chosen, u8 *sets, const u
 	allow_next();
 	after_previous();
 	if (size < pages) {
-		shares(top + ((u64)row * heads + kv * (heads / kv_heads)) * max_pages, heads / kv_heads, max_pages, pages, key, shared);
+		u64 head = (u64)row * heads + kv * (heads / kv_heads);
+		shares(top + head * max_pages, sums + head * (max_pages / (BLOCK / COLD)), heads / kv_heads, max_pages, pages, key, parts);
 		choose(key, pages, size, want, cut, counts);
 	} else {
 		for (int w = thread; w < words; w += THREADS)
@@ -285,32 +302,28 @@ KERNEL(THREADS, 1) choose_pages(const float *top, u32 *chosen, u8 *sets, const u
 		in[w] = want[w] & ~have[w];
 		out[w] = have[w] & ~want[w];
 	}
-	auto recount = [&]() {
-		__syncthreads();
-		if (warp == 0)
-			count(in, before_in, words, &totals[0], lane);
-		else if (warp == 1)
-			count(out, before_out, words, &totals[1], lane);
-		__syncthreads();
-	};
-	recount();
-	int come = totals[0], leave = totals[1], most = come - leave + (int)exchange;
+	const u32 *const moves[2] = {in, out};
+	u32 *const before_moves[2] = {before_in, before_out};
+	int moving[2];
+	count(moves, before_moves, words, moving, shared);
+	int come = moving[0], leave = moving[1], most = come - leave + (int)exchange;
 	list_of(in, before_in, words, list_in);
 	list_of(out, before_out, words, list_out);
 	__syncthreads();
 	if (come > most) {
 		keep_best(list_in, come, most, key, 0, in);
 		keep_best(list_out, leave, exchange, key, ~0u, out);
-		recount();
-		come = totals[0], leave = totals[1];
+		count(moves, before_moves, words, moving, shared);
+		come = moving[0], leave = moving[1];
 		list_of(in, before_in, words, list_in);
 		list_of(out, before_out, words, list_out);
 	}
 	for (int w = thread; w < words; w += THREADS)
 		want[w] = have[w] & ~out[w] | in[w];
-	__syncthreads();
-	if (warp == 0)
-		count(want, before_new, words, &totals[2], lane);
+	const u32 *const members[1] = {want};
+	u32 *const before_members[1] = {before_new};
+	int all[1];
+	count(members, before_members, words, all, shared);
 	int open = budget - held; // places that were free
 	for (int i = thread; i < open; i += THREADS)
 		vacant[i] = place[held + i];
@@ -346,14 +359,14 @@ KERNEL(THREADS, 1) choose_pages(const float *top, u32 *chosen, u8 *sets, const u
 		int p = list_in[j];
 		const u8 *src = units + numbers[p / (BLOCK / COLD)] * unit_bytes + (u64)(p % (BLOCK / COLD) * kv_heads + kv) * record_bytes;
 		u8 *dst = sets + (set * budget + vacant[j]) * record_bytes;
-		for (int i = lane * 16; i < record_bytes; i += 4 * 512) {
-			uint4 v[4];
+		for (int i = lane * 16; i < record_bytes; i += 6 * 512) {
+			uint4 v[6];
 #pragma unroll
-			for (int k = 0; k < 4; k++)
+			for (int k = 0; k < 6; k++)
 				if (i + k * 512 < record_bytes)
 					v[k] = *(const uint4 *)(src + i + k * 512);
 #pragma unroll
-			for (int k = 0; k < 4; k++)
+			for (int k = 0; k < 6; k++)
 				if (i + k * 512 < record_bytes)
 					*(uint4 *)(dst + i + k * 512) = v[k];
 		}

@@ -6,6 +6,7 @@
 // 8 bits again, against the codes of its tokens. Tensor cores multiply: tokens,
 // or the pages' means, are the rows, and the eight columns are query heads of
 // one or of PAIR blocks that a warp scores side by side.
+#include "bulk.cuh"
 #include "index.cuh"
 
 extern __shared__ __align__(16) u8 dynamic[];
@@ -25,10 +26,6 @@ static __device__ __forceinline__ float quad_sum(float v) {
 	v += __shfl_xor_sync(~0u, v, 1);
 	return v + __shfl_xor_sync(~0u, v, 2);
 }
-static __device__ __forceinline__ int quad_max(int v) {
-	v = max(v, __shfl_xor_sync(~0u, v, 1));
-	return max(v, __shfl_xor_sync(~0u, v, 2));
-}
 static __device__ __forceinline__ int quad_sum(int v) {
 	v += __shfl_xor_sync(~0u, v, 1);
 	return v + __shfl_xor_sync(~0u, v, 2);
@@ -38,19 +35,39 @@ static __device__ __forceinline__ u32 pack4(int a, int b, int c, int d) {
 	return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
 }
 
-// The same of the third bytes.
-static __device__ __forceinline__ u32 pack4_high(int a, int b, int c, int d) {
-	return __byte_perm(__byte_perm(a, b, 0x0062), __byte_perm(c, d, 0x0062), 0x5410);
+static __device__ __forceinline__ u32 pack4(const float v[4]) {
+	return pack4(__float_as_int(v[0]), __float_as_int(v[1]), __float_as_int(v[2]), __float_as_int(v[3]));
 }
 
-static __device__ __forceinline__ int sum4(u32 v) { return __dp4a((int)v, 0x01010101, 0); }
+// The same of the second bytes.
+static __device__ __forceinline__ u32 pack4_second(const float v[4]) {
+	return __byte_perm(__byte_perm(__float_as_int(v[0]), __float_as_int(v[1]), 0x0051), __byte_perm(__float_as_int(v[2]), __float_as_int(v[3]), 0x0051), 0x5410);
+}
+
+static __device__ __forceinline__ float reciprocal(float x) {
+	float y;
+	asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
+}
+
+// e^x of what is not above 0.
+static __device__ __forceinline__ float exp_fast(float x) {
+	float y;
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x * 1.4426950408889634f));
+	return y;
+}
+
+// Added to a float of less than 2^22, it leaves the nearest integer in the low bits.
+#define ROUNDER 12582912.0f
+
+static __device__ __forceinline__ float quantized(float v, float inv) { return __fadd_rn(__fmul_rn(v, inv), ROUNDER); }
 
 // A lane's part of the queries against one block, four channels or ranks to a
 // word: those of column lane/4, in quads that begin at lane%4.
 template <int V> struct Probe {
 	enum { GROUPS = (6 * V + 3) / 4 }; // of four quads of ranks
 	u32 mean[4 * V];
-	int ranked[GROUPS][4];
+	float ranked[GROUPS][4], offset[GROUPS][4]; // offset: -2^23 ranked
 	float base, mean_unit, rank_unit;
 	int mean_sum;
 
@@ -80,15 +97,14 @@ template <int V> struct Probe {
 		mean_sum = 0;
 #pragma unroll
 		for (int k = 0; k < 4 * V; k++) {
-			int c[4];
+			float c[4];
 #pragma unroll
 			for (int j = 0; j < 4; j++)
-				c[j] = min(__float2int_rn(y[k][j] * inv), 127);
-			mean[k] = pack4(c[0], c[1], c[2], c[3]);
-			mean_sum += sum4(mean[k]);
+				c[j] = quantized(y[k][j], inv);
+			mean[k] = pack4(c);
+			mean_sum = __dp4a((int)mean[k], 0x01010101, mean_sum);
 		}
 		mean_sum = quad_sum(mean_sum);
-		float z[GROUPS][4];
 		top = 0;
 #pragma unroll
 		for (int g = 0; g < GROUPS; g++) {
@@ -98,8 +114,8 @@ template <int V> struct Probe {
 			for (int j = 0; j < 4; j++) {
 				int c = order >> 8 * j & 255;
 				float v = __fmul_rn(query[c], from_half(((const u16 *)(ix + l.steps))[c])) * (quad < 2 * V ? 0.3352f : 0.9957f);
-				z[g][j] = quad < 6 * V ? v : 0;
-				top = fmaxf(top, fabsf(z[g][j]));
+				ranked[g][j] = quad < 6 * V ? v : 0;
+				top = fmaxf(top, fabsf(ranked[g][j]));
 			}
 		}
 		top = quad_max(top);
@@ -108,55 +124,130 @@ template <int V> struct Probe {
 #pragma unroll
 		for (int g = 0; g < GROUPS; g++)
 #pragma unroll
-			for (int j = 0; j < 4; j++)
-				ranked[g][j] = min(__float2int_rn(z[g][j] * inv), 127);
+			for (int j = 0; j < 4; j++) {
+				ranked[g][j] = quantized(ranked[g][j], inv) - ROUNDER;
+				offset[g][j] = -8388608.0f * ranked[g][j];
+				asm volatile("" : "+f"(ranked[g][j]), "+f"(offset[g][j])); // computed once, not for each page
+			}
 	}
 
 	// The queries against a page's codes: returns the units that one of codes is,
-	// and the sum of codes times the largest codes of tokens.
+	// and the sum of codes times the largest codes of tokens. All numbers are
+	// integers that floats hold: a byte below the exponent of 2^23 is 2^23 more, and
+	// what is rounded down to 256ths of a number near 3*2^14 has its integer's low
+	// byte second.
 	__device__ __forceinline__ float page(const Index &l, const u8 *ix, int page, int t, u32 code[GROUPS], int *centre) const {
-		int most = 0, p[GROUPS][4];
+		float most = 0, p[GROUPS][4];
 #pragma unroll
 		for (int g = 0; g < GROUPS; g++) {
 			u32 scale = *(const u32 *)(ix + l.scales + (min(4 * g + t, 6 * V - 1) * PAGES + page) * 4);
 #pragma unroll
 			for (int j = 0; j < 4; j++) {
-				p[g][j] = ranked[g][j] * (int)(scale >> 8 * j & 255);
-				most = max(most, abs(p[g][j]));
+				p[g][j] = fmaf(ranked[g][j], __int_as_float(__byte_perm(scale, 0x4b000000, 0x7440 + j)), offset[g][j]);
+				most = fmaxf(most, fabsf(p[g][j]));
 			}
 		}
 		most = quad_max(most);
-		int factor = most > 0 ? min(32767, max(__float2int_rn(__fdividef(4161536.0f, (float)most)), 1)) : 32767, sum = 0;
+		float factor = fminf(fmaxf(__fadd_rn(__fmul_rn(4161536.0f, reciprocal(most)), ROUNDER) - ROUNDER, 1), 32767), part = factor / 32768;
+		int sum = 0;
 #pragma unroll
 		for (int g = 0; g < GROUPS; g++) {
-			int c[4];
+			float c[4];
 #pragma unroll
 			for (int j = 0; j < 4; j++)
-				c[j] = p[g][j] * (2 * factor) + 32768; // (p factor + 2^14) / 2^15, 16 bits up
-			code[g] = pack4_high(c[0], c[1], c[2], c[3]);
-			sum += sum4(code[g]) * (4 * g + t < 2 * V ? 15 : 3);
+				c[j] = __fmaf_rd(p[g][j], part, 49152.5f);
+			code[g] = pack4_second(c);
+			sum = __dp4a((int)code[g], 4 * g + t < 2 * V ? 0x0f0f0f0f : 0x03030303, sum);
 		}
 		*centre = quad_sum(sum);
-		return __fdividef(32768.0f, (float)factor);
+		return 32768.0f * reciprocal(factor);
 	}
 };
 
-// Pages whose codes are brought together, and the wait for those from one on.
-enum { TOGETHER = 4 };
-static __device__ __forceinline__ void wait_pages(int page) {
-	if (page == 0)
-		copy_wait<1>();
-	else
-		copy_wait<0>();
-}
+// How a warp's index blocks come to shared memory: what they begin with, and then
+// their codes, some pages at a time.
+enum { TOGETHER = 4, PIECES = 1 + PAGES / TOGETHER };
+
+template <int PAIR> struct Bringer {
+	const u8 *indexes;
+	const u32 *numbers; // of the sequence's blocks
+	u8 *mine;
+	u32 barriers; // of the pieces
+	int kv, kv_heads, blocks, lane;
+	u32 phase;
+
+	__device__ __forceinline__ void bring(const Index &l, int first) {
+#if __CUDA_ARCH__ >= 900
+		int n = min(blocks - first, PAIR);
+		if (lane == 0 && n > 0) {
+			const u8 *src[PAIR];
+#pragma unroll
+			for (int b = 0; b < PAIR; b++)
+				src[b] = indexes + ((u64)numbers[first + min(b, n - 1)] * kv_heads + kv) * l.bytes;
+#pragma unroll
+			for (int i = 0; i < PIECES; i++) {
+				int from = i == 0 ? 0 : l.codes + (i - 1) * TOGETHER * 2 * l.half(), bytes = i == 0 ? l.codes : TOGETHER * 2 * l.half();
+				barrier_expect(barriers + 8 * i, n * bytes);
+#pragma unroll
+				for (int b = 0; b < PAIR; b++)
+					if (b < n)
+						copy_bulk(shared_address(mine + b * l.bytes + from), src[b] + from, bytes, barriers + 8 * i);
+			}
+		}
+#else
+#pragma unroll
+		for (int i = 0; i < PIECES; i++) {
+			int from = i == 0 ? 0 : l.codes + (i - 1) * TOGETHER * 2 * l.half(), to = i == 0 ? l.codes : from + TOGETHER * 2 * l.half();
+			for (int b = 0; b < PAIR && first + b < blocks; b++) {
+				const u8 *src = indexes + ((u64)numbers[first + b] * kv_heads + kv) * l.bytes;
+				u32 dst = shared_address(mine + b * l.bytes);
+#pragma unroll 4
+				for (int j = from + lane * 16; j < to; j += 512)
+					copy_async(dst + j, src + j);
+			}
+			copy_commit();
+		}
+#endif
+	}
+
+	// Waits for a piece.
+	__device__ __forceinline__ void wait(int piece) {
+#if __CUDA_ARCH__ >= 900
+		barrier_wait(barriers + 8 * piece, phase);
+#else
+		if (piece == 0)
+			copy_wait<2>();
+		else if (piece == 1)
+			copy_wait<1>();
+		else
+			copy_wait<0>();
+		__syncwarp();
+#endif
+	}
+
+	// The same for other blocks, once all threads have read those that came.
+	__device__ __forceinline__ void again(const Index &l, int first) {
+		if (first >= blocks)
+			return;
+#if __CUDA_ARCH__ >= 900
+		phase ^= 1;
+		show_to_tensor_cores();
+#endif
+		__syncwarp();
+		bring(l, first);
+	}
+};
 
 // Grid: blocks that share a KV head's blocks, KV heads by tiles of query heads,
-// rows. top [rows, heads, max_pages]. Nothing is scored where every page is
-// attended to anyway.
-template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top,
+// rows. top [rows, heads, max_pages] are a sequence's pages' scores, and sums
+// [rows, heads, max_blocks] its blocks' largest of them, with the sum of what
+// exponentials of the others are beside its own. Nothing is scored where every
+// page is attended to anyway.
+template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums,
 	u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, float scale) {
 	typedef Probe<V> P;
 	enum { HEADS = 8 / PAIR, G = P::GROUPS };
+	__shared__ u64 barriers[WARPS][PIECES];
 	Index l(dim);
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n = lane / 4, t = lane % 4, row = blockIdx.z;
 	int group = heads / kv_heads, tiles = (group + HEADS - 1) / HEADS, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles;
@@ -166,27 +257,18 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 	int stride = (dim + 8) & ~3; // of queries in shared memory
 	float *queries = (float *)dynamic;
 	u8 *mine = dynamic + HEADS * stride * 4 + warp * PAIR * l.bytes;
-	const u32 *numbers = table + (u64)seq[row] * table_stride;
-	auto bring = [&](int first, int from, int to) {
-		for (int b = 0; b < PAIR && first + b < blocks; b++) {
-			const u8 *src = indexes + ((u64)numbers[first + b] * kv_heads + kv) * l.bytes;
-			u32 dst = shared_address(mine + b * l.bytes);
-#pragma unroll 4
-			for (int i = from + lane * 16; i < to; i += 512)
-				copy_async(dst + i, src + i);
-		}
-		copy_commit();
-	};
-	// What a block begins with comes first, and then its codes, some pages at a time.
-	auto bring_all = [&](int first) {
-		bring(first, 0, l.codes);
-#pragma unroll
-		for (int p = 0; p < PAGES; p += TOGETHER)
-			bring(first, l.codes + p * 2 * l.half(), l.codes + (p + TOGETHER) * 2 * l.half());
-	};
+	Bringer<PAIR> from{indexes, table + (u64)seq[row] * table_stride, mine, shared_address(barriers[warp]), kv, (int)kv_heads, blocks, lane, 0};
 	int first = (warp * gridDim.x + blockIdx.x) * PAIR;
+#if __CUDA_ARCH__ >= 900
+	if (lane == 0) {
+		for (int i = 0; i < PIECES; i++)
+			barrier_init(from.barriers + 8 * i, 1);
+		barriers_ready();
+	}
+	__syncwarp();
+#endif
 	// What the step before left in the index needs no waiting.
-	bring_all(first);
+	from.bring(l, first);
 	allow_next();
 	after_previous();
 	for (int h = warp; h < some && blocks > 0; h += WARPS)
@@ -194,26 +276,27 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 			queries[h * stride + c] = q[((u64)row * heads + first_head + h) * dim + c] * scale;
 	__syncthreads();
 
-	int column_block = PAIR == 2 ? n / 4 : 0, column_head = min(n % HEADS, some - 1);
 	int at[G], shift[G];
 	u32 mask[G];
 #pragma unroll
 	for (int g = 0; g < G; g++) {
 		int quad = min(4 * g + t, 6 * V - 1), low = quad - 2 * V;
-		at[g] = (low < 0 ? quad / 2 : V + low / 4) * 64 + n * 4;
+		at[g] = (low < 0 ? quad / 2 : V + low / 4) * 64 + n * 8;
 		shift[g] = low < 0 ? quad % 2 * 4 : low % 4 * 2;
 		mask[g] = low < 0 ? 0x0f0f0f0f : 0x03030303;
 	}
+	// Which of the results this lane will have: those of a column, of one half of
+	// each page.
+	int half = n % 2, x = n / 2 % 2, column = 2 * t + x, head = column % HEADS, b = PAIR == 2 ? column / 4 : 0;
+	bool second = PAIR == 2 && t >= 2;
 	for (; first < blocks; first += WARPS * gridDim.x * PAIR) {
-		copy_wait<PAGES / TOGETHER>();
-		__syncwarp();
-		const u8 *ix = mine + column_block * l.bytes;
+		from.wait(0);
 		P probe;
-		probe.begin(l, ix, queries + column_head * stride, t);
+		probe.begin(l, mine + (PAIR == 2 ? n / 4 : 0) * l.bytes, queries + min(n % HEADS, some - 1) * stride, t);
 		int d[4] = {};
 #pragma unroll
 		for (int k = 0; k < 2 * V; k++) {
-			const u8 *a = mine + l.means + (k * 64 + lane % 4 * 8 + n) * 4;
+			const u8 *a = mine + l.means + (k * 64 + t * 8 + n) * 4;
 			u32 a1 = 0, a3 = 0;
 			if (PAIR == 2) {
 				a1 = *(const u32 *)(a + l.bytes);
@@ -221,48 +304,43 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 			}
 			mma32_mixed(d, *(const u32 *)a, a1, *(const u32 *)(a + 128), a3, probe.mean[2 * k], probe.mean[2 * k + 1]);
 		}
-		// From here on a lane has results of columns 2t and 2t+1.
-		bool second = PAIR == 2 && t >= 2;
-		int means[2] = {second ? d[2] : d[0], second ? d[3] : d[1]};
-		float base[2], mean_unit[2], rank_unit[2];
-		int mean_sum[2];
+		// Scores of pages' means take their place: [PAGES][8 columns].
+		float *means = (float *)(mine + l.means);
+		__syncwarp();
 #pragma unroll
-		for (int x = 0; x < 2; x++) {
-			int from = (2 * t + x) * 4;
-			base[x] = __shfl_sync(~0u, probe.base, from);
-			mean_unit[x] = __shfl_sync(~0u, probe.mean_unit, from);
-			rank_unit[x] = __shfl_sync(~0u, probe.rank_unit, from);
-			mean_sum[x] = __shfl_sync(~0u, probe.mean_sum, from);
+		for (int i = 0; i < 2; i++) {
+			int lane_of = (2 * t + i) * 4, m = (second ? d[2 + i] : d[i]) - 128 * __shfl_sync(~0u, probe.mean_sum, lane_of);
+			means[n * 8 + 2 * t + i] = __shfl_sync(~0u, probe.base, lane_of) + __shfl_sync(~0u, probe.mean_unit, lane_of) * (float)m;
 		}
-		int some_pages = min(pages - first * PAGES, PAGES);
+		__syncwarp();
+		int block = first + b, some_pages = min(pages - first * PAGES, PAGES);
+		bool mine_too = head < some && n < 4;
+		float *to = top + ((u64)row * heads + first_head + head) * max_pages + block * PAGES * 2 + half;
+		float most = -3e38f, sum = 0;
 #pragma unroll 1
 		for (int page = 0; page < some_pages; page++) {
-			if (page % TOGETHER == 0) {
-				wait_pages(page);
-				__syncwarp();
-			}
+			if (page % TOGETHER == 0)
+				from.wait(1 + page / TOGETHER);
 			u32 code[G];
 			int centre;
-			float unit = probe.page(l, ix, page, t, code, &centre), u[2], low[2];
+			float unit = probe.page(l, mine + (PAIR == 2 ? n / 4 : 0) * l.bytes, page, t, code, &centre) * probe.rank_unit;
+			float low = means[page * 8 + column] - __shfl_sync(~0u, unit / 2 * (float)centre, column * 4);
+			unit = __shfl_sync(~0u, unit, column * 4);
+			int v[2][2]; // [halves] of columns 2t and 2t+1
 #pragma unroll
-			for (int x = 0; x < 2; x++) {
-				int from = (2 * t + x) * 4, m = __shfl_sync(~0u, means[x], page * 4 + t) - 128 * mean_sum[x];
-				u[x] = rank_unit[x] * __shfl_sync(~0u, unit, from);
-				low[x] = base[x] + mean_unit[x] * (float)m - u[x] / 2 * (float)__shfl_sync(~0u, centre, from);
-			}
-			int best[2] = {};
-#pragma unroll
-			for (int half = 0; half < 2; half++) {
+			for (int h = 0; h < 2; h++) {
 				int c[PAIR][4];
 #pragma unroll
 				for (int b = 0; b < PAIR; b++) {
-					const u8 *w = mine + b * l.bytes + l.codes + (2 * page + half) * l.half();
+					// Any order of tokens will do: a row and the eighth after it are neighbours.
+					const u8 *w = mine + b * l.bytes + l.codes + (2 * page + h) * l.half();
 					u32 a[G][2];
 #pragma unroll
-					for (int g = 0; g < G; g++)
-#pragma unroll
-						for (int h = 0; h < 2; h++)
-							a[g][h] = *(const u32 *)(w + at[g] + h * 32) >> shift[g] & mask[g];
+					for (int g = 0; g < G; g++) {
+						uint2 x = *(const uint2 *)(w + at[g]);
+						a[g][0] = x.x >> shift[g] & mask[g];
+						a[g][1] = x.y >> shift[g] & mask[g];
+					}
 					c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0;
 #pragma unroll
 					for (int g = 0; g + 1 < G; g += 2)
@@ -271,33 +349,42 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 						mma16_int(c[b], a[G - 1][0], a[G - 1][1], code[G - 1]);
 				}
 #pragma unroll
-				for (int x = 0; x < 2; x++) {
-					int v = max(second ? c[PAIR - 1][x] : c[0][x], second ? c[PAIR - 1][x + 2] : c[0][x + 2]);
-					v = max(v, __shfl_xor_sync(~0u, v, 4));
-					v = max(v, __shfl_xor_sync(~0u, v, 8));
-					v = max(v, __shfl_xor_sync(~0u, v, 16));
-					if (n == half)
-						best[x] = v;
-				}
+				for (int i = 0; i < 2; i++)
+					v[h][i] = second ? max(c[PAIR - 1][i], c[PAIR - 1][i + 2]) : max(c[0][i], c[0][i + 2]);
 			}
+			// The largest of eight lanes; with each turn a lane keeps half of the results.
+			int w[2], best;
 #pragma unroll
-			for (int x = 0; x < 2; x++) {
-				int column = 2 * t + x, block = first + (PAIR == 2 ? column / 4 : 0), head = column % HEADS;
-				if (n < 2 && head < some && block * PAGES + page < pages)
-					top[((u64)row * heads + first_head + head) * max_pages + (block * PAGES + page) * 2 + n] = low[x] + u[x] * (float)best[x];
-			}
+			for (int i = 0; i < 2; i++)
+				w[i] = max(half ? v[1][i] : v[0][i], __shfl_xor_sync(~0u, half ? v[0][i] : v[1][i], 4));
+			best = max(x ? w[1] : w[0], __shfl_xor_sync(~0u, x ? w[0] : w[1], 8));
+			best = max(best, __shfl_xor_sync(~0u, best, 16));
+			float score = low + unit * (float)best;
+			if (block * PAGES + page >= pages)
+				continue;
+			if (mine_too)
+				to[page * 2] = score;
+			score = fminf(score, 1e38f); // what is no number counts as the largest
+			float all = fmaxf(most, score);
+			sum = sum * exp_fast(most - all) + exp_fast(score - all);
+			most = all;
 		}
-		copy_wait<0>();
-		__syncwarp();
-		bring_all(first + WARPS * gridDim.x * PAIR);
+		float other = __shfl_xor_sync(~0u, most, 4), all = fmaxf(most, other);
+		sum = sum * exp_fast(most - all);
+		sum += __shfl_xor_sync(~0u, sum, 4);
+		if (mine_too && half == 0 && block < blocks)
+			sums[((u64)row * heads + first_head + head) * (max_pages / (BLOCK / COLD)) + block] = make_float2(all, sum);
+		from.again(l, first + WARPS * gridDim.x * PAIR);
 	}
+#if __CUDA_ARCH__ < 900
 	copy_wait<0>();
+#endif
 }
 
 #define SCAN(V, PAIR, WARPS) \
-	KERNEL(WARPS * 32, 1) scan_##V##_##PAIR(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, \
+	KERNEL(WARPS * 32, 1) scan_##V##_##PAIR(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums, \
 		u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, float scale) { \
-		scan<V, PAIR, WARPS>(q, indexes, table, seqs, seq, top, table_stride, heads, kv_heads, dim, budget, max_pages, scale); \
+		scan<V, PAIR, WARPS>(q, indexes, table, seqs, seq, top, sums, table_stride, heads, kv_heads, dim, budget, max_pages, scale); \
 	}
 
 SCAN(1, 1, 16)

@@ -41,6 +41,7 @@ type exec struct {
 	partial       driver.Ptr // [partialFloats] float32
 	ticketAt      driver.Ptr // [tickets] uint32, zero between launches
 	tops          driver.Ptr // [topFloats] float32, of cold pages
+	topSums       driver.Ptr // [topFloats/16][2] float32, of blocks
 	maxK          int
 	unpackElems   int64
 	gatedWidth    int
@@ -119,6 +120,7 @@ func (e *exec) placeBuffers() error {
 	e.bufMem.want(&e.partial, int64(e.partialFloats)*4)
 	e.bufMem.want(&e.ticketAt, int64(e.tickets)*4)
 	e.bufMem.want(&e.tops, int64(e.topFloats)*4)
+	e.bufMem.want(&e.topSums, int64(e.topFloats/blockPages)*8)
 	e.state.plan(e)
 	e.tables.plan(e)
 	if err := e.bufMem.open(e.backend.gpu); err != nil {

@@ -14,6 +14,7 @@ const (
 	unpackThreads = 128 // of unpack_records
 	moveThreads   = 256 // of move_bytes
 	chooseThreads = 1024
+	blockPages    = offload.BlockTok / offload.ColdTok
 	laneBytes     = 8 // Lane of store.cu
 )
 
@@ -108,10 +109,10 @@ func (n *choiceNode) scan(b *batch, s shape) {
 	blocks := ceil(ceil(e.lim.Context, offload.BlockTok), warps*pair)
 	q := e.buf(n.op.Q)
 	b.launch(name, driver.Dim{X: blocks, Y: tiles, Z: s.rows}, warps*32, shared, cudakern.Scan{
-		Q: q.at, Indexes: c.indexes.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops,
+		Q: q.at, Indexes: c.indexes.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops, Sums: e.topSums,
 		TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim),
 		Budget: uint32(n.plan.Budget), MaxPages: uint32(e.coldPages()), Scale: n.op.Scale,
-	}, q.reading(s.rows), c.indexes, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing())
+	}, q.reading(s.rows), c.indexes, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing(), n.sums(s.rows).writing())
 	// It reads the index before it waits for what came before it.
 	if s.flush {
 		b.cmds[len(b.cmds)-1].overlap = false
@@ -122,6 +123,11 @@ func (n *choiceNode) tops(rows int) span {
 	return span{name: "tops", at: n.e.tops, bytes: int64(rows*n.op.Heads*n.e.coldPages()) * 4}
 }
 
+// sums are those of exponentials of scores, of a block and query head.
+func (n *choiceNode) sums(rows int) span {
+	return span{name: "sums of scores", at: n.e.topSums, bytes: int64(rows*n.op.Heads*n.e.coldPages()/blockPages) * 8}
+}
+
 func (n *choiceNode) choose(b *batch, s shape) {
 	e, c := n.e, &n.e.caches[n.op.Layer]
 	r, err := n.plan.Record()
@@ -129,10 +135,10 @@ func (n *choiceNode) choose(b *batch, s shape) {
 		return // Limits.Validate has seen the plan
 	}
 	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), cudakern.ChoosePages{
-		Top: e.tops, Chosen: c.chosen.at, Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
+		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
 		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes),
-	}, n.tops(s.rows), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+	}, n.tops(s.rows), n.sums(s.rows), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
 }
 
 // recordsNode is Attend of a layer that keeps records. While a prompt is read,
