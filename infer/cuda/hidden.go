@@ -11,7 +11,7 @@ import (
 
 // waiting is where the hidden states of a prompt's rows wait between parts: in
 // page-locked host memory, and those of the rows at hand in one of three buffers
-// on the device. While a part runs over these, the rows before them leave and the
+// on the device, which steps between parts leave alone. While a part runs over these, the rows before them leave and the
 // next ones come, on a queue of their own. Rows that a part before has left where
 // they are needed stay there: a short prompt never crosses the bus.
 type waiting struct {
@@ -22,7 +22,7 @@ type waiting struct {
 	batch  batch
 	failed error // of Hidden, which cannot say so
 
-	at    [3]driver.Ptr // [MaxRows, width] float32; the first is the program's buffer
+	at    [3]driver.Ptr // [MaxRows, width] float32
 	now   int           // the buffer at hand
 	have  heldRows      // in it
 	dirty bool          // host memory lacks them
@@ -41,13 +41,13 @@ func (h heldRows) in(w *waiting, row int) []byte { return w.host[h.at*row : (h.a
 
 func (e *exec) width() int { return e.prog.Buffers[e.prog.Hidden].Width }
 
-// planWaiting plans the buffers beside the program's.
+// planWaiting plans the buffers.
 func (e *exec) planWaiting() {
 	if !e.layerMajor() {
 		return
 	}
-	for i := range e.waiting.at[1:] {
-		e.bufMem.want(&e.waiting.at[1+i], int64(e.lim.MaxRows)*int64(e.width())*4)
+	for i := range e.waiting.at {
+		e.bufMem.want(&e.waiting.at[i], int64(e.lim.MaxRows)*int64(e.width())*4)
 	}
 }
 
@@ -57,7 +57,6 @@ func (e *exec) openWaiting() (err error) {
 		return nil
 	}
 	w, n := &e.waiting, e.lim.Context*e.width()*4
-	w.at[0] = e.buf(e.prog.Hidden).at
 	if w.arena, err = e.lim.Host.Arena(pinnedmem.Prefill, int64(n), pinnedmem.Options{Huge: true}); err != nil {
 		return err
 	}

@@ -58,8 +58,10 @@ func (e *exec) runPart(s shape, part int, rows *graph.Rows, q *offload.Seq) erro
 	if err := e.recall(part, rows, q); err != nil {
 		return err
 	}
-	e.buf(e.prog.Hidden).at = e.waiting.at[e.waiting.now]
-	defer func() { e.buf(e.prog.Hidden).at = e.waiting.at[0] }() // graphs of steps have it
+	x := e.buf(e.prog.Hidden)
+	own := x.at
+	x.at = e.waiting.at[e.waiting.now]
+	defer func() { x.at = own }()
 	e.batch.reset()
 	e.begin(&e.batch)
 	if part < len(e.parts)-1 {
