@@ -161,43 +161,55 @@ static __device__ void keep_first(const u32 *key, const u32 *list, int found, in
 // Marks the n pages of the largest keys, earlier ones among equals. Two bits of
 // the least of them are found at a time, until few keys are left that begin with
 // what is found: those are compared with each other.
-static __device__ void choose(const u32 *key, int pages, int n, u32 *want, u32 *left, u32 *counts) {
+static __device__ void choose(const u32 *key, int pages, int n, u32 *want, u32 *left, u32 (*counts)[32], u32 *listed) {
 	int thread = threadIdx.x, lane = thread % 32, words = (pages + 31) / 32;
 	u32 mine[KEPT];
 #pragma unroll
 	for (int i = 0; i < KEPT; i++)
 		mine[i] = i * THREADS + thread < pages ? key[i * THREADS + thread] : 0; // a thread's own
-	if (thread < 64)
-		counts[thread] = 0;
-	__syncthreads();
-	// So many keys are least or more, and so many are beyond those that begin so.
-	u32 least = 0, found = pages, above = 0;
-	int bit = 32;
-	while (bit > 0 && found != n && found - above > FEW) {
-		bit -= 2;
-		u32 c[3] = {};
-		auto add = [&](u32 k) {
-#pragma unroll
-			for (int m = 0; m < 3; m++)
-				c[m] += k >= (least | (u32)(m + 1) << bit);
-		};
+	if (thread == 0)
+		*listed = 0;
+	// How many keys are no less than each of three: a warp's counts, of at most 2^10,
+	// share a word.
+	int turn = 0;
+	u32 at[3];
+	auto compare = [&](u32 a, u32 b, u32 c) {
+		u32 x = 0;
+		auto add = [&](u32 k) { x += (k >= a) + (k >= b ? 1 << 10 : 0) + (k >= c ? 1 << 20 : 0); };
 #pragma unroll
 		for (int i = 0; i < KEPT; i++)
 			add(mine[i]);
 		for (int p = KEPT * THREADS + thread; p < pages; p += THREADS)
 			add(key[p]);
-#pragma unroll
-		for (int m = 0; m < 3; m++) {
-			u32 x = __reduce_add_sync(~0u, c[m]);
-			if (lane == m && x)
-				atomicAdd(&counts[bit / 2 * 3 + m], x);
-		}
+		x = __reduce_add_sync(~0u, x);
+		if (lane == 0)
+			counts[turn][thread / 32] = x;
 		__syncthreads();
-		const u32 *at = counts + bit / 2 * 3;
+		x = counts[turn][lane];
+		turn ^= 1;
+		u32 low = __reduce_add_sync(~0u, (x & 1023) | (x >> 10 & 1023) << 16);
+		at[0] = low & 0xffff, at[1] = low >> 16, at[2] = __reduce_add_sync(~0u, x >> 20);
+	};
+	// So many keys are least or more, and so many are beyond those that begin so.
+	u32 least = 0, found = pages, above = 0;
+	int bit = 32;
+	// The least of n is mostly a share between e^-16 and e^-4: those begin with 9 bits of
+	// one of two kinds.
+	const u32 wide = order_of(-16) + 1, near = order_of(-8) + 1;
+	compare(wide, near, order_of(-4) + 1);
+	if (at[0] >= n && at[2] < n) {
+		bool is_near = at[1] >= n;
+		least = is_near ? near : wide, bit = 23;
+		found = is_near ? at[1] : at[0], above = is_near ? at[2] : at[1];
+	}
+	while (bit > 0 && found != n && found - above > FEW) {
+		bit = max(bit - 2, 0); // a last one comes with one that is known
+		u32 step = 1u << bit;
+		compare(least | step, least | 2 * step, least | 3 * step);
 		int m = at[2] >= n ? 3 : at[1] >= n ? 2 : at[0] >= n ? 1 : 0;
-		above = m < 3 ? at[m] : above;
-		found = m > 0 ? at[m - 1] : found;
-		least |= (u32)m << bit;
+		above = m == 0 ? at[0] : m == 1 ? at[1] : m == 2 ? at[2] : above;
+		found = m == 1 ? at[0] : m == 2 ? at[1] : m == 3 ? at[2] : found;
+		least |= (u32)m * step;
 	}
 	u32 last = bit < 32 ? least | ((1u << bit) - 1) : ~0u; // the largest key that begins so
 	bool all = found == n;
@@ -208,14 +220,14 @@ static __device__ void choose(const u32 *key, int pages, int n, u32 *want, u32 *
 		if (lane == 0)
 			want[p0 / 32] = bits;
 		if (!all && p < pages && k >= least && k <= last)
-			left[atomicAdd(&counts[63], 1)] = p;
+			left[atomicAdd(listed, 1)] = p;
 	}
 	__syncthreads();
 	if (all)
 		return;
 	int some = found - above, room = n - above;
 	if (some > THREADS) { // as where all keys are alike: a text that repeats one token
-		keep_first(key, left, some, room, want, counts);
+		keep_first(key, left, some, room, want, counts[0]);
 		return;
 	}
 	// A warp compares one of them with 32 others at a time.
@@ -266,7 +278,7 @@ enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES };
 KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
 	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes) {
 	__shared__ float2 parts[HEADS][PARTS];
-	__shared__ u32 counts[64], shared[2][32];
+	__shared__ u32 counts[2][32], shared[2][32], listed;
 	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32, most_words = max_pages / 32;
 	u32 *key = (u32 *)dynamic, *want = key + max_pages, *have = want + most_words, *in = have + most_words, *out = in + most_words;
 	u32 *before_in = out + most_words, *before_out = before_in + most_words, *before_new = before_out + most_words, *cut = before_new + most_words; // [max_pages]
@@ -289,7 +301,7 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	if (size < pages) {
 		u64 head = (u64)row * heads + kv * (heads / kv_heads);
 		shares(top + head * max_pages, sums + head * (max_pages / (BLOCK / COLD)), heads / kv_heads, max_pages, pages, key, parts);
-		choose(key, pages, size, want, cut, counts);
+		choose(key, pages, size, want, cut, counts, &listed);
 	} else {
 		for (int w = thread; w < words; w += THREADS)
 			want[w] = pages - w * 32 >= 32 ? ~0u : (1u << (pages - w * 32)) - 1;

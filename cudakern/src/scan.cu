@@ -176,37 +176,26 @@ template <int PAIR> struct Bringer {
 	int kv, kv_heads, blocks, lane;
 	u32 phase;
 
-	__device__ __forceinline__ void bring(const Index &l, int first) {
+	__device__ __forceinline__ void bring(const Index &l, int first, int piece) {
+		int from = piece == 0 ? 0 : l.codes + (piece - 1) * TOGETHER * 2 * l.half(), bytes = piece == 0 ? l.codes : TOGETHER * 2 * l.half();
 #if __CUDA_ARCH__ >= 900
 		int n = min(blocks - first, PAIR);
 		if (lane == 0 && n > 0) {
-			const u8 *src[PAIR];
+			barrier_expect(barriers + 8 * piece, n * bytes);
 #pragma unroll
 			for (int b = 0; b < PAIR; b++)
-				src[b] = indexes + ((u64)numbers[first + min(b, n - 1)] * kv_heads + kv) * l.bytes;
-#pragma unroll
-			for (int i = 0; i < PIECES; i++) {
-				int from = i == 0 ? 0 : l.codes + (i - 1) * TOGETHER * 2 * l.half(), bytes = i == 0 ? l.codes : TOGETHER * 2 * l.half();
-				barrier_expect(barriers + 8 * i, n * bytes);
-#pragma unroll
-				for (int b = 0; b < PAIR; b++)
-					if (b < n)
-						copy_bulk(shared_address(mine + b * l.bytes + from), src[b] + from, bytes, barriers + 8 * i);
-			}
+				if (b < n)
+					copy_bulk(shared_address(mine + b * l.bytes + from), indexes + ((u64)numbers[first + b] * kv_heads + kv) * l.bytes + from, bytes, barriers + 8 * piece);
 		}
 #else
-#pragma unroll
-		for (int i = 0; i < PIECES; i++) {
-			int from = i == 0 ? 0 : l.codes + (i - 1) * TOGETHER * 2 * l.half(), to = i == 0 ? l.codes : from + TOGETHER * 2 * l.half();
-			for (int b = 0; b < PAIR && first + b < blocks; b++) {
-				const u8 *src = indexes + ((u64)numbers[first + b] * kv_heads + kv) * l.bytes;
-				u32 dst = shared_address(mine + b * l.bytes);
+		for (int b = 0; b < PAIR && first + b < blocks; b++) {
+			const u8 *src = indexes + ((u64)numbers[first + b] * kv_heads + kv) * l.bytes + from;
+			u32 dst = shared_address(mine + b * l.bytes + from);
 #pragma unroll 4
-				for (int j = from + lane * 16; j < to; j += 512)
-					copy_async(dst + j, src + j);
-			}
-			copy_commit();
+			for (int j = lane * 16; j < bytes; j += 512)
+				copy_async(dst + j, src + j);
 		}
+		copy_commit();
 #endif
 	}
 
@@ -234,7 +223,8 @@ template <int PAIR> struct Bringer {
 		show_to_tensor_cores();
 #endif
 		__syncwarp();
-		bring(l, first);
+		for (int i = 0; i < PIECES; i++)
+			bring(l, first, i);
 	}
 };
 
@@ -267,8 +257,13 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 	}
 	__syncwarp();
 #endif
-	// What the step before left in the index needs no waiting.
-	from.bring(l, first);
+	// What the step before left in the index needs no waiting. All warps' blocks' begins
+	// come before any codes: they are worked on while those come.
+#pragma unroll
+	for (int i = 0; i < PIECES; i++) {
+		from.bring(l, first, i);
+		__syncthreads();
+	}
 	allow_next();
 	after_previous();
 	for (int h = warp; h < some && blocks > 0; h += WARPS)
