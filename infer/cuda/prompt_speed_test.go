@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -24,8 +25,9 @@ func TestPromptSpeed(t *testing.T) {
 	b, p := openModel(t, path)
 	chunk := numbers(t, "EDGED_CUDA_CHUNK", "2048")[0]
 	for _, n := range numbers(t, "EDGED_CUDA_PROMPTS", "130816") {
-		r := newCacheRun(t, b, p, 32, n, chunk, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: 1024, Exchange: 160})
+		r := newCacheRun(t, b, p, 32, n+offload.BlockTok, chunk, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: 1024, Exchange: 160})
 		r.prompt(n, chunk, numbers(t, "EDGED_CUDA_LAYERS", "0")[0])
+		r.goOn()
 		r.close()
 	}
 	if err := b.Close(); err != nil {
@@ -116,4 +118,81 @@ func (r *cacheRun) chunkKernels(rows *graph.Rows, q *offload.Seq) {
 		lines = append(lines, fmt.Sprintf("%9.1f us %2d launches %s", e.timeGraph(r.t, g)*1e6, len(g), name))
 	}
 	r.t.Log(strings.Join(lines, "\n"))
+}
+
+// goOn takes a second question, and the same after the sequence was saved and
+// restored.
+func (r *cacheRun) goOn() {
+	r.t.Helper()
+	for _, n := range []int{20, 20, 60} {
+		r.t.Logf("%d more tokens behind %d: %.1f ms", n, r.q.Len(), r.ask(n)*1e3)
+	}
+	r.t.Logf("a token: %.2f ms", r.step()*1e3)
+	blocks, tail, bytes := r.save()
+	r.t.Logf("a token after that: %.2f ms, and the next: %.2f ms", r.step()*1e3, r.step()*1e3)
+	r.q.Free()
+	begin := time.Now()
+	restore, err := r.pool.BeginRestore(tail[offload.StatePart])
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for i, parts := range blocks {
+		for id, data := range parts {
+			if err := restore.PutBlock(i, id, 0, data); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+	for id, data := range tail {
+		if id != offload.StatePart {
+			if err := restore.PutTail(id, 0, data); err != nil {
+				r.t.Fatal(err)
+			}
+		}
+	}
+	if r.q, err = restore.Finish(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Logf("restored %.2f GB in %.3f s; a token: %.2f ms, and the next: %.2f ms; 20 tokens: %.1f ms", float64(bytes)/1e9, time.Since(begin).Seconds(), r.step()*1e3, r.step()*1e3, r.ask(20)*1e3)
+}
+
+// ask reads n tokens and gives the seconds to the logits behind them.
+func (r *cacheRun) ask(n int) float64 {
+	begin, from := time.Now(), r.q.Len()
+	if err := r.q.BeginPrefill(n); err != nil {
+		r.t.Fatal(err)
+	}
+	for part := range len(r.e.parts) - 1 {
+		r.part(part, promptRows(from, n), r.q)
+	}
+	head := graph.Rows{}
+	head.Add(1, int32(from+n-1), 0, true)
+	r.part(len(r.e.parts)-1, &head, r.q)
+	if err := r.q.EndPrefill(); err != nil {
+		r.t.Fatal(err)
+	}
+	return time.Since(begin).Seconds()
+}
+
+// save copies a snapshot.
+func (r *cacheRun) save() (blocks []map[int][]byte, tail map[int][]byte, size int64) {
+	begin := time.Now()
+	collect := func(parts []offload.Part) map[int][]byte {
+		m := map[int][]byte{}
+		for _, p := range parts {
+			m[p.ID] = bytes.Join(p.Data, nil)
+			size += int64(len(m[p.ID]))
+		}
+		return m
+	}
+	for i := range r.q.Blocks() {
+		parts, err := r.q.SnapshotBlock(i)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		blocks = append(blocks, collect(parts))
+	}
+	tail = collect(r.q.SnapshotTail())
+	r.t.Logf("saved %.2f GB in %.3f s", float64(size)/1e9, time.Since(begin).Seconds())
+	return blocks, tail, size
 }
