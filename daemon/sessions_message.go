@@ -20,6 +20,7 @@ type messageBody struct {
 	Reasoning  string          `json:"reasoning_content,omitempty"`
 	ToolCalls  json.RawMessage `json:"tool_calls,omitempty"`
 	ToolCallID string          `json:"tool_call_id,omitempty"`
+	Note       json.RawMessage `json:"note,omitempty"`
 }
 
 // encodeMessage is the body of a message in the store.

@@ -91,6 +91,8 @@ type Request struct {
 	// Session is the id of a stored conversation that Messages continue, or "".
 	// Whether UID has such a session is for the engine to find out.
 	Session string
+	// Note is kept with the answer in the session: an object, or nil.
+	Note json.RawMessage
 	// Recompute allows to compute the session's tokens again when what is stored
 	// of them cannot be used by the model.
 	Recompute bool
@@ -124,6 +126,7 @@ type Message struct {
 	Reasoning  string          // reasoning_content of an assistant turn
 	ToolCalls  json.RawMessage // assistant: a JSON array as sent, or nil
 	ToolCallID string          // tool: the call that this answers
+	Note       json.RawMessage // assistant, of a stored one: Request.Note
 }
 
 // Sampling holds the sampling parameters that the request set. A nil pointer

@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -66,6 +67,12 @@ func (e *Error) Error() string {
 		return e.Message + ": " + e.Err.Error()
 	}
 	return e.Message
+}
+
+// failureIs says whether err is an Error with a code.
+func failureIs(err error, code string) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == code
 }
 
 // Unwrap returns the cause.

@@ -40,6 +40,15 @@ func DecodeChat(body []byte) (*Request, *Error) {
 	return &j.req, nil
 }
 
+// DecodeResponse returns the request of a body of /v1/responses.
+func DecodeResponse(body []byte) (*Request, *Error) {
+	j, err := decodeResponse(body)
+	if err != nil {
+		return nil, err
+	}
+	return &j.req, nil
+}
+
 // DecodeAnthropic returns the request of a body of Anthropic's API.
 func DecodeAnthropic(body []byte) (*Request, *Error) {
 	j, err := decodeAnthropic(body)

@@ -12,16 +12,17 @@ type endpoint struct {
 	decode    func(body []byte) (*job, *Error)
 	idPrefix  string
 	newFormat func(context.Context, *job, head) (format, error)
+	prepare   func(context.Context, *job) error // nil = nothing; before the model is resolved
 }
 
 func (s *Server) handleChat(w *response, r *http.Request) error {
-	return s.handleGenerate(w, r, endpoint{decodeChat, "chatcmpl-", func(_ context.Context, j *job, h head) (format, error) {
+	return s.handleGenerate(w, r, endpoint{decode: decodeChat, idPrefix: "chatcmpl-", newFormat: func(_ context.Context, j *job, h head) (format, error) {
 		return &chatFormat{completions: j.completions(h), choices: j.choices, logprobs: j.req.Logprobs}, nil
 	}})
 }
 
 func (s *Server) handleCompletion(w *response, r *http.Request) error {
-	return s.handleGenerate(w, r, endpoint{decodeCompletion, "cmpl-", func(ctx context.Context, j *job, h head) (format, error) {
+	return s.handleGenerate(w, r, endpoint{decode: decodeCompletion, idPrefix: "cmpl-", newFormat: func(ctx context.Context, j *job, h head) (format, error) {
 		f := &completionFormat{completions: j.completions(h), logprobs: j.req.Logprobs, alternatives: j.req.TopLogprobs > 0, offsets: make([]int, j.choices)}
 		var err error
 		if j.echo {
@@ -52,6 +53,11 @@ func (s *Server) handleGenerate(w *response, r *http.Request, e endpoint) error 
 	if bad := nameSession(j, r.Header); bad != nil {
 		return bad
 	}
+	if e.prepare != nil {
+		if err := e.prepare(r.Context(), j); err != nil {
+			return err
+		}
+	}
 	if j.req.Session != "" {
 		if j.req.Model, err = s.modelOfSession(r.Context(), &j.req); err != nil {
 			return err
@@ -60,7 +66,9 @@ func (s *Server) handleGenerate(w *response, r *http.Request, e endpoint) error 
 	if j.req.Model, err = s.resolveModel(r.Context(), j.req.Model); err != nil {
 		return err
 	}
-	j.req.ID = e.idPrefix + s.newID()
+	if j.req.ID == "" {
+		j.req.ID = e.idPrefix + s.newID()
+	}
 	f, err := e.newFormat(r.Context(), j, head{id: j.req.ID, model: j.req.Model, created: s.now().Unix()})
 	if err != nil {
 		return err
@@ -71,6 +79,7 @@ func (s *Server) handleGenerate(w *response, r *http.Request, e endpoint) error 
 	}
 	began := time.Now()
 	res, err := answer(w, r, j, f)
+	j.answered = err == nil
 	s.logGeneration(w, r, j, res, time.Since(began), err)
 	if w.begun {
 		return nil // the stream has told the client

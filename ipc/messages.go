@@ -10,7 +10,7 @@ import (
 // handleMessages answers POST /v1/messages, Anthropic's form of a chat.
 func (s *Server) handleMessages(w *response, r *http.Request) error {
 	w.shape = anthropicShape(w.id)
-	return s.handleGenerate(w, r, endpoint{decodeAnthropic, "msg_", func(_ context.Context, j *job, h head) (format, error) {
+	return s.handleGenerate(w, r, endpoint{decode: decodeAnthropic, idPrefix: "msg_", newFormat: func(_ context.Context, j *job, h head) (format, error) {
 		return &messageFormat{head: h, request: w.id}, nil
 	}})
 }

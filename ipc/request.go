@@ -27,8 +27,10 @@ type job struct {
 	includeUsage    bool
 	includeProgress bool
 	echo            bool
-	choices         int    // answers to the same prompt
-	accepted        func() // the prompt fits: its size is bounded by the context from here on
+	choices         int          // answers to the same prompt
+	answered        bool         // the engine's answer is complete
+	response        *responseJob // of /v1/responses, otherwise nil
+	accepted        func()       // the prompt fits: its size is bounded by the context from here on
 }
 
 func (j *job) completions(h head) completions {

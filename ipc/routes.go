@@ -20,6 +20,8 @@ func (s *Server) routes() map[string]map[string]handlerFunc {
 	all := map[string]map[string]handlerFunc{
 		"/chat/completions":      {http.MethodPost: s.handleChat},
 		"/completions":           {http.MethodPost: s.handleCompletion},
+		"/responses":             {http.MethodPost: s.handleResponse},
+		"/responses/":            {http.MethodGet: s.handleStoredResponse, http.MethodDelete: s.handleResponseDelete},
 		"/messages":              {http.MethodPost: s.handleMessages},
 		"/messages/count_tokens": {http.MethodPost: s.handleCountTokens},
 		"/models":                {http.MethodGet: s.handleModels},
@@ -89,6 +91,9 @@ func routeOf(path string) string {
 	path = strings.TrimPrefix(path, "/v1")
 	if id, ok := strings.CutPrefix(path, "/models/"); ok && id != "" {
 		return "/models/"
+	}
+	if id, ok := strings.CutPrefix(path, "/responses/"); ok && id != "" && !strings.Contains(id, "/") {
+		return "/responses/"
 	}
 	return strings.TrimSuffix(path, "/")
 }

@@ -79,7 +79,7 @@ func (s *Server) handleSession(w *response, r *http.Request) error {
 	out := api.SessionDetail{Session: apiSession(x), History: []api.SessionMessage{}}
 	for _, m := range messages {
 		out.History = append(out.History, api.SessionMessage{
-			Role: m.Role, Name: m.Name, Content: m.Content, ReasoningContent: m.Reasoning,
+			Role: m.Role, Name: m.Name, Content: m.Content, ReasoningContent: m.Reasoning, Note: m.Note,
 			ToolCalls: m.ToolCalls, ToolCallID: m.ToolCallID, Tokens: m.Tokens,
 		})
 	}

@@ -52,6 +52,7 @@ type SessionMessage struct {
 	ReasoningContent string          `json:"reasoning_content,omitempty"`
 	ToolCalls        json.RawMessage `json:"tool_calls,omitempty"`
 	ToolCallID       string          `json:"tool_call_id,omitempty"`
+	Note             json.RawMessage `json:"note,omitempty"` // what the API keeps with an answer
 	Tokens           int             `json:"tokens"`
 }
 

@@ -41,6 +41,9 @@ type Engine struct {
 	Pause   time.Duration   // before each piece
 	List    []ipc.ModelInfo // models, the default first
 
+	// Store, if not nil, gets the turns of requests that name a session.
+	Store *Sessions
+
 	// GenerateFunc, if not nil, replaces the script.
 	GenerateFunc func(ctx context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.Result, error)
 
@@ -135,7 +138,14 @@ func (e *Engine) Generate(ctx context.Context, req *ipc.Request, emit func(ipc.D
 	if e.GenerateFunc != nil {
 		generate = e.GenerateFunc
 	}
-	res, err := generate(ctx, req, emit)
+	turn := answered{Message: ipc.Message{Role: "assistant", Note: req.Note}}
+	res, err := generate(ctx, req, func(d ipc.Delta) error {
+		turn.add(d)
+		return emit(d)
+	})
+	if err == nil && e.Store != nil && req.Session != "" {
+		res.Session = turn.keep(e.Store, req)
+	}
 	if ctx.Err() != nil {
 		select {
 		case e.cancelled <- struct{}{}:

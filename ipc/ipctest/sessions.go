@@ -188,3 +188,35 @@ func (s *Sessions) Import(_ context.Context, uid uint32, r io.Reader) (ipc.Sessi
 	defer s.mu.Unlock()
 	return s.add(x), nil
 }
+
+// answered is an answer that becomes a turn of a session.
+type answered struct {
+	ipc.Message
+	calls  []map[string]any
+	tokens int
+}
+
+func (a *answered) add(d ipc.Delta) {
+	a.Content += d.Text
+	if d.Text != "" || d.Calls != nil {
+		a.tokens++
+	}
+	for _, c := range d.Calls {
+		if c.Name != "" {
+			a.calls = append(a.calls, map[string]any{"id": c.ID, "type": "function", "function": map[string]string{"name": c.Name}})
+		}
+		function := a.calls[c.Index]["function"].(map[string]string)
+		function["arguments"] += c.Arguments
+	}
+}
+
+func (a *answered) keep(s *Sessions, req *ipc.Request) *ipc.SessionResult {
+	if a.calls != nil {
+		a.ToolCalls, _ = json.Marshal(a.calls) // strings always marshal
+	}
+	for _, m := range req.Messages {
+		s.Append(req.Session, ipc.SessionMessage{Message: m, Tokens: len(m.Content)})
+	}
+	s.Append(req.Session, ipc.SessionMessage{Message: a.Message, Tokens: a.tokens})
+	return &ipc.SessionResult{ID: req.Session, Durable: true}
+}

@@ -29,7 +29,8 @@ func newTarget(t *testing.T) target {
 	engine := ipctest.New()
 	// Several keepalives before each piece: no SDK may stumble over them.
 	engine.Pause = 5 * time.Millisecond
-	socket = ipctest.Serve(t, engine, ipc.Options{KeepAlive: time.Millisecond})
+	engine.Store = &ipctest.Sessions{}
+	socket = ipctest.Serve(t, engine, ipc.Options{KeepAlive: time.Millisecond, Sessions: engine.Store})
 	return target{socket: socket, model: engine.List[0].ID, engine: engine}
 }
 
@@ -91,6 +92,10 @@ func TestPython(t *testing.T) {
 
 func TestPythonTools(t *testing.T) {
 	runScripted(t, sdkDir("python", "bin", "python"), filepath.Join("python", "check_tools.py"))
+}
+
+func TestPythonResponses(t *testing.T) {
+	runSDK(t, 3, sdkDir("python", "bin", "python"), filepath.Join("python", "check_responses.py"))
 }
 
 func TestPythonAnthropic(t *testing.T) {
