@@ -166,16 +166,25 @@ template <int V> struct Probe {
 
 // How a warp's index blocks come to shared memory: what they begin with, and then
 // their codes, some pages at a time.
-enum { TOGETHER = 4, PIECES = 1 + PAGES / TOGETHER };
+enum { TOGETHER = 2, PIECES = 1 + PAGES / TOGETHER };
 
 template <int PAIR> struct Bringer {
 	const u8 *indexes;
 	const u32 *numbers; // of the sequence's blocks
+	u32 ids[PAIR];      // of those that come
 	u8 *mine;
 	u32 barriers; // of the pieces
 	int kv, kv_heads, blocks, lane;
 	u32 phase;
 
+	// Reads the numbers of blocks from first on, of which the table has at most so many.
+	__device__ __forceinline__ void name(int first, int most) {
+#pragma unroll
+		for (int b = 0; b < PAIR; b++)
+			ids[b] = first + b < most ? numbers[first + b] : 0;
+	}
+
+	// Brings a piece of the blocks that are named.
 	__device__ __forceinline__ void bring(const Index &l, int first, int piece) {
 		int from = piece == 0 ? 0 : l.codes + (piece - 1) * TOGETHER * 2 * l.half(), bytes = piece == 0 ? l.codes : TOGETHER * 2 * l.half();
 #if __CUDA_ARCH__ >= 900
@@ -185,11 +194,14 @@ template <int PAIR> struct Bringer {
 #pragma unroll
 			for (int b = 0; b < PAIR; b++)
 				if (b < n)
-					copy_bulk(shared_address(mine + b * l.bytes + from), indexes + ((u64)numbers[first + b] * kv_heads + kv) * l.bytes + from, bytes, barriers + 8 * piece);
+					copy_bulk(shared_address(mine + b * l.bytes + from), indexes + ((u64)ids[b] * kv_heads + kv) * l.bytes + from, bytes, barriers + 8 * piece);
 		}
 #else
-		for (int b = 0; b < PAIR && first + b < blocks; b++) {
-			const u8 *src = indexes + ((u64)numbers[first + b] * kv_heads + kv) * l.bytes + from;
+#pragma unroll
+		for (int b = 0; b < PAIR; b++) {
+			if (first + b >= blocks)
+				break;
+			const u8 *src = indexes + ((u64)ids[b] * kv_heads + kv) * l.bytes + from;
 			u32 dst = shared_address(mine + b * l.bytes + from);
 #pragma unroll 4
 			for (int j = lane * 16; j < bytes; j += 512)
@@ -204,12 +216,13 @@ template <int PAIR> struct Bringer {
 #if __CUDA_ARCH__ >= 900
 		barrier_wait(barriers + 8 * piece, phase);
 #else
-		if (piece == 0)
-			copy_wait<2>();
-		else if (piece == 1)
-			copy_wait<1>();
-		else
-			copy_wait<0>();
+		switch (piece) {
+		case 0: copy_wait<PIECES - 1>(); break;
+		case 1: copy_wait<PIECES - 2>(); break;
+		case 2: copy_wait<PIECES - 3>(); break;
+		case 3: copy_wait<PIECES - 4>(); break;
+		default: copy_wait<0>();
+		}
 		__syncwarp();
 #endif
 	}
@@ -223,6 +236,7 @@ template <int PAIR> struct Bringer {
 		show_to_tensor_cores();
 #endif
 		__syncwarp();
+		name(first, blocks);
 		for (int i = 0; i < PIECES; i++)
 			bring(l, first, i);
 	}
@@ -242,13 +256,14 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n = lane / 4, t = lane % 4, row = blockIdx.z;
 	int group = heads / kv_heads, tiles = (group + HEADS - 1) / HEADS, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles;
 	int some = min(group - tile * HEADS, (int)HEADS), first_head = kv * group + tile * HEADS;
-	Sequence s = seqs[seq[row]];
-	int blocks = s.stored / COLD <= budget ? 0 : (s.stored + BLOCK - 1) / BLOCK, pages = s.stored / TOKENS;
-	int stride = (dim + 8) & ~3; // of queries in shared memory
+	int first = (warp * gridDim.x + blockIdx.x) * PAIR, stride = (dim + 8) & ~3; // of queries in shared memory
 	float *queries = (float *)dynamic;
 	u8 *mine = dynamic + HEADS * stride * 4 + warp * PAIR * l.bytes;
-	Bringer<PAIR> from{indexes, table + (u64)seq[row] * table_stride, mine, shared_address(barriers[warp]), kv, (int)kv_heads, blocks, lane, 0};
-	int first = (warp * gridDim.x + blockIdx.x) * PAIR;
+	Bringer<PAIR> from{indexes, table + (u64)seq[row] * table_stride, {}, mine, shared_address(barriers[warp]), kv, (int)kv_heads, 0, lane, 0};
+	from.name(first, max_pages / (BLOCK / COLD)); // beside what says how many there are
+	Sequence s = seqs[seq[row]];
+	int blocks = s.stored / COLD <= budget ? 0 : (s.stored + BLOCK - 1) / BLOCK, pages = s.stored / TOKENS;
+	from.blocks = blocks;
 #if __CUDA_ARCH__ >= 900
 	if (lane == 0) {
 		for (int i = 0; i < PIECES; i++)
