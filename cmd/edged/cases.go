@@ -87,7 +87,7 @@ func (a *app) evalCasesCommand() *cobra.Command {
 	}
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model, for an engine of this process (default: ask the daemon)")
 	f.IntVar(&e.Cache.Context, "context", 0, "with --model: tokens of a conversation (default: the model's own)")
-	f.StringVar(&e.Backend, "backend", "cpu", "with --model: cpu or ref")
+	f.StringVar(&e.Backend, "backend", "cpu", "with --model: cpu, cuda or ref")
 	f.IntVar(&e.Threads, "threads", 0, "with --model: CPU threads (default: as many as this process may use)")
 	f.StringVar(&socket, "socket", "", "the daemon's Unix socket (default: as for \"edged run\")")
 	f.BoolVar(&paired, "against-full", false, "with --model: run the exact cache too and compare turn by turn")

@@ -53,7 +53,7 @@ func (a *app) evalGoldenCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model (default: the installed model of the name in FILE)")
-	f.StringVar(&e.Backend, "backend", "cpu", "cpu or ref")
+	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref")
 	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per file")
 	return cmd

@@ -35,7 +35,7 @@ func (a *app) evalTextCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model")
-	f.StringVar(&e.Backend, "backend", "cpu", "cpu or ref")
+	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref")
 	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.IntVar(&from, "from", 1024, "tokens that are read as a prompt")
 	f.IntVar(&tokens, "tokens", 0, "tokens that are compared (default: to the end of the text or of the model's context)")

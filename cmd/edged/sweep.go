@@ -50,7 +50,7 @@ func (a *app) evalSweepCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&v.e.Model, "model", "m", "", "GGUF `FILE` or installed model")
-	f.StringVar(&v.e.Backend, "backend", "cpu", "cpu or ref")
+	f.StringVar(&v.e.Backend, "backend", "cpu", "cpu, cuda or ref")
 	f.IntVar(&v.e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.StringSliceVar(&v.settings, "setting", nil, "`POLICY[:BUDGET]`,... to measure")
 	f.StringVar(&v.e.Cache.Fast, "fast", "", "`SIZE` of the cache's fast tier for policies that choose: bytes, or a share of an exact cache such as 12.5% (default: no limit)")

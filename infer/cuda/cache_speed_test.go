@@ -48,7 +48,7 @@ func TestCacheSpeed(t *testing.T) {
 	for _, depth := range numbers(t, "EDGED_CUDA_DEPTHS", "130816") {
 		for _, budget := range numbers(t, "EDGED_CUDA_BUDGETS", "1024") {
 			for _, exchange := range numbers(t, "EDGED_CUDA_EXCHANGE", "160") {
-				r := newCacheRun(t, b, p, depth, depth+200, 512, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: budget, Exchange: min(exchange, budget)})
+				r := newCacheRun(t, b, p, depth, depth+200, 2048, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: budget, Exchange: min(exchange, budget)})
 				r.measure(depth)
 				r.close()
 			}
