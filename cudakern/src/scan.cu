@@ -379,6 +379,9 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 			sum = sum * exp_fast(most - all) + exp_fast(score - all);
 			most = all;
 		}
+		// Nothing may still be coming to shared memory when the block leaves it.
+		for (int i = 1 + (some_pages + TOGETHER - 1) / TOGETHER; i < PIECES; i++)
+			from.wait(i);
 		float other = __shfl_xor_sync(~0u, most, 4), all = fmaxf(most, other);
 		sum = sum * exp_fast(most - all);
 		sum += __shfl_xor_sync(~0u, sum, 4);
