@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"edged/cudakern/driver"
@@ -49,24 +50,21 @@ func Doctor(ctx context.Context, src Source, socket string) (found []Finding, ok
 	return found, doctor.Worst(found) != doctor.Problem
 }
 
-// askGPU asks the driver what there is.
-func askGPU() (doctor.GPU, error) {
-	version, n, err := driver.Version()
-	if err != nil {
-		return doctor.GPU{}, err
-	}
-	g := doctor.GPU{Driver: version}
-	for i := range n {
-		d, err := driver.Open(i)
-		if err != nil {
-			return g, err
+// askGPU asks the driver what there is. It takes no device memory.
+func askGPU() doctor.GPU {
+	r := driver.Probe()
+	g := doctor.GPU{Driver: r.DriverVersion, CUDA: r.CUDAVersion, Missing: r.Missing}
+	for _, d := range r.Devices {
+		if !d.Usable || d.Major < driver.OldestMajor {
+			continue // Missing says why
 		}
-		g.Devices, g.Bytes = append(g.Devices, d.Info.Name), append(g.Bytes, d.Info.Bytes)
-		if err := d.Close(); err != nil {
-			return g, err
+		free := ""
+		if d.FreeBytes >= 0 {
+			free = ", " + FormatBytes(d.FreeBytes) + " free"
 		}
+		g.Devices = append(g.Devices, fmt.Sprintf("%s with %s%s", d.Name, FormatBytes(d.Bytes), free))
 	}
-	return g, nil
+	return g
 }
 
 // ErrUnwell means that Doctor has found a problem.

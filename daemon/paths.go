@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,11 +77,13 @@ func userPaths(getenv func(string) string, uid int) Paths {
 // ProcessPaths are the DefaultPaths of this process.
 func ProcessPaths() Paths { return DefaultPaths(os.Getenv, os.Getuid()) }
 
-// ClientSocket is the socket that a client talks to: the first of p.Sockets
-// that exists, otherwise the one that the user's own daemon would make.
+// ClientSocket is the socket that a client talks to: the first of p.Sockets that
+// exists, or of which this user may not even see whether it does; otherwise the one
+// that the user's own daemon would make.
 func (p Paths) ClientSocket() string {
 	for _, s := range p.Sockets {
-		if fi, err := os.Stat(s); err == nil && fi.Mode()&os.ModeSocket != 0 {
+		fi, err := os.Stat(s)
+		if err == nil && fi.Mode()&os.ModeSocket != 0 || errors.Is(err, fs.ErrPermission) {
 			return s
 		}
 	}

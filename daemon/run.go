@@ -63,8 +63,11 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	limitGoHeap()
-	engine, err := infer.New(EngineConfig(cfg, budget, opt.Log))
-	if err != nil {
+	var engine *infer.Engine
+	if err := waitForDevice(ctx, notifier{opt.Log}.waitForDevice, func() (err error) {
+		engine, err = infer.New(EngineConfig(cfg, budget, opt.Log))
+		return err
+	}); err != nil {
 		return err
 	}
 	ls, err := listen(cfg.Socket)
@@ -128,12 +131,13 @@ type service struct {
 	ready   bool                   // READY has been sent
 
 	stopping atomic.Bool
+	resumed  chan time.Duration // [1] the machine slept for so long
 }
 
 // newService makes a service; kept is nil when no sessions are, group when no
 // group may connect.
 func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, kept *store.Store, group *uint32) *service {
-	d := &service{opt: opt, log: opt.Log, cfg: cfg, engine: engine, notify: notifier{opt.Log}}
+	d := &service{opt: opt, log: opt.Log, cfg: cfg, engine: engine, notify: notifier{opt.Log}, resumed: make(chan time.Duration, 1)}
 	d.current.Store(&cfg)
 	d.api = newAdapter(answers, cfg.Sampling, kept, opt.Log)
 	d.health = d.api.health
@@ -168,6 +172,7 @@ func (d *service) run(ctx context.Context, ls []net.Listener) error {
 	loaded := make(chan error, 1)
 	go func() { loaded <- d.engine.Load(ctx, "", d.reportLoad()) }()
 	changed := d.watchConfig(ctx)
+	d.watchSleep(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() { d.notify.watchdog(ctx, d.alive(newProgressWatch(d.engine.Status))) })
 	ticks := time.NewTicker(vitalsEvery)
@@ -186,6 +191,10 @@ func (d *service) run(ctx context.Context, ls []net.Listener) error {
 			return errors.Join(err, d.stop(ctx, 0))
 		case <-changed:
 			d.reload()
+		case slept := <-d.resumed:
+			if err := d.afterSleep(ctx, slept); err != nil {
+				return errors.Join(err, d.stop(ctx, 0))
+			}
 		case <-ctx.Done():
 			return d.stop(context.WithoutCancel(ctx), d.cfg.Stop.Drain.Duration)
 		case s := <-d.opt.Signals:

@@ -218,10 +218,30 @@ func TestProgressWatch(t *testing.T) {
 	s.State = infer.Failed
 	now = now.Add(time.Second)
 	check("a model could not be loaded", false)
-	now = now.Add(stuckAfter)
+	now = now.Add(stuckAfter + time.Second)
 	check("and nobody asks for another", true)
 	s.State = infer.Ready
 	check("somebody did", false)
+	s.Queued = 1
+	now = now.Add(time.Second)
+	check("a request waits", false)
+	now = now.Add(stuckAfter + time.Second)
+	check("and is not begun", true)
+	s = infer.Status{State: infer.Ready, Model: "m", Running: 1, LastStep: now, LastStepTime: time.Minute}
+	check("a step took a minute", false)
+	now = now.Add(stuckSteps * time.Minute)
+	check("the next takes longer, as far down a prompt as it is", false)
+	now = now.Add(time.Second)
+	check("and longer", true)
+	s = infer.Status{State: infer.Loading}
+	check("loading", false)
+	now = now.Add(stuckLoad)
+	check("large memory is made", false)
+	s.Load.Done = 1
+	now = now.Add(time.Second)
+	check("bytes come", false)
+	now = now.Add(stuckLoad + time.Second)
+	check("no more bytes come", true)
 }
 
 func TestSecondDaemonSaysWhoHoldsTheSocket(t *testing.T) {

@@ -8,6 +8,8 @@ binary=$(realpath "$1") version=$2 arch=$3 out=$(realpath "$4") runnable=$(realp
 root=$(cd "$(dirname "$0")/.." && pwd)
 : "${SOURCE_DATE_EPOCH:=$(date +%s)}"
 export SOURCE_DATE_EPOCH
+# A package that is given to others carries the name of who made it.
+maintainer=${DEB_MAINTAINER:-the authors of edged <edged@example.org>}
 umask 022
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
@@ -24,7 +26,7 @@ install -m 0644 "$root/README.md" "$root/docs/API.md" "$root/docs/STORE.md" "$do
 "$root/packaging/sbom.sh" "$binary" >"$doc/modules.sbom.json"
 {
 	printf 'edged (%s) unstable; urgency=medium\n\n  * See README.md.\n\n' "$version"
-	printf ' -- the authors of edged <edged@localhost>  %s\n' "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
+	printf ' -- %s  %s\n' "$maintainer" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
 } | gzip -9n >"$doc/changelog.gz"
 install -D -m 0644 "$deb/lintian-overrides" "$stage/usr/share/lintian/overrides/edged"
 
@@ -36,7 +38,7 @@ cat >"$stage/DEBIAN/control" <<END
 Package: edged
 Version: $version
 Architecture: $arch
-Maintainer: the authors of edged <edged@localhost>
+Maintainer: $maintainer
 Installed-Size: $(du -sk --apparent-size "$stage" | cut -f1)
 Depends: libc6 (>= ${glibc#GLIBC_}), systemd (>= 247)
 Recommends: ca-certificates
@@ -52,6 +54,7 @@ Description: resident language model for long documents
  one: systemctl --user enable --now edged.
 END
 (cd "$stage" && find . -type f ! -path './DEBIAN/*' -printf '%P\0' | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+# Most of a package is a model, which nothing makes smaller: a high level only takes time.
 find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-dpkg-deb --root-owner-group -Zxz --build "$stage" "$out/edged_${version}_${arch}.deb" >&2
+dpkg-deb --root-owner-group -Zxz -z1 --build "$stage" "$out/edged_${version}_${arch}.deb" >&2
 echo "$out/edged_${version}_${arch}.deb"

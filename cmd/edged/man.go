@@ -35,7 +35,7 @@ func writeManual(root *cobra.Command, folder string) error {
 	if err := doc.GenManTree(root, header, pages); err != nil {
 		return fmt.Errorf("write manual: %w", err)
 	}
-	page := md2man.Render(append([]byte("% EDGED-CONFIG(5) edged | edged\n\n"), docs.Config...))
+	page := md2man.Render([]byte(configPage(string(docs.Config))))
 	if err := os.WriteFile(filepath.Join(config, "edged-config.5"), page, 0o644); err != nil {
 		return fmt.Errorf("write manual: %w", err)
 	}

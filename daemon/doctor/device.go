@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,18 +34,15 @@ func gpu(_ context.Context, m Machine) []Finding {
 	if out := m.deviceNodes(nodes, present); out != nil {
 		return out
 	}
-	g, err := m.GPU()
-	if err != nil {
-		return one("gpu", Problem, "install NVIDIA's driver with its library libcuda.so.1 (Debian: libcuda1), or load the module (nvidia-smi shows why it does not load)", "%v", err)
-	}
+	g := m.GPU()
+	missing := strings.Join(g.Missing, "; ")
 	if len(g.Devices) == 0 {
-		return one("gpu", Problem, "nvidia-smi -L shows what the driver sees; CUDA_VISIBLE_DEVICES may hide devices", "the driver (CUDA %d.%d) sees no device", g.Driver/1000, g.Driver%1000/10)
+		return one("gpu", Problem, "install NVIDIA's driver with libcuda.so.1 (Debian: libcuda1) for the running kernel; `nvidia-smi -L` shows what it sees, CUDA_VISIBLE_DEVICES may hide devices", "%s", missing)
 	}
-	var list []string
-	for i, d := range g.Devices {
-		list = append(list, fmt.Sprintf("%s with %s", d, size(g.Bytes[i])))
+	out := one("gpu", OK, "", "%s; driver %s for CUDA %d.%d", strings.Join(g.Devices, ", "), g.Driver, g.CUDA/1000, g.CUDA%1000/10)
+	if missing != "" {
+		out = append(out, one("gpu-others", Note, "`nvidia-smi` shows them; nothing is to be done unless the daemon shall use them", "%s", missing)...)
 	}
-	out := one("gpu", OK, "", "%s; driver for CUDA %d.%d", strings.Join(list, ", "), g.Driver/1000, g.Driver%1000/10)
 	if params := m.read("proc/driver/nvidia/params"); params != "" && !strings.Contains(params, "PreserveVideoMemoryAllocations: 1") {
 		out = append(out, Finding{"gpu-suspend", Note, "the driver loses the GPU's memory when the machine sleeps, and the daemon then starts anew",
 			"options nvidia NVreg_PreserveVideoMemoryAllocations=1 in /etc/modprobe.d, and enable nvidia-suspend.service and nvidia-resume.service"})

@@ -57,7 +57,7 @@ type Machine struct {
 	Socket     string
 	UID        int
 
-	GPU       func() (GPU, error)                           // asks the driver
+	GPU       func() GPU                                    // asks the driver
 	Available func() (bytes, total int64, err error)        // memory that this process may take
 	LockLimit func() (bytes int64, limited bool, err error) // memory that it may lock
 	Pressure  func() (share float64, ok bool, err error)
@@ -67,9 +67,10 @@ type Machine struct {
 
 // GPU is what the driver says.
 type GPU struct {
-	Driver  int // newest CUDA version that it knows, such as 13000
-	Devices []string
-	Bytes   []int64 // memory of each
+	Driver  string   // version, "" when it is not told
+	CUDA    int      // newest version that the driver knows, such as 13000
+	Devices []string // those that can be used, in words
+	Missing []string // what keeps devices from being used
 }
 
 // Examine runs all checks, in the order in which they are printed.

@@ -26,9 +26,7 @@ func machine(t *testing.T, files map[string]string) Machine {
 	}
 	return Machine{
 		Root: root, Config: root, Models: []string{root}, Backend: "cpu", CPU: []string{"avx2"}, Socket: "s",
-		GPU: func() (GPU, error) {
-			return GPU{Driver: 12040, Devices: []string{"RTX"}, Bytes: []int64{24 << 30}}, nil
-		},
+		GPU:       func() GPU { return GPU{Driver: "550.1", CUDA: 12040, Devices: []string{"RTX with 24.0 GiB"}} },
 		Available: func() (int64, int64, error) { return 8 << 30, 16 << 30, nil },
 		LockLimit: func() (int64, bool, error) { return 8 << 20, true, nil },
 		Pressure:  func() (float64, bool, error) { return 0, true, nil },
@@ -56,7 +54,7 @@ func TestGPU(t *testing.T) {
 		level  Level
 		text   string
 	}{
-		{"works", gpuFiles, nil, OK, "RTX with 24.0 GiB; driver for CUDA 12.4"},
+		{"works", gpuFiles, nil, OK, "RTX with 24.0 GiB; driver 550.1 for CUDA 12.4"},
 		{"not asked for", gpuFiles, func(m *Machine) { m.Backend = "cpu" }, Note, "1 NVIDIA devices are here"},
 		{"none and not asked for", nil, func(m *Machine) { m.Backend = "cpu" }, OK, "not asked for"},
 		{"none", nil, nil, Problem, "this machine has no NVIDIA device"},
@@ -64,8 +62,10 @@ func TestGPU(t *testing.T) {
 		{"no module", without("dev/nvidia0", "proc/driver/nvidia/params"), nil, Problem, "kernel module is not loaded"},
 		{"no node", without("dev/nvidia0"), nil, Problem, "/dev/nvidia0 is not there"},
 		{"no uvm", without("dev/nvidia-uvm"), nil, Problem, "/dev/nvidia-uvm is not there"},
-		{"no library", gpuFiles, func(m *Machine) { m.GPU = func() (GPU, error) { return GPU{}, errors.New("libcuda.so.1: not found") } }, Problem, "libcuda.so.1"},
-		{"hidden", gpuFiles, func(m *Machine) { m.GPU = func() (GPU, error) { return GPU{Driver: 12040}, nil } }, Problem, "sees no device"},
+		{"no library", gpuFiles, func(m *Machine) { m.GPU = func() GPU { return GPU{Missing: []string{"libcuda.so.1: not found"}} } }, Problem, "libcuda.so.1"},
+		{"hidden", gpuFiles, func(m *Machine) {
+			m.GPU = func() GPU { return GPU{CUDA: 12040, Missing: []string{"the CUDA driver sees no device"}} }
+		}, Problem, "sees no device"},
 	} {
 		m := machine(t, c.files)
 		m.Backend = "cuda"
