@@ -1,7 +1,8 @@
 #!/bin/bash
 # Makes the package, looks at it with lintian, and lives through its life in a fresh
 # Debian 12: install, serve a member of the group, refuse a stranger, upgrade with
-# a session, remove, purge. Needs root, mmdebstrap and lintian.
+# a session, remove, purge; first by hand, then under systemd in a container
+# (live.sh). Needs root, mmdebstrap, lintian and systemd-container.
 # Usage: check.sh [BASE.tar], a root that an earlier run has left there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,6 +13,7 @@ daemon=
 cleanup() {
 	[ -z "$daemon" ] || { kill "$daemon" 2>/dev/null && wait "$daemon" || true; }
 	for m in proc dev; do mountpoint -q "$root/$m" && umount -R "$root/$m" || true; done
+	! mountpoint -q "$root/dev" || return # nothing of this machine's is removed
 	rm -rf "$work"
 }
 trap cleanup EXIT
@@ -115,4 +117,10 @@ in_root dpkg -P edged
 for left in /var/lib/edged /etc/edged /usr/share/edged /etc/systemd/system/sockets.target.wants/edged.socket; do
 	[ ! -e "$root$left" ] && [ ! -L "$root$left" ] || fail "purge leaves $left"
 done
+step "the same under systemd"
+umount -R "$root/dev" "$root/proc"
+rm -rf "$root"
+mkdir "$root"
+tar -xf "$base" -C "$root"
+packaging/live.sh "$root" "$old" "$new" || { cat "$root/root/journal" >&2; fail "the service does not live well"; }
 echo "check.sh: all is well"

@@ -1,0 +1,76 @@
+#!/bin/bash
+# Boots a Debian root with systemd in a container, and lets the service live in it:
+# start by the package, reload, restart under a connection, upgrade, crash, watchdog,
+# purge. check.sh runs it. Usage: live.sh ROOT OLD.deb NEW.deb
+set -euo pipefail
+root=$1
+cp "$2" "$root/root/old.deb"
+cp "$3" "$root/root/new.deb"
+cat >"$root/root/live.sh" <<'END'
+#!/bin/bash
+set -uo pipefail
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+failed=0
+check() { # WHAT COMMAND...
+	local what=$1
+	shift
+	if "$@" >/root/out 2>&1; then echo "ok   $what"; else echo "FAIL $what"; cat /root/out; failed=1; fi
+}
+as() { setpriv --reuid "$1" --regid "$1" --init-groups "${@:2}"; }
+pid() { systemctl show -P MainPID edged; }
+until_ready() { for _ in $(seq 300); do systemctl is-active -q edged && edged status >/dev/null 2>&1 && return; sleep 0.2; done; return 1; }
+changed() { for _ in $(seq 300); do [ "$(pid)" != "$1" ] && [ "$(pid)" != 0 ] && return; sleep 0.2; done; return 1; }
+
+# Only to wait less.
+mkdir -p /etc/systemd/system/edged.service.d
+printf '[Service]\nWatchdogSec=5\nTimeoutAbortSec=2\n' >/etc/systemd/system/edged.service.d/fast.conf
+check "install" dpkg -i /root/old.deb
+useradd member -G edged
+useradd stranger
+check "the service is active and ready" until_ready
+check "socket and service are enabled" systemctl is-enabled edged.socket edged.service
+check "status names model, context and sessions" bash -c "systemctl show -P StatusText edged | tee /dev/stderr | grep -q '^ready: needle-26m-q8_0, context .* sessions'"
+check "the sandbox is on" bash -c "systemctl show -P NoNewPrivileges,PrivateNetwork,MemoryDenyWriteExecute edged; systemctl show -P User edged | grep -qx edged"
+check "it runs as its user" bash -c "[ \$(stat -c %U /proc/$(pid)) = edged ]"
+check "a member may ask" as member edged run --temperature 0 -n 4 hello
+check "a stranger may not" bash -c "! setpriv --reuid stranger --regid stranger --init-groups edged status"
+p=$(pid)
+printf '[log]\nlevel = "debug"\n' >>/etc/edged/config.toml
+check "reload" systemctl reload edged
+check "reload keeps the process" [ "$(pid)" = "$p" ]
+check "the journal has priorities" bash -c "journalctl -u edged -o json | grep -q '\"PRIORITY\":\"6\"'"
+systemctl stop edged
+check "a stopped service is started by a connection" as member edged run --temperature 0 -n 4 hello
+check "the socket survives the service" test -S /run/edged/edged.sock
+kill -9 "$(pid)"
+check "a crash is mended" until_ready
+p=$(pid)
+systemctl kill -s STOP edged # all of it hangs
+check "the watchdog restarts a daemon that hangs" changed "$p"
+check "and it answers" until_ready
+check "upgrade" dpkg -i --force-confold /root/new.deb
+check "the upgrade runs" bash -c "for _ in \$(seq 300); do edged status | grep -q ready && exit; sleep 0.2; done; exit 1"
+check "exposure" systemd-analyze security --threshold=10 edged.service
+grep -a 'Overall' /root/out
+check "purge" dpkg -P edged
+check "nothing is left" bash -c "[ ! -e /var/lib/edged ] && [ ! -e /etc/edged ] && [ ! -e /run/edged ] && ! systemctl is-active edged.socket"
+journalctl -u edged --no-pager -o short | tail -60 >/root/journal
+echo "result $failed"
+END
+cat >"$root/etc/systemd/system/live.service" <<'END'
+[Unit]
+After=multi-user.target
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /root/live.sh
+ExecStopPost=/usr/bin/systemctl --no-block poweroff
+StandardOutput=append:/root/live.log
+StandardError=append:/root/live.log
+[Install]
+WantedBy=graphical.target
+END
+mkdir -p "$root/etc/systemd/system/graphical.target.wants"
+ln -sf ../live.service "$root/etc/systemd/system/graphical.target.wants/live.service"
+timeout 600 systemd-nspawn -q -D "$root" --register=no --keep-unit -b >"$root/root/boot.log" 2>&1 || true
+cat "$root/root/live.log"
+grep -qx 'result 0' "$root/root/live.log"
