@@ -122,5 +122,5 @@ umount -R "$root/dev" "$root/proc"
 rm -rf "$root"
 mkdir "$root"
 tar -xf "$base" -C "$root"
-packaging/live.sh "$root" "$old" "$new" || { cat "$root/root/journal" >&2; fail "the service does not live well"; }
+packaging/live.sh "$root" "$old" "$new" || { cat "$root/live/journal" >&2; fail "the service does not live well"; }
 echo "check.sh: all is well"

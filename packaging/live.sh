@@ -4,9 +4,10 @@
 # purge. check.sh runs it. Usage: live.sh ROOT OLD.deb NEW.deb
 set -euo pipefail
 root=$1
-cp "$2" "$root/root/old.deb"
-cp "$3" "$root/root/new.deb"
-cat >"$root/root/live.sh" <<'END'
+mkdir -p "$root/live"
+cp "$2" "$root/live/old.deb"
+cp "$3" "$root/live/new.deb"
+cat >"$root/live/live.sh" <<'END'
 #!/bin/bash
 set -uo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
@@ -14,7 +15,7 @@ failed=0
 check() { # WHAT COMMAND...
 	local what=$1
 	shift
-	if "$@" >/root/out 2>&1; then echo "ok   $what"; else echo "FAIL $what"; cat /root/out; failed=1; fi
+	if "$@" >/live/out 2>&1; then echo "ok   $what"; else echo "FAIL $what"; cat /live/out; failed=1; fi
 }
 as() { setpriv --reuid "$1" --regid "$1" --init-groups "${@:2}"; }
 pid() { systemctl show -P MainPID edged; }
@@ -24,7 +25,7 @@ changed() { for _ in $(seq 300); do [ "$(pid)" != "$1" ] && [ "$(pid)" != 0 ] &&
 # Only to wait less.
 mkdir -p /etc/systemd/system/edged.service.d
 printf '[Service]\nWatchdogSec=5\nTimeoutAbortSec=2\n' >/etc/systemd/system/edged.service.d/fast.conf
-check "install" dpkg -i /root/old.deb
+check "install" dpkg -i /live/old.deb
 useradd member -G edged
 useradd stranger
 check "the service is active and ready" until_ready
@@ -48,13 +49,13 @@ p=$(pid)
 systemctl kill -s STOP edged # all of it hangs
 check "the watchdog restarts a daemon that hangs" changed "$p"
 check "and it answers" until_ready
-check "upgrade" dpkg -i --force-confold /root/new.deb
+check "upgrade" dpkg -i --force-confold /live/new.deb
 check "the upgrade runs" bash -c "for _ in \$(seq 300); do edged status | grep -q ready && exit; sleep 0.2; done; exit 1"
 check "exposure" systemd-analyze security --threshold=10 edged.service
-grep -a 'Overall' /root/out
+grep -a 'Overall' /live/out
 check "purge" dpkg -P edged
 check "nothing is left" bash -c "[ ! -e /var/lib/edged ] && [ ! -e /etc/edged ] && [ ! -e /run/edged ] && ! systemctl is-active edged.socket"
-journalctl -u edged --no-pager -o short | tail -60 >/root/journal
+journalctl -u edged --no-pager -o short | tail -60 >/live/journal
 echo "result $failed"
 END
 cat >"$root/etc/systemd/system/live.service" <<'END'
@@ -62,15 +63,15 @@ cat >"$root/etc/systemd/system/live.service" <<'END'
 After=multi-user.target
 [Service]
 Type=oneshot
-ExecStart=/bin/bash /root/live.sh
+ExecStart=/bin/bash /live/live.sh
 ExecStopPost=/usr/bin/systemctl --no-block poweroff
-StandardOutput=append:/root/live.log
-StandardError=append:/root/live.log
+StandardOutput=append:/live/live.log
+StandardError=append:/live/live.log
 [Install]
 WantedBy=graphical.target
 END
 mkdir -p "$root/etc/systemd/system/graphical.target.wants"
 ln -sf ../live.service "$root/etc/systemd/system/graphical.target.wants/live.service"
-timeout 600 systemd-nspawn -q -D "$root" --register=no --keep-unit -b >"$root/root/boot.log" 2>&1 || true
-cat "$root/root/live.log"
-grep -qx 'result 0' "$root/root/live.log"
+timeout 600 systemd-nspawn -q -D "$root" --register=no --keep-unit -b >"$root/live/boot.log" 2>&1 || true
+cat "$root/live/live.log"
+grep -qx 'result 0' "$root/live/live.log"
