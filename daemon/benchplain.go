@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ func (r *Rate) plainWrite(name string) (err error) {
 		_, err = f.Write(buf[:min(left, plainBytes)])
 	}
 	err = errors.Join(err, f.Sync(), f.Close())
-	r.Plain, r.PlainS = "one file, written and synced", time.Since(begun).Seconds()
+	r.plain("one file, written and synced", begun)
 	return err
 }
 
@@ -54,22 +55,34 @@ func (r *Rate) plainRead(files []string) error {
 			return err
 		}
 	}
-	r.Plain, r.PlainS = "the same files, read one after the other", time.Since(begun).Seconds()
+	r.plain("the same files, read one after the other", begun)
 	return nil
 }
 
-// plainCopy copies as many bytes in memory, from and to more than caches hold.
-func (r *Rate) plainCopy() {
+// plainCopy copies as many bytes in memory, on some threads at once, each from and
+// to more than caches hold.
+func (r *Rate) plainCopy(threads int) {
 	const size = 256 << 20
-	from, to := make([]byte, size), make([]byte, size)
-	for i := 0; i < size; i += 4096 {
+	from, to := make([]byte, threads*size), make([]byte, threads*size)
+	for i := 0; i < threads*size; i += 4096 {
 		from[i], to[i] = 1, 1 // the kernel gives the pages
 	}
+	var all sync.WaitGroup
 	begun := time.Now()
-	for left := r.Bytes; left > 0; left -= size {
-		copy(to[:min(left, size)], from)
+	for i := range threads {
+		all.Go(func() {
+			from, to := from[i*size:][:size], to[i*size:][:size]
+			for left := r.Bytes / int64(threads); left > 0; left -= size {
+				copy(to[:min(left, size)], from)
+			}
+		})
 	}
-	r.Plain, r.PlainS = "copied in memory", time.Since(begun).Seconds()
+	all.Wait()
+	r.plain(fmt.Sprintf("copied in memory on %d thread(s)", threads), begun)
+}
+
+func (r *Rate) plain(what string, begun time.Time) {
+	r.Plain = append(r.Plain, Plain{what, time.Since(begun).Seconds()})
 }
 
 func chunkFiles(dir string) []string {

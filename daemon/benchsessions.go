@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"time"
 
 	"edged/offload"
@@ -29,17 +31,21 @@ type SessionBench struct {
 	Progress func(string)
 }
 
-// Rate is bytes moved in a time, and the same of a plain way to do it in the
-// same run.
+// Rate is bytes moved in a time, and the same in plain ways in the same run.
 type Rate struct {
 	Bytes   int64   `json:"bytes"`
 	Seconds float64 `json:"seconds"`
-	Plain   string  `json:"plain"` // what it is compared with
-	PlainS  float64 `json:"plain_seconds"`
+	Plain   []Plain `json:"plain"`
 }
 
-// Share is how fast it is beside the plain way.
-func (r Rate) Share() float64 { return r.PlainS / r.Seconds }
+// Plain is a plain way to move the bytes of a Rate.
+type Plain struct {
+	What    string  `json:"what"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Share is how fast the rate is beside a plain way.
+func (r Rate) Share(p Plain) float64 { return p.Seconds / r.Seconds }
 
 // SessionReport is what a SessionBench has measured.
 type SessionReport struct {
@@ -120,7 +126,10 @@ func (b SessionBench) one(ctx context.Context, dir string, r *SessionReport) (er
 	if r.FromRAM, err = l.restore(ctx, pool); err != nil {
 		return err
 	}
-	r.FromRAM.plainCopy()
+	r.FromRAM.plainCopy(1)
+	if n := runtime.GOMAXPROCS(0); n > 1 {
+		r.FromRAM.plainCopy(n)
+	}
 	b.say("restoring from the disk")
 	if err := dropCached(files); err != nil {
 		return err
@@ -282,33 +291,34 @@ func (l *library) restore(ctx context.Context, pool *offload.Pool) (r Rate, err 
 // readBack makes the sequence of a snapshot in a pool, and says how many bytes that
 // took: the state first, and then everything in the store's order.
 func readBack(ctx context.Context, snap *store.Snapshot, pool *offload.Pool) (seq *offload.Seq, bytes int64, err error) {
-	var state []byte
-	for p, err := range snap.Read(ctx, math.MaxInt) { // the tail alone
-		if err != nil {
-			return nil, 0, err
+	var state [][]byte
+	err = snap.Fill(ctx, math.MaxInt, func(x store.Span) ([][]byte, error) { // the tail alone
+		if x.Part != offload.StatePart {
+			return nil, nil
 		}
-		if p.Part != offload.StatePart {
-			break
-		}
-		state = append(state, p.Data...)
+		state = append(state, make([]byte, x.Size))
+		return state[len(state)-1:], nil
+	})
+	if err != nil {
+		return nil, 0, err
 	}
-	to, err := pool.BeginRestore(state)
+	to, err := pool.BeginRestore(slices.Concat(state...))
 	if err != nil {
 		return nil, 0, err
 	}
 	defer to.Cancel()
-	for p, err := range snap.Read(ctx, 0) {
-		switch {
-		case err != nil:
-		case p.Block != store.TailBlock:
-			err = to.PutBlock(p.Block, p.Part, p.Off, p.Data)
-		case p.Part != offload.StatePart:
-			err = to.PutTail(p.Part, p.Off, p.Data)
+	err = snap.Fill(ctx, 0, func(x store.Span) ([][]byte, error) {
+		if x.Block == store.TailBlock && x.Part == offload.StatePart {
+			return nil, nil
 		}
-		if err != nil {
-			return nil, 0, err
+		bytes += x.Size
+		if x.Block == store.TailBlock {
+			return to.PlaceTail(x.Part, x.Off, x.Size)
 		}
-		bytes += int64(len(p.Data))
+		return to.PlaceBlock(x.Block, x.Part, x.Off, x.Size)
+	})
+	if err != nil {
+		return nil, 0, err
 	}
 	seq, err = to.Finish()
 	return seq, bytes, err

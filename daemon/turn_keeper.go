@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"iter"
 	"log/slog"
 
 	"edged/infer"
@@ -151,15 +150,9 @@ func (s *storedSequence) Shape() infer.Shape {
 	return shape
 }
 
-// Read implements infer.Snapshot.
-func (s *storedSequence) Read(ctx context.Context, from int) iter.Seq2[infer.Piece, error] {
-	return func(yield func(infer.Piece, error) bool) {
-		for p, err := range s.snap.Read(ctx, from) {
-			if !yield(infer.Piece{Block: p.Block, Part: p.Part, Off: p.Off, Data: p.Data}, err) {
-				return
-			}
-		}
-	}
+// Fill implements infer.Snapshot.
+func (s *storedSequence) Fill(ctx context.Context, from int, place func(infer.Span) ([][]byte, error)) error {
+	return s.snap.Fill(ctx, from, func(x store.Span) ([][]byte, error) { return place(infer.Span(x)) })
 }
 
 // Close implements infer.Snapshot.

@@ -217,12 +217,11 @@ func hashTokens(ids []int32) [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-// putHidden takes a piece of hidden states.
-func putHidden(to []float32, off int64, data []byte) error {
+// placeHidden is where a span of hidden states goes.
+func placeHidden(to []float32, x Span) ([][]byte, error) {
 	b := pinnedmem.Bytes(to)
-	if off < 0 || off+int64(len(data)) > int64(len(b)) {
-		return fmt.Errorf("%w: hidden states of %d bytes from byte %d on, there are %d", offload.ErrSnapshot, len(data), off, len(b))
+	if x.Off < 0 || x.Off+x.Size > int64(len(b)) {
+		return nil, fmt.Errorf("%w: hidden states of %d bytes from byte %d on, there are %d", offload.ErrSnapshot, x.Size, x.Off, len(b))
 	}
-	copy(b[off:], data)
-	return nil
+	return [][]byte{b[x.Off : x.Off+x.Size]}, nil
 }

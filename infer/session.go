@@ -2,7 +2,6 @@ package infer
 
 import (
 	"context"
-	"iter"
 
 	"edged/offload"
 )
@@ -42,9 +41,12 @@ type Key struct {
 // Snapshot is an open snapshot of a sequence.
 type Snapshot interface {
 	Shape() Shape
-	// Read gives the payload of blocks from a number on, in order, then of the tail.
-	// A piece is valid until the next one is asked for.
-	Read(ctx context.Context, from int) iter.Seq2[Piece, error]
+	// Fill reads the payload of blocks from a number on, and then of the tail, into
+	// memory that place says: slices that are as long as the span together, or nil for
+	// what is not wanted. place is called for one span after the other, in order, by
+	// Fill's caller's goroutine. The memory is right when Fill has returned nil, and
+	// holds anything after an error.
+	Fill(ctx context.Context, from int, place func(Span) ([][]byte, error)) error
 	Close() error
 }
 
@@ -58,11 +60,11 @@ type Shape struct {
 // TailBlock is the number of the tail among blocks.
 const TailBlock = -1
 
-// Piece is some bytes of a snapshot; its parts are those of [offload.Part].
-type Piece struct {
+// Span is some bytes of a snapshot; its parts are those of [offload.Part].
+type Span struct {
 	Block, Part int
 	Off         int64 // in the part
-	Data        []byte
+	Size        int64
 }
 
 // Saved is the sequence of an answered request.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -135,33 +134,31 @@ type opened1 struct {
 func (o *opened1) Shape() Shape { return Shape{len(o.blocks), o.exact, o.tail != nil} }
 func (o *opened1) Close() error { return nil }
 
-func (o *opened1) Read(ctx context.Context, from int) iter.Seq2[Piece, error] {
-	return func(yield func(Piece, error) bool) {
-		give := func(block int, parts []offload.Part) bool {
-			for _, p := range parts {
-				if o.a.reading != nil {
-					if err := o.a.reading(block); err != nil {
-						yield(Piece{}, err)
-						return false
-					}
-				}
-				if err := ctx.Err(); err != nil {
-					yield(Piece{}, err)
-					return false
-				}
-				if !yield(Piece{block, p.ID, 0, p.Data[0]}, nil) {
-					return false
+func (o *opened1) Fill(ctx context.Context, from int, place func(Span) ([][]byte, error)) error {
+	give := func(block int, parts []offload.Part) error {
+		for _, p := range parts {
+			if o.a.reading != nil {
+				if err := o.a.reading(block); err != nil {
+					return err
 				}
 			}
-			return true
-		}
-		for i := from; i < len(o.blocks); i++ {
-			if !give(i, o.blocks[i]) {
-				return
+			to, err := place(Span{block, p.ID, 0, p.Size()})
+			if err := errors.Join(err, ctx.Err()); err != nil {
+				return err
+			}
+			data := p.Data[0]
+			for _, b := range to {
+				data = data[copy(b, data):]
 			}
 		}
-		give(TailBlock, o.tail)
+		return nil
 	}
+	for i := from; i < len(o.blocks); i++ {
+		if err := give(i, o.blocks[i]); err != nil {
+			return err
+		}
+	}
+	return give(TailBlock, o.tail)
 }
 
 // turn asks the next question of a session, and returns the answer with what it

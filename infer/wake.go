@@ -127,15 +127,16 @@ func (w *wake) open(ctx context.Context, k Keeper, key Key, tokens []int32) (err
 	if w.snap, err = k.Open(ctx, key, tokens); err != nil || w.snap == nil || !w.snap.Shape().Tail {
 		return err
 	}
-	for p, err := range w.snap.Read(ctx, math.MaxInt) { // the tail alone
-		if err != nil {
-			w.state = nil // copy meets it again, when a request can do without
-			break
+	var state [][]byte
+	err = w.snap.Fill(ctx, math.MaxInt, func(x Span) ([][]byte, error) { // the tail alone
+		if x.Part != offload.StatePart {
+			return nil, nil
 		}
-		if p.Part != offload.StatePart {
-			break
-		}
-		w.state = append(w.state, p.Data...)
+		state = append(state, make([]byte, x.Size))
+		return state[len(state)-1:], nil
+	})
+	if err == nil { // else copy meets it again, when a request can do without
+		w.state = slices.Concat(state...)
 	}
 	if r, rest, ok := decodeReach(w.state); ok {
 		w.reach, w.state = &r, rest
@@ -150,26 +151,22 @@ func (w *wake) open(ctx context.Context, k Keeper, key Key, tokens []int32) (err
 func (w *wake) copy(ctx context.Context, r *offload.Restore) (err error) {
 	defer catch(&err)
 	hidden := int64(4 * len(w.hidden)) // bytes to come
-	for p, err := range w.snap.Read(ctx, 0) {
-		if err != nil {
-			return err
-		}
-		if w.state == nil && (p.Block == TailBlock || p.Block >= r.Blocks()) {
-			break // without a tail, it may want fewer blocks than there are
-		}
+	err = w.snap.Fill(ctx, 0, func(x Span) ([][]byte, error) {
 		switch {
-		case p.Block == TailBlock && p.Part == offload.StatePart:
-		case p.Block == TailBlock && p.Part == hiddenPart && w.hidden != nil:
-			hidden -= int64(len(p.Data))
-			err = putHidden(w.hidden, p.Off, p.Data)
-		case p.Block == TailBlock:
-			err = r.PutTail(p.Part, p.Off, p.Data)
-		default:
-			err = r.PutBlock(p.Block, p.Part, p.Off, p.Data)
+		case w.state == nil && (x.Block == TailBlock || x.Block >= r.Blocks()):
+			return nil, nil // without a tail, it may want fewer blocks than there are
+		case x.Block == TailBlock && x.Part == offload.StatePart:
+			return nil, nil
+		case x.Block == TailBlock && x.Part == hiddenPart && w.hidden != nil:
+			hidden -= x.Size
+			return placeHidden(w.hidden, x)
+		case x.Block == TailBlock:
+			return r.PlaceTail(x.Part, x.Off, x.Size)
 		}
-		if err != nil {
-			return err
-		}
+		return r.PlaceBlock(x.Block, x.Part, x.Off, x.Size)
+	})
+	if err != nil {
+		return err
 	}
 	if hidden != 0 {
 		return fmt.Errorf("%w: %d bytes of hidden states are missing", offload.ErrSnapshot, hidden)

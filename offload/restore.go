@@ -10,14 +10,14 @@ import (
 var ErrSnapshot = errors.New("snapshot cannot be restored")
 
 // Restore is a sequence on its way back from a snapshot. Nobody sees it before
-// all of it is there. Finish or Cancel must be called, and end it. Between them,
-// one goroutine may call PutBlock and PutTail while the pool's owner goes on with
+// all of it is there. Finish or Cancel must be called, and end it. Before that,
+// one goroutine may place or put its bytes while the pool's owner goes on with
 // other sequences.
 type Restore struct {
 	seq   *Seq
 	ahead *Seq // where a prompt's parts go, see [Pool.BeginRestoreAhead]; else nil
 	state state
-	got   [][]int64 // [blocks, then the tail][layers] bytes received
+	got   [][]int64 // [blocks, then the tail][layers] bytes placed
 	want  [][]int64 // and expected
 }
 
@@ -135,43 +135,69 @@ func (r *Restore) Len() int { return r.state.tokens }
 // Blocks is the number of whole blocks of the snapshot.
 func (r *Restore) Blocks() int { return len(r.want) - 1 }
 
-// PutBlock takes data of a part of a block, from byte off on: any part at any
-// time, but its data in order. The data is copied.
-func (r *Restore) PutBlock(block, part int, off int64, data []byte) error {
+// PlaceBlock gives the memory of bytes of a part of a block, from byte off on: any
+// part at any time, but its bytes in order. Any goroutine may write there until
+// Finish or Cancel; Finish takes it for written.
+func (r *Restore) PlaceBlock(block, part int, off, size int64) ([][]byte, error) {
 	if block < 0 || block >= r.Blocks() {
-		return fmt.Errorf("restore block %d: %w: it has %d blocks", block, ErrSnapshot, r.Blocks())
+		return nil, fmt.Errorf("restore block %d: %w: it has %d blocks", block, ErrSnapshot, r.Blocks())
 	}
-	if err := r.put(block, part-1, off, data); err != nil {
-		return fmt.Errorf("restore block %d, part %d: %w", block, part, err)
+	to, err := r.place(block, part-1, off, size)
+	if err != nil {
+		return nil, fmt.Errorf("restore block %d, part %d: %w", block, part, err)
 	}
-	return nil
+	return to, nil
 }
 
-// PutTail is PutBlock for the tail. Its StatePart has been used already and is
+// PlaceTail is PlaceBlock for the tail. Its StatePart has been used already and is
 // refused.
-func (r *Restore) PutTail(part int, off int64, data []byte) error {
-	if err := r.put(r.Blocks(), part-1, off, data); err != nil {
-		return fmt.Errorf("restore tail, part %d: %w", part, err)
+func (r *Restore) PlaceTail(part int, off, size int64) ([][]byte, error) {
+	to, err := r.place(r.Blocks(), part-1, off, size)
+	if err != nil {
+		return nil, fmt.Errorf("restore tail, part %d: %w", part, err)
 	}
-	return nil
+	return to, nil
 }
 
-func (r *Restore) put(block, layer int, off int64, data []byte) error {
+// PutBlock copies data to where PlaceBlock says.
+func (r *Restore) PutBlock(block, part int, off int64, data []byte) error {
+	to, err := r.PlaceBlock(block, part, off, int64(len(data)))
+	scatter(to, data)
+	return err
+}
+
+// PutTail copies data to where PlaceTail says.
+func (r *Restore) PutTail(part int, off int64, data []byte) error {
+	to, err := r.PlaceTail(part, off, int64(len(data)))
+	scatter(to, data)
+	return err
+}
+
+func scatter(to [][]byte, data []byte) {
+	for _, b := range to {
+		data = data[copy(b, data):]
+	}
+}
+
+func (r *Restore) place(block, layer int, off, size int64) ([][]byte, error) {
 	if layer < 0 || layer >= len(r.want[block]) {
-		return fmt.Errorf("%w: no such part", ErrSnapshot)
+		return nil, fmt.Errorf("%w: no such part", ErrSnapshot)
 	}
 	got, want := &r.got[block][layer], r.want[block][layer]
-	if off != *got || int64(len(data)) > want-off {
-		return fmt.Errorf("%w: %d bytes from byte %d on, byte %d of %d is next", ErrSnapshot, len(data), off, *got, want)
+	if off != *got || size < 0 || size > want-off {
+		return nil, fmt.Errorf("%w: %d bytes from byte %d on, byte %d of %d is next", ErrSnapshot, size, off, *got, want)
 	}
-	*got += int64(len(data))
+	*got += size
+	var to [][]byte
 	for _, x := range r.runs(block, layer) {
-		if skip := min(off, int64(len(x.mem))); skip < int64(len(x.mem)) {
-			data = data[copy(x.mem[skip:], data):]
+		n := int64(len(x.mem))
+		if begin, end := min(off, n), min(off+size, n); begin < end {
+			to = append(to, x.mem[begin:end])
+			size -= end - begin
 		}
-		off = max(off-int64(len(x.mem)), 0)
+		off = max(off-n, 0)
 	}
-	return nil
+	return to, nil
 }
 
 // Finish gives the sequence out when all of it is there, and frees it

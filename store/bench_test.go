@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -342,4 +344,42 @@ func writtenBytes(b testing.TB) int64 {
 	}
 	b.Fatal("no write_bytes")
 	return 0
+}
+
+// BenchmarkFill restores a document from the page cache into memory that has its
+// size, and says what fraction of copying it, on one thread, that reaches.
+func BenchmarkFill(b *testing.B) {
+	for name, key := range map[string][]byte{"clear": nil, "sealed": make([]byte, KeyBytes)} {
+		b.Run(name, func(b *testing.B) {
+			blocks := benchBlocks(b)
+			size := blocks*benchPart*benchParts + 8<<20
+			s := openStore(b, Options{Key: key})
+			u := s.User(1)
+			sess := must(u.Create(New{Key: testKey()}))
+			must(u.Commit(context.Background(), sess.ID, benchTurn(blocks)))
+			dst, src := bytes.Repeat([]byte{1}, size), bytes.Repeat([]byte{2}, size)
+			var opened, filled, copied time.Duration
+			for b.Loop() {
+				start := time.Now()
+				snap := must(u.Restore(sess.ID, testKey()))
+				opened += time.Since(start)
+				at := 0
+				err := snap.Fill(context.Background(), 0, func(x Span) ([][]byte, error) {
+					at += int(x.Size)
+					return [][]byte{dst[at-int(x.Size) : at]}, nil
+				})
+				if err := errors.Join(err, snap.Close()); err != nil || at != size {
+					b.Fatal(at, err)
+				}
+				filled += time.Since(start)
+				start = time.Now()
+				copy(dst, src)
+				copied += time.Since(start)
+			}
+			b.SetBytes(int64(size))
+			b.ReportMetric(mbs(int64(size)*int64(b.N), filled), "restore-MB/s")
+			b.ReportMetric(opened.Seconds()/filled.Seconds(), "open/restore")
+			b.ReportMetric(copied.Seconds()/filled.Seconds(), "restore/copy")
+		})
+	}
 }

@@ -383,12 +383,9 @@ func sameSession(u User, have Session, want workerSession) error {
 		return err
 	}
 	defer snap.Close()
-	got := map[int][]byte{}
-	for p, err := range snap.Read(context.Background(), 0) {
-		if err != nil {
-			return err
-		}
-		got[p.Block] = append(got[p.Block], p.Data...)
+	got, err := fillAll(snap, 0)
+	if err != nil {
+		return err
 	}
 	for i := range want.Blocks {
 		if !bytes.Equal(got[i], workerBlock(want.Turns, i)) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -102,8 +103,27 @@ func TestWriteFaults(t *testing.T) {
 }
 
 // TestReadFaults spoils every read of a restore in turn: no wrong byte is ever
-// given, and damage is told from a disk that cannot be read.
+// taken for right, and damage is told from a disk that cannot be read.
 func TestReadFaults(t *testing.T) {
+	t.Run("read", func(t *testing.T) { readFaults(t, restoreRight) })
+	t.Run("fill", func(t *testing.T) { readFaults(t, fillRight) })
+}
+
+// fillRight is restoreRight into memory of the caller's.
+func fillRight(t *testing.T, s *Store, id string, want map[int][]byte) error {
+	snap, err := s.User(1).Restore(id, testKey())
+	if err != nil {
+		return err
+	}
+	defer snap.Close()
+	got, err := fillAll(snap, 0)
+	if err == nil && !maps.EqualFunc(got, want, bytes.Equal) {
+		t.Fatal("wrong bytes were filled in")
+	}
+	return err
+}
+
+func readFaults(t *testing.T, restore func(*testing.T, *Store, string, map[int][]byte) error) {
 	for name, key := range map[string][]byte{"clear": nil, "sealed": bytes.Repeat([]byte{3}, KeyBytes)} {
 		for fname, fault := range map[string]disktest.Fault{"EIO": disktest.ReadError, "short read": disktest.ShortRead, "bit flip": disktest.BitFlip} {
 			t.Run(name+"/"+fname, func(t *testing.T) {
@@ -111,7 +131,7 @@ func TestReadFaults(t *testing.T) {
 				want := map[int][]byte{0: fill(9<<20, 0), 1: fill(8<<20, 1), 2: fill(5000, 7), TailBlock: fill(2<<20, 9)}
 				for n := 0; ; n++ {
 					f.Arm(n)
-					err := restoreRight(t, s, sess.ID, want)
+					err := restore(t, s, sess.ID, want)
 					if !f.Disarm() {
 						if err != nil {
 							t.Fatal(err)

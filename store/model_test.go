@@ -385,7 +385,7 @@ func (m *machine) prefix(t *rapid.T) {
 	}
 }
 
-// readAll reads a snapshot's blocks and tail.
+// readAll reads a snapshot's blocks and tail, in both ways.
 func readAll(t interface{ Fatal(...any) }, snap *Snapshot) map[int][]byte {
 	got := map[int][]byte{}
 	for p, err := range snap.Read(context.Background(), 0) {
@@ -393,6 +393,13 @@ func readAll(t interface{ Fatal(...any) }, snap *Snapshot) map[int][]byte {
 			t.Fatal(err)
 		}
 		got[p.Block] = append(got[p.Block], p.Data...)
+	}
+	filled, err := fillAll(snap, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.EqualFunc(got, filled, bytes.Equal) {
+		t.Fatal("memory was filled with other bytes than Read gives")
 	}
 	return got
 }

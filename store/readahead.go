@@ -148,12 +148,18 @@ func (s *Store) readRun(run []extent, buf []byte) ([][]byte, []byte, error) {
 	if err == nil {
 		return payloads, buf, nil
 	}
+	return nil, buf, s.unreadable(run, err)
+}
+
+// unreadable is the error of extents that could not be read. Where they are
+// damaged, other sessions do not take them any more.
+func (s *Store) unreadable(run []extent, err error) error {
 	first, last := run[0].block, run[len(run)-1].block
 	err = fmt.Errorf("blocks %d to %d: %w", first, last, err)
 	if !damaged(err) {
-		return nil, buf, err
+		return err
 	}
-	return nil, buf, errors.Join(fmt.Errorf("%w: %w", ErrCorrupt, err), s.unshare(run))
+	return errors.Join(fmt.Errorf("%w: %w", ErrCorrupt, err), s.unshare(run))
 }
 
 func (s *Store) readExtents(ref chunk.Ref, extents []chunk.Extent, buf []byte) ([][]byte, error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -22,6 +23,7 @@ type Snapshot struct {
 	s    *Store
 	plan []extent             // of all blocks, in order, then of the tail
 	refs map[uint64]chunk.Ref // that plan needs
+	seq  int                  // of the part that is being planned: its next extent
 }
 
 // StoredBlock describes a block's payload.
@@ -98,6 +100,7 @@ func (u User) Prefix(key Key, tokens []int32) (*Snapshot, error) {
 }
 
 func (u User) loadPrefix(t txn, snap *Snapshot, key Key, tokens []int32) error {
+	var list []blockRef
 	l := seed(u.s.seal.chainSecret(), key.Fingerprint)
 	for ; len(tokens) >= BlockTok; tokens = tokens[BlockTok:] {
 		l = l.next(tokens[:BlockTok])
@@ -105,16 +108,14 @@ func (u User) loadPrefix(t txn, snap *Snapshot, key Key, tokens []int32) error {
 		err := queryRow(t, []any{&id}, "SELECT id FROM blocks WHERE shared = 1 AND owner = ? AND chain = ? AND policy = ? AND calibration = ?",
 			u.uid, l[:], key.Policy, key.Calibration)
 		if errors.Is(err, sql.ErrNoRows) {
-			return nil
+			break
 		}
 		if err != nil {
 			return err
 		}
-		if err := snap.loadBlock(t, len(snap.Blocks), id); err != nil {
-			return err
-		}
+		list = append(list, blockRef{len(list), id})
 	}
-	return nil
+	return snap.loadBlocks(t, list)
 }
 
 // Close lets go of the files.
@@ -127,13 +128,9 @@ func (snap *Snapshot) Close() error {
 // load reads what a session refers to: blocks in order, staged ones if they are
 // wanted, then the tail.
 func (snap *Snapshot) load(t txn, of row, withStaged bool) error {
-	type ref struct {
-		idx int
-		id  int64
-	}
-	var list []ref
+	var list []blockRef
 	err := queryAll(t, func(from scanner) error {
-		var r ref
+		var r blockRef
 		err := from.Scan(&r.idx, &r.id)
 		list = append(list, r)
 		return err
@@ -141,73 +138,105 @@ func (snap *Snapshot) load(t txn, of row, withStaged bool) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range list {
-		if err := snap.loadBlock(t, r.idx, r.id); err != nil {
-			return err
-		}
-	}
-	return nil
+	return snap.loadBlocks(t, list)
 }
 
-// loadBlock adds a block, or the tail, to the plan.
-func (snap *Snapshot) loadBlock(t txn, idx int, id int64) error {
-	if idx >= 0 && idx != len(snap.Blocks) {
-		return fmt.Errorf("%w: block %d is missing", ErrCorrupt, len(snap.Blocks))
+// blockRef is a block's row, and what it is in the snapshot: see refs.idx.
+type blockRef struct {
+	idx int
+	id  int64
+}
+
+// loadBlocks adds blocks, and the tail, to the plan.
+func (snap *Snapshot) loadBlocks(t txn, list []blockRef) error {
+	ids := make([]int64, len(list))
+	for i, r := range list {
+		ids[i] = r.id
 	}
-	var p Provenance
-	var shared bool
-	var want, have int64
-	if err := queryRow(t, []any{&p, &shared, &want}, "SELECT provenance, shared, bytes FROM blocks WHERE id = ?", id); err != nil {
-		return fmt.Errorf("read block %d: %w", idx, err)
+	wanted, err := json.Marshal(ids)
+	if err != nil {
+		return err
 	}
-	number := idx
-	if idx < tailIdx {
-		number = stagedIdx(idx)
-	}
-	var parts []StoredPart
-	seq := 0
-	err := queryAll(t, func(from scanner) error {
-		e, at, err := scanExtent(from)
+	parts, have := make([][]StoredPart, len(list)), make([]int64, len(list))
+	err = queryAll(t, func(from scanner) error {
+		e, i, seq, err := scanExtent(from)
 		if err != nil {
 			return err
 		}
-		if len(parts) == 0 || parts[len(parts)-1].ID != e.part {
-			parts, seq = append(parts, StoredPart{ID: e.part}), 0
-		}
-		if at != seq {
-			return fmt.Errorf("%w: block %d lacks extent %d of part %d", ErrCorrupt, idx, seq, e.part)
-		}
-		last := &parts[len(parts)-1]
-		e.block, e.id, e.at = number, id, last.Size
-		last.Size += e.Len
-		have += e.Len
-		seq++
-		snap.plan = append(snap.plan, e)
-		snap.refs[e.ref.Number] = e.ref
-		return nil
-	}, `SELECT part, seq, off, len, disk, extents.sum, chunks.id, chunks.sum, chunks.bytes
-		FROM extents JOIN chunks ON chunks.id = extents.chunk WHERE block = ? ORDER BY part, seq`, id)
+		e.block, e.id = list[i].number(), list[i].id
+		have[i] += e.Len
+		parts[i], err = snap.plant(parts[i], e, seq)
+		return err
+	}, `SELECT list.key, part, seq, off, len, disk, extents.sum, chunks.id, chunks.sum, chunks.bytes
+		FROM json_each(?) AS list CROSS JOIN extents ON extents.block = list.value JOIN chunks ON chunks.id = extents.chunk
+		ORDER BY list.key, part, seq`, string(wanted))
 	if err != nil {
-		return fmt.Errorf("read extents of block %d: %w", idx, err)
+		return fmt.Errorf("read extents: %w", err)
 	}
-	if have != want {
-		return fmt.Errorf("%w: block %d has %d of %d bytes", ErrCorrupt, idx, have, want)
+	i := 0
+	err = queryAll(t, func(from scanner) error {
+		var p Provenance
+		var shared bool
+		var want int64
+		if err := from.Scan(&p, &shared, &want); err != nil {
+			return err
+		}
+		if have[i] != want {
+			return fmt.Errorf("%w: block %d has %d of %d bytes", ErrCorrupt, list[i].idx, have[i], want)
+		}
+		err := snap.add(list[i], StoredBlock{p, shared, parts[i]})
+		i++
+		return err
+	}, "SELECT provenance, shared, bytes FROM json_each(?) AS list CROSS JOIN blocks ON blocks.id = list.value ORDER BY list.key", string(wanted))
+	if err == nil && i != len(list) {
+		err = fmt.Errorf("%w: %d of %d blocks are there", ErrCorrupt, i, len(list))
 	}
+	return err
+}
+
+// number is the block's in the snapshot.
+func (r blockRef) number() int {
+	if r.idx < tailIdx {
+		return stagedIdx(r.idx)
+	}
+	return r.idx
+}
+
+// plant adds an extent to the plan and to the parts of its block.
+func (snap *Snapshot) plant(parts []StoredPart, e extent, seq int) ([]StoredPart, error) {
+	n := len(parts)
+	if n == 0 || parts[n-1].ID != e.part {
+		parts, n, snap.seq = append(parts, StoredPart{ID: e.part}), n+1, 0
+	}
+	if seq != snap.seq {
+		return nil, fmt.Errorf("%w: block %d lacks extent %d of part %d", ErrCorrupt, e.block, snap.seq, e.part)
+	}
+	e.at = parts[n-1].Size
+	parts[n-1].Size += e.Len
+	snap.seq++
+	snap.plan = append(snap.plan, e)
+	snap.refs[e.ref.Number] = e.ref
+	return parts, nil
+}
+
+// add takes a block that is as large as it should be.
+func (snap *Snapshot) add(r blockRef, b StoredBlock) error {
 	switch {
-	case idx == tailIdx:
-		snap.Tail = parts
-		return nil
-	case idx < tailIdx:
-		snap.Staged[number] = parts
-		return nil
+	case r.idx == tailIdx:
+		snap.Tail = b.Parts
+	case r.idx < tailIdx:
+		snap.Staged[r.number()] = b.Parts
+	case r.idx != len(snap.Blocks):
+		return fmt.Errorf("%w: block %d is missing", ErrCorrupt, len(snap.Blocks))
+	default:
+		snap.Blocks = append(snap.Blocks, b)
 	}
-	snap.Blocks = append(snap.Blocks, StoredBlock{p, shared, parts})
 	return nil
 }
 
-func scanExtent(from scanner) (e extent, seq int, err error) {
+func scanExtent(from scanner) (e extent, i, seq int, err error) {
 	var sum, number, chunkSum int64
-	err = from.Scan(&e.part, &seq, &e.Off, &e.Len, &e.Disk, &sum, &number, &chunkSum, &e.ref.Bytes)
+	err = from.Scan(&i, &e.part, &seq, &e.Off, &e.Len, &e.Disk, &sum, &number, &chunkSum, &e.ref.Bytes)
 	e.Sum, e.ref.Number, e.ref.Sum = uint64(sum), uint64(number), uint64(chunkSum)
-	return e, seq, err
+	return e, i, seq, err
 }

@@ -95,7 +95,11 @@ func (b benchSessions) table() string {
 		name string
 		r    daemon.Rate
 	}{{"store it", r.Write}, {"restore it from the page cache", r.FromRAM}, {"restore it from the disk", r.FromDisk}, {"store one more turn of 256 tokens", r.Turn}} {
-		fmt.Fprintf(&t, "  %-36s %8.3f s  %6.0f MB/s  %.2f of %s\n", x.name, x.r.Seconds, float64(x.r.Bytes)/x.r.Seconds/1e6, x.r.Share(), x.r.Plain)
+		fmt.Fprintf(&t, "  %-36s %8.3f s  %6.0f MB/s", x.name, x.r.Seconds, float64(x.r.Bytes)/x.r.Seconds/1e6)
+		for i, p := range x.r.Plain {
+			fmt.Fprintf(&t, "%s %.2f of %s", []string{" ", ","}[min(i, 1)], x.r.Share(p), p.What)
+		}
+		t.WriteString("\n")
 	}
 	fmt.Fprintf(&t, "  %-36s %8.3f ms\n", "the engine waits for a turn's end", 1e3*r.Claim)
 	fmt.Fprintf(&t, "  %-36s %8.3f bytes of files for a byte of it\n", "write amplification", r.Amplify)

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -94,16 +94,40 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var buf []byte
 		for i, n := range sizes {
 			one, err := r.Read(extents[i:i+1], make([]byte, extents[i].Disk))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := testBytes(n); !bytes.Equal(all[i], want) || !bytes.Equal(one[0], want) {
+			filled := make([]byte, n)
+			at := rapid.IntRange(0, n).Draw(t, "cut")
+			if err := r.Fill(extents[i], [][]byte{filled[:at], filled[at:]}, &buf); err != nil {
+				t.Fatal(err)
+			}
+			if want := testBytes(n); !bytes.Equal(all[i], want) || !bytes.Equal(one[0], want) || !bytes.Equal(filled, want) {
 				t.Fatalf("extent %d of %d bytes was read otherwise", i, n)
 			}
 		}
 	})
+}
+
+// TestFormat1 reads a file with xxhash64 checksums of extents, as older stores have.
+func TestFormat1(t *testing.T) {
+	fs, dir := testFS(t)
+	ref := Ref{Number: 7, Sum: 0x2aa5bfa67b5b3d6c, Bytes: 1141}
+	extents := []Extent{{Off: 64, Len: 5, Disk: 5, Sum: 0x735cc59f8341f4fd}, {Off: 69, Len: 1000, Disk: 1000, Sum: 0x973254357a6cf4f9}}
+	content, err := os.ReadFile("testdata/xxhash64.chunk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, ref.Name()), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readEverything(fs, ref, nil, extents)
+	if want := slices.Concat(testBytes(5), testBytes(1000)); err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("a file of format 1 was read otherwise: %v", err)
+	}
 }
 
 // TestFull: a writer says when a chunk is full, and a full one is not larger
@@ -152,6 +176,17 @@ func readEverything(fs disk.FS, ref Ref, key *Key, extents []Extent) ([]byte, er
 			return nil, err
 		}
 		all = append(all, p[0]...)
+	}
+	filled, buf := make([]byte, len(all)), []byte(nil)
+	for i, to := 0, filled; i < len(extents); i++ {
+		n := extents[i].Len
+		if err := r.Fill(extents[i], [][]byte{to[:n/2], to[n/2 : n]}, &buf); err != nil {
+			return nil, err
+		}
+		to = to[n:]
+	}
+	if !bytes.Equal(filled, all) {
+		return nil, errors.New("Fill and Read differ")
 	}
 	return all, nil
 }
@@ -264,10 +299,14 @@ func FuzzReader(f *testing.F) {
 		}
 		e := Extent{Off: off, Len: length, Disk: onDisk}
 		if off >= 0 && onDisk >= 0 && onDisk <= int64(len(b)) && off <= int64(len(b))-onDisk {
-			e.Sum = xxhash.Sum64(b[off : off+onDisk])
+			e.Sum = r.sumOf(b[off : off+onDisk])
 		}
 		if p, err := r.Read([]Extent{e}, make([]byte, max(0, min(onDisk, 1<<24)))); err == nil && int64(len(p[0])) != length {
 			t.Fatal("an extent has another length than it should")
+		}
+		to := make([]byte, max(0, min(length, 1<<24)))
+		if err := r.Fill(e, [][]byte{to[:len(to)/3], to[len(to)/3:]}, new([]byte)); err == nil && int64(len(to)) != length {
+			t.Fatal("memory of another length was filled")
 		}
 	})
 }

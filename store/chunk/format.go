@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/zeebo/xxh3"
 )
 
 // Sizes of the format.
@@ -28,10 +29,13 @@ const (
 	maxExtents = 1 << 15
 )
 
+// Versions differ in the checksum of extents. What is written is the newest.
 const (
-	version    = 1
-	flagSealed = 1
+	versionXXH64 = 1
+	versionXXH3  = 2
 )
+
+const flagSealed = 1
 
 var (
 	headMagic = [8]byte{'e', 'd', 'g', 'e', 'd', 'c', 'h', 'k'}
@@ -95,20 +99,21 @@ type Extent struct {
 	Off  int64  // in the file
 	Len  int64  // of the payload
 	Disk int64  // bytes in the file
-	Sum  uint64 // xxhash64 of the bytes in the file
+	Sum  uint64 // XXH3 of the bytes in the file; xxhash64 in format 1
 }
 
 // header is the first part of a file.
 type header struct {
-	id     ID
-	sealed bool
-	salt   [16]byte
+	version uint16
+	id      ID
+	sealed  bool
+	salt    [16]byte
 }
 
 func (h header) encode() []byte {
 	b := make([]byte, headerBytes)
 	copy(b, headMagic[:])
-	binary.LittleEndian.PutUint16(b[8:], version)
+	binary.LittleEndian.PutUint16(b[8:], h.version)
 	if h.sealed {
 		binary.LittleEndian.PutUint16(b[10:], flagSealed)
 	}
@@ -123,8 +128,8 @@ func decodeHeader(b []byte) (header, error) {
 	if [8]byte(b) != headMagic {
 		return h, fmt.Errorf("%w: not a chunk file", ErrCorrupt)
 	}
-	if v := binary.LittleEndian.Uint16(b[8:]); v != version {
-		return h, fmt.Errorf("%w: chunk format %d, this program reads %d", ErrCorrupt, v, version)
+	if h.version = binary.LittleEndian.Uint16(b[8:]); h.version < versionXXH64 || h.version > versionXXH3 {
+		return h, fmt.Errorf("%w: chunk format %d, this program reads %d to %d", ErrCorrupt, h.version, versionXXH64, versionXXH3)
 	}
 	h.sealed = binary.LittleEndian.Uint16(b[10:])&flagSealed != 0
 	copy(h.id.Store[:], b[16:])
@@ -134,6 +139,21 @@ func decodeHeader(b []byte) (header, error) {
 		return h, fmt.Errorf("%w: unknown bits in the header", ErrCorrupt)
 	}
 	return h, nil
+}
+
+// extentSum is a checksum of an extent on its way.
+type extentSum interface {
+	Write(b []byte) (int, error)
+	Sum64() uint64
+	Reset()
+}
+
+// newSum is the checksum of the file's extents.
+func (h header) newSum() extentSum {
+	if h.version == versionXXH64 {
+		return xxhash.New()
+	}
+	return xxh3.New()
 }
 
 // encodeTable is the last part of a file, and its checksum.

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cespare/xxhash/v2"
-
 	"edged/store/disk"
 )
 
@@ -116,8 +114,8 @@ func (r *Reader) Read(extents []Extent, buf []byte) ([][]byte, error) {
 
 // payload verifies an extent's bytes and decrypts them in place.
 func (r *Reader) payload(e Extent, b []byte) ([]byte, error) {
-	if sum := xxhash.Sum64(b); sum != e.Sum {
-		return nil, fmt.Errorf("%w: extent at %d has checksum %016x, written with %016x", ErrCorrupt, e.Off, sum, e.Sum)
+	if err := r.compare(e, r.sumOf(b)); err != nil {
+		return nil, err
 	}
 	if !r.head.sealed {
 		return b, nil
@@ -126,6 +124,19 @@ func (r *Reader) payload(e Extent, b []byte) ([]byte, error) {
 		return nil, errors.New("chunk is sealed and there is no key")
 	}
 	return open(r.aead, e, b)
+}
+
+func (r *Reader) sumOf(b []byte) uint64 {
+	sum := r.head.newSum()
+	_, _ = sum.Write(b) // it never fails
+	return sum.Sum64()
+}
+
+func (r *Reader) compare(e Extent, sum uint64) error {
+	if sum != e.Sum {
+		return fmt.Errorf("%w: extent at %d has checksum %016x, written with %016x", ErrCorrupt, e.Off, sum, e.Sum)
+	}
+	return nil
 }
 
 // Table reads the table of extents and verifies it against the checksum in
@@ -188,8 +199,8 @@ func (r *Reader) Verify() ([]Extent, error) {
 		if err := r.readAt(b, e.Off); err != nil {
 			return nil, fmt.Errorf("verify %s: %w", r.ref.Name(), err)
 		}
-		if sum := xxhash.Sum64(b); sum != e.Sum {
-			return nil, fmt.Errorf("verify %s: %w: extent at %d has checksum %016x, written with %016x", r.ref.Name(), ErrCorrupt, e.Off, sum, e.Sum)
+		if err := r.compare(e, r.sumOf(b)); err != nil {
+			return nil, fmt.Errorf("verify %s: %w", r.ref.Name(), err)
 		}
 	}
 	return extents, nil

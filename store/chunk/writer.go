@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cespare/xxhash/v2"
-
 	"edged/store/disk"
 )
 
@@ -25,14 +23,15 @@ type Writer struct {
 	buf     []byte
 	segment []byte // sealed only: of the current extent, not sealed yet
 	nSeg    int
-	sum     *xxhash.Digest // of the current extent
-	inside  bool           // between Begin and End
-	err     error          // first one; everything after it is refused
+	sum     extentSum // of the current extent
+	inside  bool      // between Begin and End
+	err     error     // first one; everything after it is refused
 }
 
 // Create starts a chunk under a temporary name.
 func Create(fs disk.FS, id ID, key *Key) (*Writer, error) {
-	w := &Writer{fs: fs, head: header{id: id, sealed: key != nil}, sum: xxhash.New(), buf: make([]byte, 0, writeBytes)}
+	w := &Writer{fs: fs, head: header{version: versionXXH3, id: id, sealed: key != nil}, buf: make([]byte, 0, writeBytes)}
+	w.sum = w.head.newSum()
 	if key != nil {
 		rand.Read(w.head.salt[:])
 		a, err := key.aead(w.head)

@@ -12,7 +12,7 @@
 //
 // # Goroutine-safety
 //
-// An FS is safe for concurrent use. A File's ReadAt is; its other methods are
+// An FS is safe for concurrent use. A File's ReadAt and ReadVec are; its other methods are
 // one goroutine's.
 //
 // # Failure modes
@@ -56,6 +56,8 @@ type File interface {
 	io.Writer
 	io.ReaderAt
 	io.Closer
+	// ReadVec is ReadAt into several slices, one behind the other.
+	ReadVec(to [][]byte, off int64) (int, error)
 	// Sync makes what was written durable.
 	Sync() error
 	Size() (int64, error)

@@ -164,3 +164,22 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, f.f.err()
 	}
 }
+
+func (f *faultyFile) ReadVec(to [][]byte, off int64) (int, error) {
+	if !f.f.now(ReadError, ShortRead, BitFlip) {
+		return f.File.ReadVec(to, off)
+	}
+	switch f.f.Fault {
+	case ShortRead:
+		return f.File.ReadAt(to[0][:len(to[0])/2], off)
+	case BitFlip:
+		n, err := f.File.ReadVec(to, off)
+		if n > 0 {
+			last := to[len(to)-1]
+			last[len(last)/2] ^= 0x10
+		}
+		return n, err
+	default:
+		return 0, f.f.err()
+	}
+}

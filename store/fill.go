@@ -1,0 +1,119 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"edged/store/chunk"
+)
+
+// filling is the chunk files that are read at once: enough for a disk to have
+// something to do, and for every processor where files are in memory.
+const filling = 4
+
+// Span is bytes of a payload's part.
+type Span struct {
+	Block int // number in the snapshot, of staged ones too, or TailBlock
+	Part  int
+	Off   int64 // in the part
+	Size  int64
+}
+
+// Fill reads what [Snapshot.Read] gives into memory that place says: slices that
+// are as long as the span together, or nil for what is not wanted. place is called
+// for one span after the other, in the payload's order, before anything is read.
+// Bytes go there at once and are verified there: the memory holds what was stored
+// when Fill has returned nil, and anything before that and after an error.
+func (snap *Snapshot) Fill(ctx context.Context, from int, place func(Span) ([][]byte, error)) error {
+	files, err := snap.wanted(from, place)
+	if err == nil {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(filling)
+		for _, f := range files {
+			g.Go(func() error { return f.fill(ctx, snap.s) })
+		}
+		err = g.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("read session %s: %w", snap.Session.ID, err)
+	}
+	return nil
+}
+
+// chunkFill is what is wanted of one chunk.
+type chunkFill struct {
+	ref     chunk.Ref
+	extents []extentFill
+}
+
+// extentFill is an extent and where it goes.
+type extentFill struct {
+	extent
+	to [][]byte
+}
+
+// wanted asks where everything goes, and sorts it by chunks and by places in them,
+// so that a file is opened once and read from its begin to its end.
+func (snap *Snapshot) wanted(from int, place func(Span) ([][]byte, error)) ([]*chunkFill, error) {
+	var files []*chunkFill
+	byNumber := map[uint64]*chunkFill{}
+	for _, e := range snap.plan {
+		if e.block != tailIdx && e.block < from {
+			continue
+		}
+		to, err := place(Span{Block: e.block, Part: e.part, Off: e.at, Size: e.Len})
+		if err != nil {
+			return nil, err
+		}
+		if to == nil {
+			continue
+		}
+		f := byNumber[e.ref.Number]
+		if f == nil {
+			f = &chunkFill{ref: e.ref}
+			files, byNumber[e.ref.Number] = append(files, f), f
+		}
+		f.extents = append(f.extents, extentFill{e, to})
+	}
+	for _, f := range files {
+		slices.SortStableFunc(f.extents, func(a, b extentFill) int { return cmp.Compare(a.Off, b.Off) })
+	}
+	return files, nil
+}
+
+// fill reads one chunk's part.
+func (f *chunkFill) fill(ctx context.Context, s *Store) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r, err := chunk.Open(s.fs, s.id, f.ref, s.seal.chunkSecret())
+	if err != nil {
+		return s.suspect(f.extents, err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	var buf []byte
+	for i, e := range f.extents {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.Fill(e.Extent, e.to, &buf); err != nil {
+			return s.suspect(f.extents[i:i+1], err)
+		}
+	}
+	return nil
+}
+
+// suspect says what could not be read, and keeps other sessions from taking what
+// is damaged.
+func (s *Store) suspect(list []extentFill, err error) error {
+	run := make([]extent, len(list))
+	for i, e := range list {
+		run[i] = e.extent
+	}
+	return s.unreadable(run, err)
+}
