@@ -49,8 +49,8 @@ type checkpoints struct {
 
 // staging is a checkpoint on its way to the Keeper.
 type staging struct {
-	hold *offload.Hold // nil where the sequence itself is read
-	seq  *offload.Seq  // of a task that has left; freed when it is over
+	hold *offload.HeldBlocks // nil where the sequence itself is read
+	seq  *offload.Seq        // of a task that has left; freed when it is over
 
 	// Guarded by Engine.mu.
 	over bool
@@ -98,17 +98,17 @@ func (o *owner) checkpoints(t *task) bool {
 
 // stageBlocks saves the whole blocks that are new.
 func (o *owner) stageBlocks(t *task) {
-	h := t.seq.Hold()
 	s := &Staged{Tokens: t.ids[:t.nPrompt], first: t.points.blocks}
-	for i := s.first; i < h.Blocks(); i++ {
+	h := t.seq.HoldBlocks(s.first)
+	for i := s.first; i < h.Next(); i++ {
 		s.blocks = append(s.blocks, func() []offload.Part { return h.Block(i) })
 	}
 	if len(s.blocks) == 0 {
 		h.Release()
 		return
 	}
-	t.points.blocks = h.Blocks()
-	n := h.Blocks() * offload.BlockTok
+	t.points.blocks = h.Next()
+	n := h.Next() * offload.BlockTok
 	s.Tail = []offload.Part{{ID: offload.StatePart, Data: [][]byte{reach{tokens: n, hash: hashTokens(t.ids[:n])}.encode()}}}
 	o.stage(t, &staging{hold: h}, s)
 }

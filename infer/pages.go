@@ -12,7 +12,7 @@ import (
 // when the task has to wait for pages.
 func (o *owner) prefill(t *task) int {
 	if t.seq == nil {
-		if t.fault = o.begin(t); t.fault != nil {
+		if t.fault = o.begin(t); t.seq == nil {
 			return 0
 		}
 	}
@@ -136,16 +136,26 @@ func (o *owner) setBack(t *task) {
 
 // begin gives a task its sequence: one that shares the longest prefix with
 // its tokens, or a new one. The last token is always evaluated, for its
-// logits.
+// logits. Without an error, there may be none yet: ended sequences that are being
+// saved have all the slots.
 func (o *owner) begin(t *task) error {
-	src := o.longestPrefix(t)
-	seq, err := o.adopt(t, src)
-	if err != nil {
-		return fmt.Errorf("begin request: %w", err)
+	for {
+		src := o.longestPrefix(t)
+		seq, err := o.adopt(t, src)
+		if err == nil {
+			t.seq = seq
+			o.begun(t, src.n, src.exact)
+			return nil
+		}
+		i := o.oldest()
+		if errors.Is(err, offload.ErrNoSlots) && i < 0 && len(o.kept)+len(o.stagings) > 0 {
+			return nil
+		}
+		if !errors.Is(err, offload.ErrNoSlots) || i < 0 {
+			return fmt.Errorf("begin request: %w", err)
+		}
+		o.forget(i)
 	}
-	t.seq = seq
-	o.begun(t, src.n, src.exact)
-	return nil
 }
 
 // begun notes what a task's sequence began with.

@@ -85,12 +85,12 @@ func commonPrefix(a, b []int32) int {
 }
 
 // adopt makes a sequence that holds the source's tokens. A session's sequence
-// is left to the session.
+// is left to the session, and one that is being saved stays as it is.
 func (o *owner) adopt(t *task, src source) (*offload.Seq, error) {
 	switch k := src.keep; {
 	case src.n == 0:
 		return o.res.pool.NewSeq()
-	case k != nil && len(k.ids)-src.n < evictTok && (k.session == "" || k.session == t.sessionID()):
+	case k != nil && !k.seq.Held() && len(k.ids)-src.n < evictTok && (k.session == "" || k.session == t.sessionID()):
 		o.kept = slices.DeleteFunc(o.kept, func(x *kept) bool { return x == k })
 		return k.seq, k.seq.Truncate(src.n)
 	case k != nil:
@@ -138,8 +138,18 @@ func (o *owner) retire(t *task, keep bool) {
 	})
 	o.touch(k)
 	o.kept = append(o.kept, k)
-	if len(o.kept)+o.parkedSeqs() > o.cfg.CacheSeqs {
-		o.forget(o.oldest())
+	o.trim()
+}
+
+// trim forgets the oldest sequences beyond those that may be kept. What is being
+// saved stays until it is.
+func (o *owner) trim() {
+	for len(o.kept)+o.parkedSeqs() > o.cfg.CacheSeqs {
+		i := o.oldest()
+		if i < 0 {
+			return
+		}
+		o.forget(i)
 	}
 }
 
@@ -149,10 +159,14 @@ func (k *kept) replaces(x *kept) bool {
 	return k.owner == x.owner && k.exact >= x.exact && (x.session == "" || x.session == k.session || k.exact >= len(x.ids))
 }
 
-// oldest is the index of the least recently used kept sequence, -1 for none.
+// oldest is the index of the least recently used kept sequence that is not being
+// saved, -1 for none.
 func (o *owner) oldest() int {
 	at := -1
 	for i, k := range o.kept {
+		if k.seq.Held() {
+			continue
+		}
 		if at < 0 || k.used < o.kept[at].used {
 			at = i
 		}

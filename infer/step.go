@@ -244,8 +244,8 @@ func (o *owner) stepFailed(err error) {
 func (o *owner) prove(r *resident) (err error) {
 	defer catch(&err)
 	seq, err := r.pool.NewSeq()
-	if errors.Is(err, offload.ErrNoSlots) && len(o.kept) > 0 {
-		o.forget(o.oldest())
+	if i := o.oldest(); errors.Is(err, offload.ErrNoSlots) && i >= 0 {
+		o.forget(i)
 		seq, err = r.pool.NewSeq()
 	}
 	if err != nil {

@@ -348,6 +348,7 @@ func (o *owner) sweep() {
 	}
 	o.e.holds -= len(o.e.released)
 	o.e.released = nil
+	o.trim()
 }
 
 // lent says whether others read or write the pool's memory. Engine.mu is held.

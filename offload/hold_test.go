@@ -5,8 +5,55 @@ import (
 	"testing"
 )
 
-// TestHeldBlocksOutliveTheirSequence frees a sequence and writes its memory
-// full of others: what is held must not change, and be free once it is released.
+// TestHeldSequenceStays frees a sequence that is held and writes all other memory
+// full: what is held must not change, nor may anybody change it, and it must be free
+// once it is released. A fork goes on meanwhile.
+func TestHeldSequenceStays(t *testing.T) {
+	for name, plans := range plansByName() {
+		t.Run(name, func(t *testing.T) {
+			k := newKernel(t, plans)
+			before := heldCounts(k.pool)
+			s := k.empty(t)
+			k.read(t, s, 570, 1)
+			var want saved
+			want.grow(t, s)
+			h := s.Hold()
+			if err := s.reserve(1); !errors.Is(err, ErrHeld) {
+				t.Errorf("a held sequence grows: %v", err)
+			}
+			if n := s.Keepable(500); n < s.Len() {
+				if err := s.Truncate(n); !errors.Is(err, ErrHeld) {
+					t.Errorf("a held sequence is cut: %v", err)
+				}
+			}
+			if err := s.Truncate(s.Len()); err != nil {
+				t.Errorf("nothing would have changed: %v", err)
+			}
+			f, err := s.Fork(s.Len())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Free()
+			k.read(t, f, 30, 5000)
+			f.Free()
+			other := k.empty(t)
+			k.read(t, other, testTokens-600, 7000)
+			if h.Blocks() != len(want.blocks) {
+				t.Fatalf("%d blocks are held of %d", h.Blocks(), len(want.blocks))
+			}
+			for i := range want.blocks {
+				sameParts(t, want.blocks[i], ownParts(h.Block(i)))
+			}
+			sameParts(t, want.tail, ownParts(h.Tail()))
+			other.Free()
+			h.Release()
+			h.Release()
+			sameCounts(t, k.pool, before)
+		})
+	}
+}
+
+// TestHeldBlocksOutliveTheirSequence is that for blocks of a sequence that goes on.
 func TestHeldBlocksOutliveTheirSequence(t *testing.T) {
 	for name, plans := range plansByName() {
 		t.Run(name, func(t *testing.T) {
@@ -14,38 +61,36 @@ func TestHeldBlocksOutliveTheirSequence(t *testing.T) {
 			before := heldCounts(k.pool)
 			s := k.empty(t)
 			k.read(t, s, 570, 1)
-			h := s.Hold()
-			tail := ownParts(s.SnapshotTail())
-			if h.Blocks() != s.Blocks() {
-				t.Fatalf("%d blocks are held of %d", h.Blocks(), s.Blocks())
-			}
-			var want [][]Part
-			for i := range h.Blocks() {
-				parts, err := s.SnapshotBlock(i)
-				if err != nil {
-					t.Fatal(err)
-				}
-				want = append(want, ownParts(parts))
+			var want saved
+			want.grow(t, s)
+			first := min(1, s.Blocks())
+			h := s.HoldBlocks(first)
+			if h.Next() != s.Blocks() {
+				t.Fatalf("blocks are held up to %d of %d", h.Next(), s.Blocks())
 			}
 			if rest := testContext - s.Len(); rest > 0 {
-				k.read(t, s, rest, 5000) // the sequence goes on, into copies
+				k.read(t, s, rest, 5000)
 			}
 			s.Free()
 			other := k.empty(t)
 			k.read(t, other, testTokens-600, 7000)
-			for i := range want {
-				sameParts(t, want[i], ownParts(h.Block(i)))
+			for i := first; i < h.Next(); i++ {
+				sameParts(t, want.blocks[i], ownParts(h.Block(i)))
 			}
-			sameParts(t, tail, ownParts(h.Tail()))
 			other.Free()
 			h.Release()
 			h.Release()
-			for i, c := range heldCounts(k.pool) {
-				if c != before[i] {
-					t.Errorf("layer %d: references and free units are %v after all has ended, %v before", i, c, before[i])
-				}
-			}
+			sameCounts(t, k.pool, before)
 		})
+	}
+}
+
+func sameCounts(t *testing.T, p *Pool, before [][2]int) {
+	t.Helper()
+	for i, c := range heldCounts(p) {
+		if c != before[i] {
+			t.Errorf("layer %d: references and free units are %v after all has ended, %v before", i, c, before[i])
+		}
 	}
 }
 

@@ -19,7 +19,8 @@ type Seq struct {
 	ahead  bool       // as a sequence will be when its prompt is read: see [Seq.Ahead]
 	used   []int      // [layers] table entries in use
 	tables [][]uint32 // [layers][seqUnits], off the Go heap
-	rings  [][]byte   // [layers] tails of a [Hold]; else nil
+	holds  int        // see [Hold]
+	freed  bool       // as soon as nobody holds it
 }
 
 // NewSeq claims a slot for an empty sequence.
@@ -97,6 +98,9 @@ func (s *Seq) reserve(n int) error {
 	if n == 0 {
 		return nil
 	}
+	if err := s.changeable(); err != nil {
+		return fmt.Errorf("reserve %d tokens: %w", n, err)
+	}
 	for i := range s.pool.layers {
 		l := &s.pool.layers[i]
 		from, to := s.writes(l, end)
@@ -149,6 +153,9 @@ func (s *Seq) Commit(n int) error {
 	if n < 0 || s.nTok+n > s.Reserved() || n > 1 && s.pool.LayerMajor() {
 		return fmt.Errorf("commit %d tokens: %d held, %d reserved", n, s.nTok, s.Reserved())
 	}
+	if err := s.changeable(); err != nil && n > 0 {
+		return fmt.Errorf("commit %d tokens: %w", n, err)
+	}
 	s.grow(n)
 	return nil
 }
@@ -192,6 +199,9 @@ func (s *Seq) Keepable(n int) int {
 func (s *Seq) Truncate(n int) error {
 	if n < 0 || n > s.nTok || s.Keepable(n) != n {
 		return fmt.Errorf("truncate sequence to %d tokens: it holds %d, %d of them in records", n, s.nTok, s.stored)
+	}
+	if err := s.changeable(); err != nil && n < s.nTok {
+		return fmt.Errorf("truncate sequence to %d tokens: %w", n, err)
 	}
 	s.cut(n)
 	return nil
@@ -253,11 +263,19 @@ func (s *Seq) Fork(n int) (*Seq, error) {
 	return f, nil
 }
 
-// Free gives the memory and the slot back. A second Free does nothing.
+// Free gives the memory and the slot back, at once or when nobody holds the
+// sequence any more. A second Free does nothing.
 func (s *Seq) Free() {
-	if s.pool == nil {
+	if s.pool == nil || s.freed {
 		return
 	}
+	s.freed = true
+	if s.holds == 0 {
+		s.free()
+	}
+}
+
+func (s *Seq) free() {
 	s.pool.stage.drop(s)
 	s.cut(0)
 	s.leaveSet()

@@ -131,14 +131,9 @@ func (s *Seq) stagePage(l *layer, i int) []byte {
 
 // tailPage is the tail's memory of a page by number: the tail is a ring.
 func (s *Seq) tailPage(l *layer, page int) []byte {
-	var tail []byte
-	switch {
-	case s.ahead:
+	tail := l.tailOf(s.slot)
+	if s.ahead {
 		tail = s.pool.pendingTail(l)
-	case s.rings != nil:
-		tail = s.rings[s.pool.number(l)]
-	default:
-		tail = l.tailOf(s.slot)
 	}
 	return part(tail, page%(l.Tail/PageTok), l.pages.PageBytes)
 }
