@@ -25,6 +25,8 @@ type ResumeReport struct {
 	Restore  float64 `json:"restore_seconds"`
 	First    float64 `json:"first_token_seconds"`      // from the second request to its first token, all included
 	Live     float64 `json:"live_first_token_seconds"` // the same where the session was still in memory
+	Hold     float64 `json:"hold_seconds"`             // that steps waited at a turn's end for its sequence to be claimed, at most
+	Step     float64 `json:"step_seconds"`             // of one token beside the session
 }
 
 // Resume measures the first token of a session's next answer, after the engine
@@ -117,6 +119,8 @@ func (b *resumeBench) turn(ctx context.Context, r *ResumeReport, turn, tokens in
 	case !res.Session.Durable || res.Session.Reason != "":
 		return fmt.Errorf("the turn was not stored: %s", res.Session.Reason)
 	}
+	s := b.engine.Status()
+	r.Hold, r.Step = max(r.Hold, s.LongestHold.Seconds()), s.LastStepTime.Seconds()
 	switch turn {
 	case 0:
 		r.Prompt, r.Read = res.PromptTokens, first.Seconds()

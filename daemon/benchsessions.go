@@ -54,6 +54,7 @@ type SessionReport struct {
 	Payload  int64   `json:"payload_bytes"`
 	Exact    int64   `json:"exact_bytes"`   // of an f16 cache of as many tokens
 	Claim    float64 `json:"claim_seconds"` // that the engine stands still for a turn's end
+	Wake     float64 `json:"wake_seconds"`  // and for a restore: for memory before it, for the sequence after it, the longer
 	Write    Rate    `json:"write"`
 	Amplify  float64 `json:"write_amplification"` // bytes of files by bytes of payload
 	Turn     Rate    `json:"turn"`                // of one more block of tokens
@@ -126,6 +127,7 @@ func (b SessionBench) one(ctx context.Context, dir string, r *SessionReport) (er
 	if r.FromRAM, err = l.restore(ctx, pool); err != nil {
 		return err
 	}
+	r.Wake = l.wake.Seconds()
 	r.FromRAM.plainCopy(1)
 	if n := runtime.GOMAXPROCS(0); n > 1 {
 		r.FromRAM.plainCopy(n)
@@ -239,7 +241,8 @@ type library struct {
 	user store.User
 	key  store.Key
 	sess store.Session
-	seq  *offload.Seq // that restore has left
+	seq  *offload.Seq  // that restore has left
+	wake time.Duration // the longest that a pool's owner was busy with it
 }
 
 func (l *library) create() (err error) {
@@ -283,14 +286,15 @@ func (l *library) restore(ctx context.Context, pool *offload.Pool) (r Rate, err 
 		return r, err
 	}
 	defer func() { err = errors.Join(err, snap.Close()) }()
-	l.seq, r.Bytes, err = readBack(ctx, snap, pool)
+	l.seq, r.Bytes, l.wake, err = readBack(ctx, snap, pool)
 	r.Seconds = time.Since(begun).Seconds()
 	return r, err
 }
 
-// readBack makes the sequence of a snapshot in a pool, and says how many bytes that
-// took: the state first, and then everything in the store's order.
-func readBack(ctx context.Context, snap *store.Snapshot, pool *offload.Pool) (seq *offload.Seq, bytes int64, err error) {
+// readBack makes the sequence of a snapshot in a pool, and says how many bytes
+// that took, and how long the pool's owner was busy at once: with claiming memory, or
+// with giving the sequence out.
+func readBack(ctx context.Context, snap *store.Snapshot, pool *offload.Pool) (seq *offload.Seq, bytes int64, wake time.Duration, err error) {
 	var state [][]byte
 	err = snap.Fill(ctx, math.MaxInt, func(x store.Span) ([][]byte, error) { // the tail alone
 		if x.Part != offload.StatePart {
@@ -300,12 +304,14 @@ func readBack(ctx context.Context, snap *store.Snapshot, pool *offload.Pool) (se
 		return state[len(state)-1:], nil
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
+	begun := time.Now()
 	to, err := pool.BeginRestore(slices.Concat(state...))
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
+	wake = time.Since(begun)
 	defer to.Cancel()
 	err = snap.Fill(ctx, 0, func(x store.Span) ([][]byte, error) {
 		if x.Block == store.TailBlock && x.Part == offload.StatePart {
@@ -318,8 +324,9 @@ func readBack(ctx context.Context, snap *store.Snapshot, pool *offload.Pool) (se
 		return to.PlaceBlock(x.Block, x.Part, x.Off, x.Size)
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
+	begun = time.Now()
 	seq, err = to.Finish()
-	return seq, bytes, err
+	return seq, bytes, max(wake, time.Since(begun)), err
 }

@@ -56,7 +56,7 @@ func TestCacheSnapshotsLiveInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer snap.Close()
-	again, _, err := readBack(t.Context(), snap, second)
+	again, _, _, err := readBack(t.Context(), snap, second)
 	if err != nil {
 		t.Fatal(err)
 	}

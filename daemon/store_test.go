@@ -3,7 +3,9 @@ package daemon
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -121,6 +123,58 @@ func TestNoSessions(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a folder was made: %v", err)
+	}
+}
+
+// TestKeyOfAnEncryptedCredential seals a store with what the service manager makes
+// of LoadCredentialEncrypted: the file as systemd-creds decrypts it, for its owner alone.
+func TestKeyOfAnEncryptedCredential(t *testing.T) {
+	tool, err := exec.LookPath("systemd-creds")
+	if err != nil {
+		t.Skip("systemd-creds is not installed")
+	}
+	key := bytes.Repeat([]byte{0xab, '\n'}, store.KeyBytes/2)
+	secret := writeFile(t, filepath.Join(t.TempDir(), "secret"), string(key))
+	encrypted, credentials := filepath.Join(t.TempDir(), "edged-store.cred"), t.TempDir()
+	for _, args := range [][]string{
+		{"encrypt", "--with-key=tpm2-absent", "--name=edged-store", secret, encrypted}, // leaves nothing on this machine
+		{"decrypt", "--name=edged-store", encrypted, filepath.Join(credentials, "edged-store")},
+	} {
+		if out, err := exec.Command(tool, args...).CombinedOutput(); err != nil {
+			t.Skipf("systemd-creds %s: %v: %s", args[0], err, out)
+		}
+	}
+	if err := os.Chmod(filepath.Join(credentials, "edged-store"), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "sessions")
+	c := Store{Enabled: true, Dir: dir, KeyCredential: "edged-store"}
+	s, err := openSessions(t.Context(), c, credentials)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const title = "a title that must not lie in clear"
+	if _, err := s.User(1).Create(store.New{Title: title}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if bytes.Contains(b, []byte(title)) {
+			t.Errorf("%s has the title in clear", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openSessions(t.Context(), c, t.TempDir()); err == nil || !strings.Contains(err.Error(), "read credential: open") {
+		t.Errorf("without the credential: %v", err)
 	}
 }
 

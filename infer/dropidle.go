@@ -3,8 +3,8 @@ package infer
 // DropIdle gives up half of the finished sequences that are kept for their
 // prefixes, those that were used longest ago first, and gives the memory of free
 // pages back to the system where it is neither locked nor a device's. What
-// runs is not touched; a session goes on from where it is stored. It returns at
-// once: the work is done between steps.
+// runs or is being saved is not touched; a session goes on from where it is
+// stored. It returns at once: the work is done between steps.
 func (e *Engine) DropIdle() {
 	e.mu.Lock()
 	e.dropIdle = true
@@ -23,9 +23,12 @@ func (o *owner) giveUpIdle() {
 	if o.res == nil {
 		return
 	}
-	n := (len(o.kept) + 1) / 2
-	for range n {
-		o.forget(o.oldest())
+	n := 0
+	for range (len(o.kept) + 1) / 2 {
+		if i := o.oldest(); i >= 0 { // else all are being saved
+			o.forget(i)
+			n++
+		}
 	}
 	var bytes int64
 	if o.e.device == nil && !o.cfg.LockKV {

@@ -18,15 +18,16 @@ type owner struct {
 	e        *Engine
 	cfg      Config
 	log      *slog.Logger
-	res      *resident  // nil while no model is loaded
-	running  []*task    // have a place; in the order in which they got it
-	parked   []*task    // have begun and wait for a place again, in no order
-	shares   fair.Tree  // who was served how much
-	kept     []*kept    // finished sequences, in no order
-	clock    uint64     // counts uses of kept sequences
-	wakes    []*wake    // sequences on their way from Keepers
-	stagings []*staging // checkpoints on their way to Keepers
-	stalled  bool       // no running task could take part in the last step
+	res      *resident     // nil while no model is loaded
+	running  []*task       // have a place; in the order in which they got it
+	parked   []*task       // have begun and wait for a place again, in no order
+	shares   fair.Tree     // who was served how much
+	kept     []*kept       // finished sequences, in no order
+	clock    uint64        // counts uses of kept sequences
+	wakes    []*wake       // sequences on their way from Keepers
+	stagings []*staging    // checkpoints on their way to Keepers
+	hold     time.Duration // the longest that save has taken
+	stalled  bool          // no running task could take part in the last step
 
 	readTok, generatedTok uint64 // as in Status
 
@@ -149,7 +150,7 @@ func (o *owner) publish() {
 	e := o.e
 	e.running = len(o.running) + len(o.parked)
 	e.announceRequests()
-	e.status.KeptSeqs = len(o.kept)
+	e.status.KeptSeqs, e.status.LongestHold = len(o.kept), o.hold
 	e.status.ReadTok, e.status.GeneratedTok = o.readTok, o.generatedTok
 	e.status.FreeTok, e.status.CacheTok, e.status.Cache, e.status.Traffic = 0, 0, "", offload.Traffic{}
 	if o.res != nil {

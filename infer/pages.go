@@ -147,14 +147,20 @@ func (o *owner) begin(t *task) error {
 			o.begun(t, src.n, src.exact)
 			return nil
 		}
-		i := o.oldest()
-		if errors.Is(err, offload.ErrNoSlots) && i < 0 && len(o.kept)+len(o.stagings) > 0 {
-			return nil
-		}
-		if !errors.Is(err, offload.ErrNoSlots) || i < 0 {
+		if !errors.Is(err, offload.ErrNoSlots) {
 			return fmt.Errorf("begin request: %w", err)
 		}
-		o.forget(i)
+		if i := o.oldest(); i >= 0 {
+			o.forget(i)
+			continue
+		}
+		o.e.mu.Lock()
+		lent := o.lent()
+		o.e.mu.Unlock()
+		if !lent {
+			return fmt.Errorf("begin request: %w", err)
+		}
+		return nil
 	}
 }
 

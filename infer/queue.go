@@ -161,9 +161,7 @@ func (o *owner) park(t *task) {
 	for o.parkedSeqs() > o.maxParked() {
 		o.setBack(o.shortestParked())
 	}
-	for len(o.kept)+o.parkedSeqs() > o.cfg.CacheSeqs {
-		o.forget(o.oldest())
-	}
+	o.trim()
 }
 
 // maxParked is the number of parked sequences. They are taken from those that

@@ -3,6 +3,7 @@ package infer
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"edged/offload"
 )
@@ -13,7 +14,9 @@ func (o *owner) save(t *task) {
 	if t.session == nil || t.keeper == nil {
 		return
 	}
+	begun := time.Now()
 	s := &Saved{Tokens: t.ids, Prompt: t.nPrompt, Same: t.same, Exact: o.exactTok(t) / offload.BlockTok, Recomputed: t.recomputed, hold: t.seq.Hold()}
+	o.hold = max(o.hold, time.Since(begun))
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
 	o.e.holds++

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +25,7 @@ type archive struct {
 	shared   bool // Open finds exact blocks of other sessions
 	opens    int
 	reading  func(block int) error // called before each piece
+	saving   func()                // called before Save, if set
 	staging  func(context.Context) error
 	staged   int // checkpoints
 }
@@ -82,6 +84,9 @@ func (k keeper) Open(_ context.Context, key Key, tokens []int32) (Snapshot, erro
 }
 
 func (k keeper) Save(_ context.Context, key Key, s *Saved) error {
+	if k.a.saving != nil {
+		k.a.saving()
+	}
 	k.a.mu.Lock()
 	defer k.a.mu.Unlock()
 	to := k.a.sessions[k.id]
@@ -420,6 +425,58 @@ func TestCloseWaitsForWakesAndSaves(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestRequestsGoOnWhileSessionsAreSaved: a sequence that is being saved stays as it
+// is, whatever runs beside it; a request for which no slot is left waits for one.
+func TestRequestsGoOnWhileSessionsAreSaved(t *testing.T) {
+	a := newArchive()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := toyConfig()
+		cfg.MaxSeqs, cfg.CacheSeqs = 1, 1
+		e := newToy(t, cfg, &toyBackend{})
+		go e.owner.run()
+		if err := e.Load(t.Context(), "", nil); err != nil {
+			t.Fatal(err)
+		}
+		gate := make(chan struct{})
+		a.saving = func() { <-gate }
+		done := make(chan error, 3)
+		turn := func(id, question string) {
+			go func() {
+				got, want, r, err := a.turn(t.Context(), e, id, question)
+				if err == nil && got != want {
+					err = fmt.Errorf("%q, want %q", got, want)
+				}
+				done <- errors.Join(err, r.Unsaved)
+			}()
+			synctest.Wait()
+		}
+		turn("a", book+"who?")
+		if _, _, err := collect(t.Context(), e, &Request{Messages: []chat.Message{{Role: "user", Content: "a short one"}}, MaxTokens: 5}); err != nil {
+			t.Errorf("a request beside a session that is being saved: %v", err)
+		}
+		turn("b", "when?")
+		turn("c", "where?") // both slots are taken by what is being saved
+		if n := len(done); n > 0 {
+			t.Errorf("%d turns have ended before they were saved: %v", n, <-done)
+		}
+		close(gate)
+		for range 3 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		a.saving = nil
+		if r := a.mustTurn(t, e, "c", "again?"); r.Usage.Restored != 0 {
+			t.Errorf("the last session had to be restored: %+v", r.Usage)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	e := startToy(t, toyConfig(), &toyBackend{}) // what was saved is right
+	a.mustTurn(t, e, "a", "and now?")
 }
 
 // TestSessionsAgainstTheModel: whatever happens to engines and archive in between,

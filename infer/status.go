@@ -37,6 +37,7 @@ type Status struct {
 
 	LastStep     time.Time       // end of the last step that succeeded
 	LastStepTime time.Duration   // how long that step took
+	LongestHold  time.Duration   // that steps have waited for a session's sequence to be claimed for its Keeper, at most
 	Memory       pinnedmem.Usage // bytes per purpose, both tiers
 	FastMemory   pinnedmem.Usage // of these, those in a tier of its own, such as a device's
 	ReadTok      uint64          // prompt tokens evaluated since the start
