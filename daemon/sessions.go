@@ -24,25 +24,15 @@ var (
 
 // List implements ipc.Sessions.
 func (s sessions) List(_ context.Context, uid uint32, f ipc.SessionFilter) ([]ipc.Session, error) {
-	var found []store.Session
-	var err error
 	if f.ID != "" {
-		found, err = s.one(uid, f)
-	} else {
-		found, err = s.store.User(uid).List(store.Filter{Title: f.Title, Tag: f.Tag})
+		return s.one(uid, f)
 	}
-	if err != nil {
-		return nil, manageError(f.ID, err)
-	}
-	if f.After != "" {
-		i := slices.IndexFunc(found, func(x store.Session) bool { return x.ID == f.After })
-		if i < 0 {
-			return nil, ipc.SessionNotFoundError(f.After)
-		}
-		found = found[i+1:]
-	}
-	if f.Limit > 0 {
-		found = found[:min(f.Limit, len(found))]
+	found, err := s.store.User(uid).List(store.Filter{Title: f.Title, Tag: f.Tag, After: f.After, Limit: f.Limit})
+	switch {
+	case f.After != "" && errors.Is(err, store.ErrNotFound):
+		return nil, ipc.SessionNotFoundError(f.After)
+	case err != nil:
+		return nil, manageError("", err)
 	}
 	out := make([]ipc.Session, len(found))
 	for i, x := range found {
@@ -52,17 +42,19 @@ func (s sessions) List(_ context.Context, uid uint32, f ipc.SessionFilter) ([]ip
 }
 
 // one is the list of the session that a filter names, without reading others.
-func (s sessions) one(uid uint32, f ipc.SessionFilter) ([]store.Session, error) {
+func (s sessions) one(uid uint32, f ipc.SessionFilter) ([]ipc.Session, error) {
 	x, err := s.store.User(uid).Get(f.ID)
 	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return nil, nil
+	case f.After == f.ID && err == nil || errors.Is(err, store.ErrNotFound):
+		return []ipc.Session{}, nil
 	case err != nil:
-		return nil, err
+		return nil, manageError(f.ID, err)
+	case f.After != "":
+		return nil, ipc.SessionNotFoundError(f.After) // it is not in this list
 	case f.Title != "" && f.Title != x.Title || f.Tag != "" && !slices.Contains(x.Tags, f.Tag):
-		return nil, nil
+		return []ipc.Session{}, nil
 	}
-	return []store.Session{x}, nil
+	return []ipc.Session{ipcSession(x)}, nil
 }
 
 // Get implements ipc.Sessions.

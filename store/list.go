@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 type Filter struct {
 	Title string // equal
 	Tag   string // one of the tags
+	After string // id of the last session before those that are wanted
+	Limit int    // most sessions; 0 = no limit
 }
 
 func (f Filter) matches(s *Session) bool {
@@ -21,8 +24,9 @@ func (f Filter) matches(s *Session) bool {
 // listing is all sessions' rows in memory: reading 10,000 of them from SQLite
 // takes a tenth of a second. Rows that have changed are read again.
 type listing struct {
-	mu   sync.Mutex // guards rows
-	rows map[int64]*row
+	mu    sync.Mutex // guards what follows
+	rows  map[int64]*row
+	order []*row // the last changed first; nil where it is not known
 }
 
 // loadListing reads all rows.
@@ -30,7 +34,7 @@ func (s *Store) loadListing() error {
 	s.list.mu.Lock()
 	defer s.list.mu.Unlock()
 	s.db.changed.take()
-	s.list.rows = map[int64]*row{}
+	s.list.rows, s.list.order = map[int64]*row{}, nil
 	return queryAll(reads{s.db}, func(from scanner) error {
 		r, err := s.scan(from)
 		s.list.rows[r.id] = &r
@@ -41,6 +45,9 @@ func (s *Store) loadListing() error {
 // refresh reads the rows that have changed. The caller holds list.mu.
 func (s *Store) refresh() error {
 	changed := s.db.changed.take()
+	if len(changed) > 0 {
+		s.list.order = nil
+	}
 	for id := range changed {
 		if err := s.refreshRow(id); err != nil {
 			s.db.changed.putBack(changed)
@@ -72,7 +79,22 @@ func (u User) Get(id string) (Session, error) {
 	return r.Session, err
 }
 
-// List describes sessions, the last changed first.
+// sorted is all rows, the last changed first. The caller holds mu.
+func (l *listing) sorted() []*row {
+	if l.order == nil {
+		l.order = make([]*row, 0, len(l.rows))
+		for _, r := range l.rows {
+			l.order = append(l.order, r)
+		}
+		slices.SortFunc(l.order, func(a, b *row) int {
+			return cmp.Or(b.Updated.Compare(a.Updated), cmp.Compare(b.id, a.id)) // pages need one order of equals
+		})
+	}
+	return l.order
+}
+
+// List describes sessions, the last changed first. It fails with [ErrNotFound] when
+// none that the filter chooses is f.After.
 func (u User) List(f Filter) ([]Session, error) {
 	s := u.s
 	s.list.mu.Lock()
@@ -80,18 +102,24 @@ func (u User) List(f Filter) ([]Session, error) {
 	if err := s.refresh(); err != nil {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
-	var found []*Session
-	for _, r := range s.list.rows {
-		if r.owner == u.uid && f.matches(&r.Session) {
-			found = append(found, &r.Session)
+	list, begun := []Session{}, f.After == ""
+	for _, r := range s.list.sorted() {
+		switch {
+		case r.owner != u.uid || !f.matches(&r.Session):
+			continue
+		case !begun:
+			begun = r.ID == f.After
+			continue
+		}
+		list = append(list, r.Session)
+		last := &list[len(list)-1]
+		last.Tags, last.Key.Fingerprint = slices.Clone(r.Tags), slices.Clone(r.Key.Fingerprint)
+		if len(list) == f.Limit {
+			break
 		}
 	}
-	slices.SortFunc(found, func(a, b *Session) int { return b.Updated.Compare(a.Updated) })
-	list := make([]Session, len(found))
-	for i, from := range found {
-		list[i] = *from
-		list[i].Tags = slices.Clone(from.Tags)
-		list[i].Key.Fingerprint = slices.Clone(from.Key.Fingerprint)
+	if !begun {
+		return nil, fmt.Errorf("list sessions after %s: %w", f.After, ErrNotFound)
 	}
 	return list, nil
 }
