@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"edged/infer/graph"
 	"edged/offload"
 )
 
@@ -41,8 +42,8 @@ func (c Cache) fastBytes(layers []offload.LayerSpec, context int) (int64, error)
 	return int64(s), nil
 }
 
-// plan plans for one sequence of context tokens.
-func (c Cache) plan(layers []offload.LayerSpec, context int) (*offload.Plan, error) {
+// plan plans for one sequence of context tokens on a backend.
+func (c Cache) plan(b graph.Backend, layers []offload.LayerSpec, context int) (*offload.Plan, error) {
 	fast, err := c.fastBytes(layers, context)
 	if err != nil {
 		return nil, err
@@ -51,5 +52,5 @@ func (c Cache) plan(layers []offload.LayerSpec, context int) (*offload.Plan, err
 	if policy == "" {
 		policy = "full"
 	}
-	return offload.MakePlan(offload.Ask{Layers: layers, Policy: policy, Options: c.Options, Context: context, Sessions: 1, Fast: fast})
+	return offload.MakePlan(offload.Ask{Layers: layers, Policy: policy, Options: c.Options, Context: context, Sessions: 1, Fast: fast, Keeps: graph.Keeps(b)})
 }

@@ -104,7 +104,10 @@ func (e Evaluation) Bench(ctx context.Context, c bench.Config) (report *bench.Re
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Backend.Close()) }()
-	c.BackendName, c.Threads, c.Plan = e.Backend, e.threads(), e.Cache.plan
+	c.BackendName, c.Threads = e.Backend, e.threads()
+	c.Plan = func(layers []offload.LayerSpec, context int) (*offload.Plan, error) {
+		return e.Cache.plan(c.Backend, layers, context)
+	}
 	return bench.Run(ctx, c)
 }
 

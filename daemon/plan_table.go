@@ -98,7 +98,7 @@ func describeLayer(x offload.PlanRow) string {
 	case p.Class == offload.Window:
 		s += fmt.Sprintf(", the newest %d tokens for a window of %d", p.Tail, p.Window)
 	case p.Class == offload.Paged:
-		s += fmt.Sprintf(", attends to %d tokens, exchanges %d a step", p.Budget*offload.ColdTok, p.Exchange*offload.ColdTok)
+		s += fmt.Sprintf(", attends to %d tokens, exchanges up to %d a step", p.Budget*offload.ColdTok, p.Exchange*offload.ColdTok)
 	case p.Class == offload.Gathered:
 		s += fmt.Sprintf(", streams %d channels, attends to %d tokens", p.Channels, p.Budget)
 	}

@@ -3,6 +3,7 @@ package offload
 import (
 	"errors"
 	"fmt"
+	"math"
 )
 
 // Class is how the tokens of one layer are kept and read.
@@ -60,6 +61,9 @@ type LayerPlan struct {
 	// Exchange is the most cold pages of a KV head's full working set that a
 	// step replaces (Paged).
 	Exchange int
+	// Gain is what a page must be worth more than one of the set to take its
+	// place: the difference of the logarithms of their shares (Paged).
+	Gain float32
 	// Estimate lets pages' mean values stand for pages that were not chosen,
 	// weighted as the index has them (Paged).
 	Estimate bool
@@ -107,6 +111,8 @@ func (p LayerPlan) Check() error {
 		return fmt.Errorf("%w: a paged layer with heads of %d channels, an index orders at most %d", ErrPlan, p.HeadDim, MaxIndexDim)
 	case p.Estimate && p.Class != Paged:
 		return fmt.Errorf("%w: an estimate in a %s layer", ErrPlan, p.Class)
+	case !(p.Gain >= 0 && p.Gain <= math.MaxFloat32) || p.Gain > 0 && p.Class != Paged:
+		return fmt.Errorf("%w: a gain of %g in a %s layer", ErrPlan, p.Gain, p.Class)
 	case p.Class == Gathered && p.Elem != F16:
 		return fmt.Errorf("%w: a gathered layer in %s, rows are fetched as float16", ErrPlan, p.Elem)
 	case p.Channels > p.HeadDim || p.Sink < 0 || p.Sink > p.Budget:

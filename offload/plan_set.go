@@ -7,9 +7,28 @@ const (
 	// in cold pages: 128 and 2,048 tokens.
 	leastSet = 128 / ColdTok
 	mostSet  = 2048 / ColdTok
-	// defaultExchange is the cold pages that a step may exchange: 160 tokens.
-	defaultExchange = 160 / ColdTok
+	// defaultGain is that of [LayerPlan], with which a step may exchange
+	// defaultExchange cold pages: 640 tokens.
+	defaultGain, defaultExchange = 1, 640 / ColdTok
+	// plainExchange is for backends that know no gain: 160 tokens.
+	plainExchange = 160 / ColdTok
 )
+
+// pagedPlan is how a layer with working sets is kept, as far as the backend can.
+func (s settings) pagedPlan(a Ask, l LayerSpec, e Elem, budget int) LayerPlan {
+	p := LayerPlan{LayerSpec: l, Class: Paged, Elem: e, Group: ColdTok, Tail: recordTail, Budget: budget,
+		Exchange: s.exchange, Gain: defaultGain, Estimate: s.estimate}
+	plain := plainExchange
+	if s.exchange != 0 {
+		plain = s.exchange
+	} else {
+		p.Exchange = defaultExchange
+	}
+	if a.Keeps != nil && !a.Keeps(p) {
+		p.Gain, p.Exchange = 0, plain
+	}
+	return p
+}
 
 // fillSets gives paged layers the largest working sets that fit, up to most
 // cold pages; sets are whole pairs of those, which attention reads together.

@@ -215,7 +215,7 @@ func TestStepBytesOfPages(t *testing.T) {
 	}
 	const page = 2 * 2 * 64 * 2 * PageTok // K and V of two heads
 	index := int64(NewIndex(64, false).Bytes)
-	want := StepBytes{Exact: 2 * 16 * page / 32, Dense: 255 * page, Index: 32 * 2 * index, Attended: 64 * page, Fetched: 5 * page, Cold: 255 * page, Piece: page / 4}
+	want := StepBytes{Exact: 2 * 16 * page / 32, Dense: 255 * page, Index: 32 * 2 * index, Attended: 64 * page, Fetched: 20 * page, Cold: 255 * page, Piece: page / 4}
 	if diff := cmp.Diff(want, p.Step(255*PageTok+16, false)); diff != "" {
 		t.Error(diff)
 	}

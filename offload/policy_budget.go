@@ -15,9 +15,7 @@ var (
 // pageBudget settles a budget that is spent in pairs of cold pages, and what a
 // step exchanges of it.
 func (o Options) pageBudget(s *settings, context int) error {
-	if s.exchange = o.Exchange / ColdTok; o.Exchange == 0 {
-		s.exchange = defaultExchange
-	} else if s.exchange < 1 || o.Exchange%ColdTok != 0 {
+	if s.exchange = o.Exchange / ColdTok; o.Exchange != 0 && (s.exchange < 1 || o.Exchange%ColdTok != 0) {
 		return fmt.Errorf("%w: an exchange of %d tokens a step is not whole cold pages of %d", ErrOptions, o.Exchange, ColdTok)
 	}
 	b, all := o.Budget, pagesFor(context)*PageTok

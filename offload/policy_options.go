@@ -16,7 +16,8 @@ type Options struct {
 	// 192 as the paper's other choice.
 	Budget int
 	// Exchange is the tokens of its budget that a KV head replaces in a step
-	// (auto), and so a bound of what crosses the bus: 160.
+	// (auto), and so a bound of what crosses the bus: 640, or 160 where the
+	// backend exchanges pages without looking at the gain.
 	Exchange int
 	// Elem is the format of records (auto: q8, or q6v4 where that leaves no
 	// room for the largest working set), or of floats (full: f16).
@@ -75,7 +76,7 @@ type settings struct {
 	dense           []bool // [layers]
 	budget          int    // cold pages (auto; 0: what fits) or tokens of records (tailorkv)
 	channels, sink  int
-	exchange        int  // cold pages
+	exchange        int  // cold pages; 0: not given
 	elemGiven       bool // the format of records is not the planner's choice
 	sparse, exact   bool
 	estimate        bool

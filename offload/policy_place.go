@@ -80,7 +80,7 @@ func placePaged(a Ask, s settings, e Elem, least, most int) candidate {
 		if s.dense[i] {
 			return dense(l, s.denseElem, recordGroup, recordTail)
 		}
-		return LayerPlan{LayerSpec: l, Class: Paged, Elem: e, Group: ColdTok, Tail: recordTail, Budget: least, Exchange: s.exchange, Estimate: s.estimate}
+		return s.pagedPlan(a, l, e, least)
 	})}
 }
 

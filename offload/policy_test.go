@@ -119,9 +119,9 @@ func TestLayersOfEveryPolicy(t *testing.T) {
 		{"q8", Options{}, kept, LayerPlan{LayerSpec: whole, Class: Dense, Elem: Q8, Group: 32, Tail: 64}, 0},
 		{"q4", Options{}, kept, LayerPlan{LayerSpec: whole, Class: Dense, Elem: Q4, Group: 32, Tail: 64}, 0},
 		{"auto", Options{}, kept, LayerPlan{LayerSpec: whole}, 0},
-		{"auto", Options{Sparse: true}, kept, LayerPlan{LayerSpec: whole, Class: Paged, Elem: Q8, Group: 16, Tail: 64, Budget: 64, Exchange: 10}, 0},
-		{"auto+q4", Options{Sparse: true, Budget: 32, Exchange: 48}, kept, LayerPlan{LayerSpec: whole, Class: Paged, Elem: Q4, Group: 16, Tail: 64, Budget: 2, Exchange: 3}, 0},
-		{"auto", Options{Sparse: true, Budget: 1 << 20, Dense: []int{}}, kept, LayerPlan{LayerSpec: whole, Class: Paged, Elem: Q8, Group: 16, Tail: 64, Budget: 64, Exchange: 10}, 1},
+		{"auto", Options{Sparse: true}, kept, LayerPlan{LayerSpec: whole, Class: Paged, Elem: Q8, Group: 16, Tail: 64, Budget: 64, Exchange: 40, Gain: 1}, 0},
+		{"auto+q4", Options{Sparse: true, Budget: 32, Exchange: 48}, kept, LayerPlan{LayerSpec: whole, Class: Paged, Elem: Q4, Group: 16, Tail: 64, Budget: 2, Exchange: 3, Gain: 1}, 0},
+		{"auto", Options{Sparse: true, Budget: 1 << 20, Dense: []int{}}, kept, LayerPlan{LayerSpec: whole, Class: Paged, Elem: Q8, Group: 16, Tail: 64, Budget: 64, Exchange: 40, Gain: 1}, 1},
 		{"auto", Options{Sparse: true, Dense: []int{1}, DenseElem: "q4"}, kept, LayerPlan{LayerSpec: whole, Class: Dense, Elem: Q4, Group: 32, Tail: 64}, 0},
 		{"tailorkv", Options{}, kept, LayerPlan{LayerSpec: whole, Class: Gathered, Group: 64, Tail: 160, Budget: 960, Channels: 12, Sink: 64}, 0},
 		{"tailorkv", Options{Budget: 192, Dense: []int{}}, kept, LayerPlan{LayerSpec: whole, Class: Gathered, Group: 64, Tail: 160, Budget: 136, Channels: 8, Sink: 8}, 0},
@@ -135,6 +135,28 @@ func TestLayersOfEveryPolicy(t *testing.T) {
 		}
 		if diff := cmp.Diff([]LayerPlan{c.window, c.whole}, p.Config.Layers); diff != "" || len(p.Notes) != c.notes {
 			t.Errorf("%s %+v: notes %q\n%s", c.policy, c.o, p.Notes, diff)
+		}
+	}
+}
+
+// TestGainIsWhatTheBackendKnows: a backend that refuses a gain gets working sets
+// without one, and so with a smaller exchange, unless that was asked for.
+func TestGainIsWhatTheBackendKnows(t *testing.T) {
+	plain := func(l LayerPlan) bool { return l.Gain == 0 }
+	for _, c := range []struct {
+		keeps    func(LayerPlan) bool
+		exchange int
+		want     LayerPlan
+	}{
+		{nil, 0, LayerPlan{Exchange: 40, Gain: 1}}, {nil, 48, LayerPlan{Exchange: 3, Gain: 1}},
+		{plain, 0, LayerPlan{Exchange: 10}}, {plain, 48, LayerPlan{Exchange: 3}},
+	} {
+		p, err := MakePlan(Ask{Layers: []LayerSpec{{KVHeads: 2, HeadDim: 64}}, Policy: "auto", Options: Options{Sparse: true, Exchange: c.exchange}, Context: 1000, Keeps: c.keeps})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l := p.Config.Layers[0]; l.Exchange != c.want.Exchange || l.Gain != c.want.Gain {
+			t.Errorf("an exchange of %d, plain %t: %+v", c.exchange, c.keeps != nil, l)
 		}
 	}
 }

@@ -9,8 +9,8 @@ import (
 // A working set is what a KV head of a Paged layer attends to beside the exact
 // tail: up to Budget cold pages, whose records lie in the fast tier. Every step
 // weighs all pages by the index and exchanges those of the set that matter
-// least for those outside that matter most, at most Exchange of them, so that a
-// token never waits for more; free places are filled at once.
+// least for those outside that matter more by Gain, at most Exchange of them, so
+// that a token never waits for more; free places are filled at once.
 //
 // Sequences that decode hold one set for every layer and KV head. A prompt
 // gives them back, and the first step after it fills new ones, so that what a

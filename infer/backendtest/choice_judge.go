@@ -90,6 +90,9 @@ func (j *choiceJudge) choice(layer, head int, w *twin) error {
 	}
 	j.chosen++
 	x := exchanged{share: ref.Shares(q, layer, head, j.toy.queries(layer, w.tok[len(w.tok)-1], head), j.toy.scale)}
+	for _, p := range had {
+		x.share[p] += float64(plan.Gain)
+	}
 	x.share[0], x.share[pages-1] = math.Inf(1), math.Inf(1)
 	for p := range pages {
 		switch is, was := slices.Contains(held, p), slices.Contains(had, p); {

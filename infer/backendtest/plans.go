@@ -37,6 +37,12 @@ func estimated(p offload.LayerPlan, estimate bool) offload.LayerPlan {
 	return p
 }
 
+// gaining lets a page enter a working set only where it is worth so much more.
+func gaining(p offload.LayerPlan, gain float32) offload.LayerPlan {
+	p.Gain = gain
+	return p
+}
+
 // stored are the formats of records.
 var stored = []offload.Elem{offload.Q8, offload.Q64, offload.Q4, offload.Q2, offload.Q1, offload.F16}
 
@@ -48,7 +54,7 @@ func plansOf(class offload.Class) []offload.LayerPlan {
 		return []offload.LayerPlan{densePlan(spec, offload.Q8, offload.PageTok, 64)}
 	case offload.Paged:
 		p := pagedPlan(spec, offload.Q8, 64, 4, 2)
-		return []offload.LayerPlan{p, estimated(p, true)}
+		return []offload.LayerPlan{p, estimated(p, true), gaining(p, 1)}
 	case offload.Gathered:
 		return []offload.LayerPlan{gatheredPlan(spec, gatheredGroup+offload.PageTok, 100, 8, 0)}
 	case offload.Window:
@@ -74,6 +80,9 @@ func (s *suite) kept(plans []offload.LayerPlan) []offload.LayerPlan {
 		}
 		if !s.keeps(*p) {
 			p.Estimate = false
+		}
+		if !s.keeps(*p) {
+			p.Gain = 0
 		}
 	}
 	return plans

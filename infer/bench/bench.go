@@ -226,6 +226,7 @@ func (m *machine) generate(ctx context.Context, r *Report, depth int) error {
 	}
 	row := Row{Test: fmt.Sprintf("tg%d", m.cfg.Gen), Tokens: m.cfg.Gen, Depth: depth, BytesPerTok: m.cost.decode(depth, m.cfg.Gen)}
 	for range m.cfg.Reps {
+		choice, attention, noted := m.run.Spent()
 		start := time.Now()
 		for range m.cfg.Gen {
 			if err := m.decode(ctx); err != nil {
@@ -233,6 +234,10 @@ func (m *machine) generate(ctx context.Context, r *Report, depth int) error {
 			}
 		}
 		row.add(time.Since(start))
+		if noted {
+			c, a, _ := m.run.Spent()
+			row.spend(c-choice, a-attention)
+		}
 		if err := m.rewind(ctx, depth); err != nil {
 			return err
 		}

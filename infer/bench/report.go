@@ -42,6 +42,14 @@ type Row struct {
 	BytesPerTok int64     `json:"bytes_per_token"` // that have to be read at least
 	BytesPerSec float64   `json:"bytes_per_second"`
 	Share       float64   `json:"bandwidth_share"` // of ReadBandwidth
+	// Choice and Attention are shares of all threads' time that went into
+	// choosing what to attend to, the bookkeeping of that included, and into
+	// attention; nil where the backend does not note them.
+	Choice    *float64 `json:"choice_share,omitempty"`
+	Attention *float64 `json:"attention_share,omitempty"`
+
+	choice, attention time.Duration // of all threads and repetitions
+	noted             bool
 }
 
 func newReport(c Config, p *graph.Program, k cost) *Report {
@@ -50,6 +58,23 @@ func newReport(c Config, p *graph.Program, k cost) *Report {
 }
 
 func (r *Row) add(d time.Duration) { r.Seconds = append(r.Seconds, d.Seconds()) }
+
+func (r *Row) spend(choice, attention time.Duration) {
+	r.choice, r.attention, r.noted = r.choice+choice, r.attention+attention, true
+}
+
+// share is a part of all threads' time.
+func (r *Row) share(d time.Duration, threads int) *float64 {
+	if !r.noted {
+		return nil
+	}
+	var all float64
+	for _, s := range r.Seconds {
+		all += s * float64(threads)
+	}
+	x := d.Seconds() / all
+	return &x
+}
 
 // finish computes what follows from the times.
 func (r *Report) finish(bandwidth float64) {
@@ -61,6 +86,7 @@ func (r *Report) finish(bandwidth float64) {
 		row.Min, row.Max = n/slices.Max(row.Seconds), n/slices.Min(row.Seconds)
 		row.BytesPerSec = row.TokPerSec * float64(row.BytesPerTok)
 		row.Share = row.BytesPerSec / bandwidth
+		row.Choice, row.Attention = row.share(row.choice, r.Threads), row.share(row.attention, r.Threads)
 	}
 }
 
@@ -79,10 +105,10 @@ func (r *Report) WriteTable(w io.Writer) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "test\tdepth\ttokens/s\tmin\tmax\tMB/token\tGB/s\tof bandwidth\t")
+	fmt.Fprintln(t, "test\tdepth\ttokens/s\tmin\tmax\tMB/token\tGB/s\tof bandwidth\tchoice\tattention\t")
 	for _, row := range r.Rows {
-		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.0f %%\t\n", row.Test, row.Depth, row.TokPerSec, row.Min, row.Max,
-			float64(row.BytesPerTok)/1e6, row.BytesPerSec/1e9, 100*row.Share)
+		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.0f %%\t%s\t%s\t\n", row.Test, row.Depth, row.TokPerSec, row.Min, row.Max,
+			float64(row.BytesPerTok)/1e6, row.BytesPerSec/1e9, 100*row.Share, percent(row.Choice), percent(row.Attention))
 	}
 	return t.Flush()
 }
@@ -103,4 +129,12 @@ func (r *Report) WriteGoBench(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// percent is a share of a step; empty where none was noted.
+func percent(share *float64) string {
+	if share == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.1f %%", 100**share)
 }

@@ -365,6 +365,7 @@ static void op_attend(exec *e, const op *o, int at, uint8_t *scratch) {
 		for (int z = st->seq_row[s + 1]; z > st->seq_row[s]; z -= tile_rows) {
 			const int row = z - tile_rows > st->seq_row[s] ? z - tile_rows : st->seq_row[s];
 			for (int h = 0; h < kv->kv_heads; h++) {
+				if (kv->class == PAGED && !st->views[s * e->layers + o->layer].stage) edged_pool_await(set_renewed(e, s, h), set_round(e, o->layer));
 				const list l = list_of(e, o, s, h);
 				const int first = list_first(&l, st->pos[row]), last = list_end(&l, st->pos[z - 1]);
 				const int n = tile_pieces(&l, split, first, last);

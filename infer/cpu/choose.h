@@ -115,15 +115,16 @@ static void pick(exec *e, const op *o, int seq, int head, int64_t *traffic, floa
 	const int pages = v->stored / COLD_TOK, n = pages < c->budget ? pages : c->budget;
 	const lists x = lists_in(e, scratch);
 	const int32_t *share = 0;
+	uint32_t *set = v->chosen + head * v->chosen_len;
 	if (n < pages) {
 		page_shares(e, o, seq, head, pages, scratch);
+		for (int i = 1; i <= (int)set[0]; i++) scratch[set[i]] += c->gain;
 		scratch[0] = scratch[pages - 1] = INFINITY; // the attention sink and the last page always belong to the set
 		share = orders_of(scratch, pages);
 		choose_best(share, pages, n, x.wanted);
 	} else {
 		for (int i = 0; i < n; i++) x.wanted[i] = i;
 	}
-	uint32_t *set = v->chosen + head * v->chosen_len;
 	int out;
 	const int in = exchange(c, set, &x, n, share, &out);
 	replace(c, v, head, set, &x, in, out, e->picked + ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen);
@@ -132,8 +133,8 @@ static void pick(exec *e, const op *o, int seq, int head, int64_t *traffic, floa
 }
 
 // op_scan hands out runs of blocks of single KV heads, and whoever scores the
-// last run of a head renews its working set. Nothing is scored where every page
-// is attended to anyway.
+// last run of a head renews its working set, for which those that attend to it
+// wait, and nobody else. Nothing is scored where every page is attended to anyway.
 static void op_scan(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
 	const cache *c = o->kv;
 	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
@@ -149,6 +150,7 @@ static void op_scan(exec *e, const op *o, int at, int thread, uint8_t *scratch) 
 			if (__atomic_add_fetch(done, 1, __ATOMIC_ACQ_REL) < runs) continue;
 			*done = 0; // for the next layer, behind a barrier
 			pick(e, o, s, head, e->traffic + thread * N_TRAFFIC, (float *)scratch);
+			__atomic_store_n(set_renewed(e, s, head), set_round(e, o->layer), __ATOMIC_RELEASE);
 		}
 		piece += c->kv_heads * runs;
 	}

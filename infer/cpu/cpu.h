@@ -37,6 +37,10 @@ enum { EXACT, WINDOW, DENSE, PAGED, GATHERED };
 // What a thread counts (offload.Traffic).
 enum { T_PAGES, T_CHOSEN, T_HITS, T_FETCHED, T_STREAMED, T_COLD, N_TRAFFIC };
 
+// What a thread's time is noted of: choosing what to attend to and keeping what
+// can be chosen, and attention.
+enum { SPENT_CHOICE, SPENT_ATTENTION, N_SPENT };
+
 // Weight encodings, in ggml's numbering.
 enum {
 	T_F32 = 0, T_F16 = 1, T_Q4_0 = 2, T_Q4_1 = 3, T_Q5_0 = 6, T_Q5_1 = 7, T_Q8_0 = 8,
@@ -97,6 +101,7 @@ typedef struct {
 	int64_t unit_bytes;
 	int32_t ring; // pages of a tail
 	int32_t budget, exchange;
+	float gain;
 	int32_t channels, sink; // offload.LayerPlan
 	record rec;
 	index_layout ix;
@@ -163,6 +168,7 @@ typedef struct {
 
 // step is what changes from step to step.
 typedef struct {
+	int64_t number;          // of the step, counted from 1
 	int32_t rows, outs, seqs;
 	int32_t decode;          // no prompt is being read
 	const int32_t *pos;      // [rows]
@@ -189,12 +195,14 @@ typedef struct {
 	float *page_max;          // [max_seqs, heads, max_pages] largest score of a cold page's tokens
 	float *page_mean;         // [max_seqs, heads, max_pages] score of the mean key around it; with an estimate
 	int32_t *scanned;         // [max_seqs, max_kv_heads] runs of a KV head that are scored
+	int64_t *renewed;         // [max_seqs, max_kv_heads] for which layer of which step a working set is
 	int32_t max_chosen;       // per KV head in picked
 	const uint8_t **picked;   // [max_seqs, kv_heads, max_chosen] where chosen records lie
 	int32_t max_tokens;       // per KV head in token_score
 	float *token_score;       // [max_seqs, max_kv_heads, max_tokens]
 	int32_t max_kv_heads;
 	int64_t *traffic;         // [threads, N_TRAFFIC] since the step began
+	int64_t *spent;           // [threads, N_SPENT] nanoseconds since the program was compiled
 	uint8_t **scratch;        // [threads], scratch_bytes each
 	int32_t cancel;           // set by Go from another thread; atomic on both sides
 	int32_t stopped;          // decided at a barrier, so that all threads agree
@@ -213,6 +221,8 @@ pool *edged_pool_new(int32_t threads);
 void edged_pool_free(pool *p);
 int32_t edged_pool_run(pool *p, run_fn f, exec *e);
 void edged_pool_barrier(pool *p, exec *e);
+void edged_pool_await(const int64_t *at, int64_t value);
+int64_t edged_now(void);
 
 int64_t edged_tile_bytes(int32_t type, int32_t k);
 int32_t edged_pack(int32_t type, const uint8_t *src, int64_t row_bytes, int32_t n, int32_t k, int32_t tile0, int32_t tile1, uint8_t *dst);

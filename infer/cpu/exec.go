@@ -52,6 +52,7 @@ type exec struct {
 	angles      int         // ops that begin every step
 
 	traffic []C.int64_t // [threads, N_TRAFFIC]
+	spent   []C.int64_t // [threads, N_SPENT]
 	oneSeq  [1]*offload.Seq
 }
 
@@ -165,7 +166,7 @@ func (e *exec) visitAll(l *lowered) error {
 		visit(m, &e.ropes, len(e.prog.Ropes)), visit(m, &e.caches, len(e.prog.KV)),
 		visit(m, &e.pos, e.lim.MaxRows), visit(m, &e.seq, e.lim.MaxRows), visit(m, &e.out, e.lim.MaxOut),
 		visit(m, &e.seqRow, e.lim.MaxSeqs+1), visit(m, &e.views, e.lim.MaxSeqs*len(e.prog.KV)),
-		visit(m, &e.traffic, e.lim.Threads*C.N_TRAFFIC),
+		visit(m, &e.traffic, e.lim.Threads*C.N_TRAFFIC), visit(m, &e.spent, e.lim.Threads*C.N_SPENT),
 	)
 	if err != nil {
 		return err
@@ -263,11 +264,13 @@ func (e *exec) visitScratch() error {
 	var partial, top, mean, scores []C.float
 	var scratch, picked []*C.uint8_t
 	var scanned []C.int32_t
+	var renewed []C.int64_t
 	stats, choices := e.choosing()
 	tokens := e.scoredTokens()
 	if err := errors.Join(visit(&e.actMem, &partial, split*width*(spans+1)), visit(&e.actMem, &scratch, e.lim.Threads),
 		visit(&e.actMem, &top, e.lim.MaxSeqs*stats.heads*stats.each), visit(&e.actMem, &mean, e.lim.MaxSeqs*stats.heads*stats.each),
 		visit(&e.actMem, &picked, e.lim.MaxSeqs*choices.heads*choices.each), visit(&e.actMem, &scanned, e.lim.MaxSeqs*choices.heads),
+		visit(&e.actMem, &renewed, e.lim.MaxSeqs*choices.heads),
 		visit(&e.actMem, &scores, e.lim.MaxSeqs*choices.heads*tokens)); err != nil {
 		return err
 	}
@@ -283,10 +286,10 @@ func (e *exec) visitScratch() error {
 	if e.actMem.arena != nil {
 		e.c.partial, e.c.max_spans, e.c.scratch = unsafe.SliceData(partial), C.int32_t(spans), unsafe.SliceData(scratch)
 		e.c.page_max, e.c.page_mean, e.c.max_pages = unsafe.SliceData(top), unsafe.SliceData(mean), C.int32_t(stats.each)
-		e.c.scanned = unsafe.SliceData(scanned)
+		e.c.scanned, e.c.renewed = unsafe.SliceData(scanned), unsafe.SliceData(renewed)
 		e.c.picked, e.c.max_chosen, e.c.max_kv_heads = unsafe.SliceData(picked), C.int32_t(choices.each), C.int32_t(choices.heads)
 		e.c.token_score, e.c.max_tokens = unsafe.SliceData(scores), C.int32_t(tokens)
-		e.c.traffic = unsafe.SliceData(e.traffic)
+		e.c.traffic, e.c.spent = unsafe.SliceData(e.traffic), unsafe.SliceData(e.spent)
 	}
 	return nil
 }

@@ -129,9 +129,9 @@ static int32_t *orders_of(float *score, int n) {
 	return order;
 }
 
-// nth_order is the k-th largest of n padded orders. It leaves in k how many of
-// those that equal it are among the k. Halving what it may be takes a time that
-// does not depend on the orders.
+// nth_order is the k-th largest of n padded orders, or what lies between it and
+// the next smaller one. It leaves in k how many of those that equal it are among
+// the k. Halving what it may be takes a time that hardly depends on the orders.
 static int32_t nth_order(const int32_t *order, int n, int *k) {
 	int64_t lo = INT32_MIN, hi = (int64_t)INT32_MAX + 1; // k or more are from lo on, fewer from hi on
 	int above = 0;
@@ -140,7 +140,11 @@ static int32_t nth_order(const int32_t *order, int n, int *k) {
 		vi count = vi_zero();
 		for (int i = 0; i < n; i += 16) count = vi_count_from(count, order + i, (int32_t)mid);
 		const int m = vi_sum(count);
-		if (m >= *k) lo = mid;
+		if (m == *k) {
+			*k = 0;
+			return (int32_t)(mid - 1);
+		}
+		if (m > *k) lo = mid;
 		else hi = mid, above = m;
 	}
 	*k -= above;

@@ -173,8 +173,8 @@ func (l *lowered) barrier(i int) bool {
 		return true
 	}
 	a, b := l.ops[i], l.ops[i+1]
-	if b.joined {
-		return false
+	if b.joined || a.kind == C.OP_SCAN && b.kind == C.OP_ATTEND && l.kv[a.layer].Class == offload.Paged {
+		return false // who attends waits for the working sets that it reads
 	}
 	return tiled(a.kind) || tiled(b.kind) || b.kind == C.OP_SELECT || l.extent(a) != l.extent(b)
 }

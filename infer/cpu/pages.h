@@ -50,6 +50,11 @@ INLINE page_ref page_at(const cache *c, const view *v, int page, int head) {
 	return record_ref(c, rec, pos % c->rec.group / PAGE_TOK);
 }
 
+// set_round is what exec.renewed says of a layer's working sets in this step.
+INLINE int64_t set_round(const exec *e, int layer) { return e->st.number * e->layers + layer; }
+
+INLINE int64_t *set_renewed(const exec *e, int seq, int head) { return e->renewed + (int64_t)seq * e->max_kv_heads + head; }
+
 // list is what a query row attends to, in the order of positions: all pages,
 // or what was chosen of records and all that are exact. Positions in a
 // list count its tokens from its first page on.

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -143,6 +144,21 @@ int32_t edged_pool_run(pool *p, run_fn f, exec *e) {
 		else sched_yield();
 	}
 	return e->stopped;
+}
+
+// edged_now is a clock in nanoseconds.
+int64_t edged_now(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * (int64_t)1000000000 + t.tv_nsec;
+}
+
+// edged_pool_await returns once another thread has stored a value.
+void edged_pool_await(const int64_t *at, int64_t value) {
+	for (int spins = 0; __atomic_load_n(at, __ATOMIC_ACQUIRE) != value; spins++) {
+		if (spins < BARRIER_SPINS) relax();
+		else sched_yield();
+	}
 }
 
 // decide is called by one thread while all others wait or have nothing to do.

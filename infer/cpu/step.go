@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"edged/infer/graph"
@@ -91,7 +92,7 @@ func (e *exec) describe(rows *graph.Rows, kv []*offload.Seq) {
 	}
 	clear(e.next)
 	clear(e.traffic)
-	e.c.st = C.step{rows: C.int32_t(len(rows.Tok)), outs: C.int32_t(len(rows.Out)), seqs: C.int32_t(len(kv)),
+	e.c.st = C.step{number: e.c.st.number + 1, rows: C.int32_t(len(rows.Tok)), outs: C.int32_t(len(rows.Out)), seqs: C.int32_t(len(kv)),
 		pos: unsafe.SliceData(e.pos), seq: unsafe.SliceData(e.seq), out: unsafe.SliceData(e.out),
 		seq_row: unsafe.SliceData(e.seqRow), views: unsafe.SliceData(e.views)}
 	e.c.cancel, e.c.stopped, e.c.flushing = 0, 0, 0
@@ -122,4 +123,14 @@ func (e *exec) runStep(ctx context.Context, ops opRange, rows int) error {
 		return ctx.Err()
 	}
 	return nil
+}
+
+// Spent is the time that all threads together took so far for choosing what to
+// attend to, the bookkeeping of that included, and for attention.
+func (e *exec) Spent() (choice, attention time.Duration) {
+	for i := 0; i < len(e.spent); i += C.N_SPENT {
+		choice += time.Duration(e.spent[i+C.SPENT_CHOICE])
+		attention += time.Duration(e.spent[i+C.SPENT_ATTENTION])
+	}
+	return choice, attention
 }

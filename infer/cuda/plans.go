@@ -36,6 +36,8 @@ func (e *exec) refuses(p offload.LayerPlan) string {
 		return "single tokens that are gathered (policy tailorkv); pages of them are (policy auto)"
 	case p.Estimate:
 		return "an estimate of pages that were not chosen (option estimate)"
+	case p.Gain > 0:
+		return "working sets that exchange pages only for a gain"
 	case p.Group > mostGroup:
 		return fmt.Sprintf("records of %d tokens; at most %d", p.Group, mostGroup)
 	}

@@ -11,7 +11,7 @@ import (
 // choice is what a decode row of one KV head attends to of its records.
 type choice struct {
 	wanted  []int       // dominant cold pages, ascending
-	share   []float64   // [cold pages] by which they are, logarithms; nil where all are wanted
+	share   []float64   // [cold pages] by which they are, logarithms, with the gain of those that are held; nil where all are wanted
 	means   [][]float64 // [group][cold pages] scores of the mean keys around them
 	pages   []int       // attended to, ascending; single tokens where a layer gathers
 	records [][]byte    // their records in the fast tier
@@ -69,6 +69,10 @@ func (v view) choose(head int, q []float32, scale float32) choice {
 		return c
 	}
 	c.share, c.means = v.shares(head, q, scale)
+	held, _ := v.set(head).held()
+	for _, p := range held {
+		c.share[p] += float64(v.mem.Plan.Gain)
+	}
 	c.wanted = wanted(c.share, v.mem.Plan.Budget)
 	return c
 }

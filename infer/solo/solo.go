@@ -20,6 +20,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"edged/infer/graph"
 	"edged/offload"
@@ -113,6 +114,18 @@ func (r *Runner) Len() int { return r.seq.Len() }
 
 // Traffic is what decode steps have moved so far.
 func (r *Runner) Traffic() offload.Traffic { return r.pool.Traffic() }
+
+// Spent is the time that a backend's threads took so far for choosing what to
+// attend to and for attention; ok is false where it is not noted.
+func (r *Runner) Spent() (choice, attention time.Duration, ok bool) {
+	x, ok := r.exec.(interface {
+		Spent() (choice, attention time.Duration)
+	})
+	if ok {
+		choice, attention = x.Spent()
+	}
+	return choice, attention, ok
+}
 
 // Cache is what the cache takes from its tiers.
 func (r *Runner) Cache() (offload.Bytes, error) {
