@@ -31,6 +31,7 @@ type gate struct {
 	peer  func(net.Conn) (peer, error)
 
 	slots    chan struct{} // capacity: connections served at a time
+	tcpSlots chan struct{} // the same for TCP
 	refusals chan struct{}
 	wg       sync.WaitGroup // refusals in flight
 }
@@ -39,6 +40,7 @@ type gate struct {
 type gatedListener struct {
 	net.Listener
 	gate *gate
+	tcp  *TCP // nil: the kernel says who connects
 }
 
 func (l gatedListener) Accept() (net.Conn, error) {
@@ -47,14 +49,17 @@ func (l gatedListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if served := l.gate.admit(c); served != nil {
+		if served := l.gate.admit(c, l.tcp); served != nil {
 			return served, nil
 		}
 	}
 }
 
 // admit returns c with a slot held, or nil when c is refused and disposed of.
-func (g *gate) admit(c net.Conn) net.Conn {
+func (g *gate) admit(c net.Conn, t *TCP) net.Conn {
+	if t != nil { // the token will tell
+		return g.give(c, g.tcpSlots, peer{uid: t.UID, client: "tcp", tcp: t})
+	}
 	p, err := g.peer(c)
 	if err != nil {
 		g.log.Error("ipc: read peer credentials", "err", err)
@@ -69,13 +74,18 @@ func (g *gate) admit(c net.Conn) net.Conn {
 		})
 		return nil
 	}
+	return g.give(c, g.slots, p)
+}
+
+// give lets a connection in while there is a slot.
+func (g *gate) give(c net.Conn, slots chan struct{}, p peer) net.Conn {
 	select {
-	case g.slots <- struct{}{}:
-		return &slotConn{Conn: c, uid: p.uid, release: sync.OnceFunc(func() { <-g.slots })}
+	case slots <- struct{}{}:
+		return &slotConn{Conn: c, peer: &p, release: sync.OnceFunc(func() { <-slots })}
 	default:
 		g.refuse(c, failure{
 			status: http.StatusServiceUnavailable, kind: typeUnavailable, code: "too_many_connections", retryAfter: time.Second,
-			message: fmt.Sprintf("the daemon serves %d connections, which is its limit", cap(g.slots)),
+			message: fmt.Sprintf("the daemon serves %d connections, which is its limit", cap(slots)),
 		})
 		return nil
 	}
@@ -125,19 +135,22 @@ func writeRefusal(w io.Writer, f failure) {
 // slotConn gives its slot back when it is closed.
 type slotConn struct {
 	net.Conn
-	uid     uint32 // of the peer
+	peer    *peer
 	release func()
 }
 
-// peerKey finds the peer's user id in the context of its requests.
+// peerKey finds the peer in the context of its requests.
 type peerKey struct{}
 
 // withPeer remembers who has connected, for all requests of a connection.
 func withPeer(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, peerKey{}, c.(*slotConn).uid) // all connections pass the gate
+	return context.WithValue(ctx, peerKey{}, c.(*slotConn).peer) // all connections pass the gate
 }
 
-func peerOf(ctx context.Context) uint32 { return ctx.Value(peerKey{}).(uint32) }
+func peerIn(ctx context.Context) *peer { return ctx.Value(peerKey{}).(*peer) }
+
+// peerOf is the user whose request it is.
+func peerOf(ctx context.Context) uint32 { return peerIn(ctx).uid }
 
 func (c *slotConn) Close() error {
 	defer c.release()

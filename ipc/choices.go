@@ -16,6 +16,9 @@ type sink interface {
 // generate asks the engine for every choice of a job. What it returns counts
 // all of them.
 func (s *Server) generate(ctx context.Context, j *job, out sink) (Result, error) {
+	j.req.Client = clientOf(ctx, j.user)
+	ctx, cancel := s.limited(ctx)
+	defer cancel()
 	if j.choices == 1 {
 		return s.generateOne(ctx, j, &j.req, 0, out)
 	}

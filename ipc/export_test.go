@@ -114,5 +114,8 @@ func (s *Server) SetPeerUID(uid uint32) {
 // AllowGroup replaces Options.AllowedGID.
 func (s *Server) AllowGroup(gid *uint32) { s.gate.group.Store(gid) }
 
+// MaxTCPConns is the number of TCP connections served at a time.
+const MaxTCPConns = maxTCPConns
+
 // TrustPeers lets connections in that are no Unix sockets.
 func (s *Server) TrustPeers() { s.SetPeerUID(uint32(os.Geteuid())) }

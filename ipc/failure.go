@@ -27,6 +27,7 @@ const (
 	typeUnavailable = "unavailable_error"
 	typeServer      = "server_error"
 	typeConflict    = "conflict_error"
+	typeAuth        = "authentication_error"
 )
 
 // failure is an error as HTTP carries it.
@@ -52,7 +53,10 @@ const defaultRetryAfter = 2 * time.Second
 // see the cause, which must be logged.
 func failureOf(err error, requestID string) (f failure, internal bool) {
 	var e *Error
+	var late *deadlineError
 	switch {
+	case errors.As(err, &late):
+		return late.failure(), false
 	case errors.Is(err, errDraining):
 		return drainingFailure(), false
 	case errors.Is(err, context.Canceled):

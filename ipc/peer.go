@@ -15,8 +15,10 @@ import (
 // peer is who has connected, as the kernel says. Its groups are those that the
 // process had when it connected.
 type peer struct {
-	uid  uint32
-	gids []uint32
+	uid    uint32
+	gids   []uint32
+	client string // tells the user's programs apart
+	tcp    *TCP   // nil: a Unix socket; the kernel says nothing of others
 }
 
 func (p peer) in(group uint32) bool { return slices.Contains(p.gids, group) }
@@ -48,7 +50,7 @@ func peerOfSocket(fd int) (peer, error) {
 	if err != nil {
 		return peer{}, fmt.Errorf("get peer groups: %w", err)
 	}
-	return peer{uid: cred.Uid, gids: append(groups, cred.Gid)}, nil
+	return peer{uid: cred.Uid, gids: append(groups, cred.Gid), client: fmt.Sprintf("pid %d", cred.Pid)}, nil
 }
 
 // maxGroups is the most groups that the kernel lets a process have.

@@ -30,6 +30,7 @@ type job struct {
 	choices         int          // answers to the same prompt
 	answered        bool         // the engine's answer is complete
 	response        *responseJob // of /v1/responses, otherwise nil
+	user            string       // whom the client asks for
 	accepted        func()       // the prompt fits: its size is bounded by the context from here on
 }
 
@@ -53,6 +54,7 @@ func decodeShared(o *object) *job {
 	j := &job{}
 	refuseUnsupported(o)
 	j.req.Model, _ = o.string("model")
+	j.user, _ = o.string("user")
 	decodeStream(o, j)
 	j.choices = decodeChoices(o)
 	decodeSampling(o, &j.req.Sampling)

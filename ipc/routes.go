@@ -55,12 +55,19 @@ func (s *Server) handler() http.Handler {
 }
 
 func (s *Server) dispatch(routes map[string]map[string]handlerFunc, known []string, w *response, r *http.Request) error {
-	for _, h := range []string{"Origin", "Referer"} {
-		if v := r.Header.Get(h); v != "" {
-			// Only a page in a browser sends these, and no page may get here.
-			return &failure{status: http.StatusForbidden, kind: typePermission, code: "browser_refused",
-				message: fmt.Sprintf("requests with the header %s are refused, got %s", h, show([]byte(v)))}
+	if t := peerIn(r.Context()).tcp; t != nil {
+		if preflight, err := t.authorise(w, r); err != nil || preflight {
+			if preflight {
+				w.WriteHeader(http.StatusNoContent)
+			}
+			return err
 		}
+	} else if err := refuseBrowser(r); err != nil {
+		return err
+	}
+	r, err := withTimeout(r)
+	if err != nil {
+		return err
 	}
 	methods, ok := routes[routeOf(r.URL.Path)]
 	if !ok {
@@ -81,6 +88,18 @@ func (s *Server) dispatch(routes map[string]map[string]handlerFunc, known []stri
 	}
 	return &failure{status: http.StatusMethodNotAllowed, kind: typeInvalid, code: "method_not_allowed",
 		message: fmt.Sprintf("%s is not possible on %s; allowed: %s", show([]byte(r.Method)), show([]byte(r.URL.Path)), allowed(methods))}
+}
+
+// refuseBrowser refuses pages: only a page in a browser sends these headers, and
+// none may get at the Unix socket.
+func refuseBrowser(r *http.Request) error {
+	for _, h := range []string{"Origin", "Referer"} {
+		if v := r.Header.Get(h); v != "" {
+			return &failure{status: http.StatusForbidden, kind: typePermission, code: "browser_refused",
+				message: fmt.Sprintf("requests with the header %s are refused, got %s", h, show([]byte(v)))}
+		}
+	}
+	return nil
 }
 
 // routeOf returns the key of a path in the table of routes.

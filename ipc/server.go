@@ -47,6 +47,7 @@ type Options struct {
 	AllowedUIDs []uint32      // peers besides root and the daemon's own user
 	AllowedGID  *uint32       // peers in this group, besides those; nil = none
 	KeepAlive   time.Duration // 0 = DefaultKeepAlive
+	MaxAnswer   time.Duration // the longest that an answer takes; 0 = no limit
 	Sessions    Sessions      // nil = none are kept
 	Operator    Operator      // nil = only what Engine.Status says is reported
 }
@@ -58,6 +59,7 @@ type Server struct {
 	operator  Operator // or nil
 	log       *slog.Logger
 	keepAlive atomic.Int64 // time.Duration
+	maxAnswer atomic.Int64 // time.Duration; 0 = no limit
 	http      *http.Server
 	gate      *gate
 	large     chan struct{} // capacity: large bodies in memory at a time
@@ -91,11 +93,12 @@ func New(engine Engine, opt Options) *Server {
 	}
 	s.gate = &gate{
 		log: s.log, peer: peerOfConn,
-		slots: make(chan struct{}, maxConns), refusals: make(chan struct{}, maxRefusals),
+		slots: make(chan struct{}, maxConns), tcpSlots: make(chan struct{}, maxTCPConns), refusals: make(chan struct{}, maxRefusals),
 	}
 	s.SetAllowedUIDs(opt.AllowedUIDs)
 	s.gate.group.Store(opt.AllowedGID)
 	s.SetKeepAlive(opt.KeepAlive)
+	s.SetMaxAnswer(opt.MaxAnswer)
 	// No ReadTimeout and WriteTimeout: they would end long answers. The handlers
 	// set deadlines for each body and each write instead.
 	s.http = &http.Server{
@@ -128,7 +131,11 @@ func (s *Server) SetKeepAlive(d time.Duration) {
 // Serve accepts connections on l until Shutdown, and then returns nil. It may be
 // called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
-	err := s.http.Serve(gatedListener{Listener: l, gate: s.gate})
+	return s.serve(gatedListener{Listener: l, gate: s.gate})
+}
+
+func (s *Server) serve(l gatedListener) error {
+	err := s.http.Serve(l)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -84,7 +84,7 @@ func TestSessionOfAChat(t *testing.T) {
 				return
 			}
 			got := *asked[0]
-			want := ipc.Request{ID: got.ID, Model: tt.model, UID: me, Recompute: tt.name == "both", Messages: got.Messages}
+			want := ipc.Request{ID: got.ID, Model: tt.model, UID: me, Client: "pid " + itoa(os.Getpid()), Recompute: tt.name == "both", Messages: got.Messages}
 			if tt.name != "none" {
 				want.Session = mine
 			}
