@@ -43,6 +43,7 @@ type adapter struct {
 	store    *store.Store // nil: sessions are not kept
 	log      *slog.Logger
 	turns    turns
+	quota    quota
 	defaults atomic.Pointer[Sampling] // replaced on reload
 	meter    *meter
 	health   *health.Registry
@@ -53,6 +54,7 @@ var _ ipc.Engine = (*adapter)(nil)
 func newAdapter(e inferEngine, defaults Sampling, sessions *store.Store, log *slog.Logger) *adapter {
 	a := &adapter{engine: e, store: sessions, log: log, meter: newMeter(), health: newHealth()}
 	a.defaults.Store(&defaults)
+	a.quota.limits = func() Store { return Store{} } // newService knows them
 	return a
 }
 

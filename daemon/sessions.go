@@ -15,6 +15,7 @@ import (
 type sessions struct {
 	store *store.Store
 	turns *turns // of the adapter that answers with these sessions
+	quota *quota
 }
 
 var (
@@ -81,7 +82,10 @@ func (s sessions) Get(_ context.Context, uid uint32, id string) (ipc.Session, []
 
 // Create implements ipc.Sessions. The first turn gives the session its key.
 func (s sessions) Create(_ context.Context, uid uint32, n ipc.SessionNew) (ipc.Session, error) {
-	x, err := s.store.User(uid).Create(store.New{Title: n.Title, Tags: n.Tags, Model: n.Model})
+	u := s.store.User(uid)
+	x, err := s.quota.create(u, uid, func() (store.Session, error) {
+		return u.Create(store.New{Title: n.Title, Tags: n.Tags, Model: n.Model})
+	})
 	return described(x, err, "")
 }
 
@@ -105,7 +109,12 @@ func (s sessions) Fork(_ context.Context, uid uint32, id string, at int, title s
 		return ipc.Session{}, &ipc.Error{Kind: ipc.KindInvalidRequest, Param: "messages",
 			Message: fmt.Sprintf("messages must be at most the %d that the session has, got %d", from.Messages, at)}
 	}
-	x, err := u.Fork(id, at, title)
+	x, err := s.quota.create(u, uid, func() (store.Session, error) {
+		if err := s.quota.fits(u, "", from.Bytes); err != nil {
+			return store.Session{}, err
+		}
+		return u.Fork(id, at, title)
+	})
 	return described(x, err, id)
 }
 
@@ -129,9 +138,15 @@ func (s sessions) Export(ctx context.Context, uid uint32, id string, w io.Writer
 // cannot know is what the daemon puts into messages and names.
 func (s sessions) Import(ctx context.Context, uid uint32, r io.Reader) (ipc.Session, error) {
 	u := s.store.User(uid)
+	if err := s.quota.oneMore(u, uid); err != nil { // not held: an import takes long
+		return ipc.Session{}, manageError("", err)
+	}
 	x, err := u.Import(ctx, r, 0)
 	if err != nil {
 		return described(x, err, "")
+	}
+	if full := s.quota.fits(u, x.ID, x.Bytes); full != nil {
+		return ipc.Session{}, errors.Join(full, u.Delete(x.ID))
 	}
 	if bad := checkImported(u, x); bad != nil {
 		if err := u.Delete(x.ID); err != nil {

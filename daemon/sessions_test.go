@@ -31,7 +31,7 @@ func testSessions(t testing.TB) sessions {
 			t.Error(err)
 		}
 	})
-	return sessions{s, new(turns)}
+	return sessions{s, new(turns), &quota{limits: func() Store { return Store{} }}}
 }
 
 // conversation makes a session with n messages, each of which has 300 tokens.

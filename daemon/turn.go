@@ -57,9 +57,10 @@ func (i turnInfo) busyError(id string) error {
 
 // turn is one request of a session on its way.
 type turn struct {
-	user store.User
-	sess store.Session
-	req  *ipc.Request // Messages are the new ones only
+	user  store.User
+	quota *quota
+	sess  store.Session
+	req   *ipc.Request // Messages are the new ones only
 
 	writing   sync.Mutex // a checkpoint may still be written when the answer is there
 	answer    strings.Builder
@@ -76,7 +77,7 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 		return ipc.Result{}, err
 	}
 	defer end()
-	t := &turn{user: a.store.User(req.UID), req: req}
+	t := &turn{user: a.store.User(req.UID), quota: &a.quota, req: req}
 	r, err := a.request(t)
 	if err != nil {
 		return ipc.Result{}, sessionError(req.Session, err)

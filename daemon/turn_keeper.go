@@ -43,7 +43,10 @@ func (t *turn) Save(ctx context.Context, key infer.Key, s *infer.Saved) error {
 		}
 	}
 	next := t.next(s)
-	sess, err := t.user.Commit(ctx, t.sess.ID, next)
+	sess, err := t.sess, t.quota.fits(t.user, t.sess.ID, t.sess.Bytes+payloadBytes(next))
+	if err == nil {
+		sess, err = t.user.Commit(ctx, t.sess.ID, next)
+	}
 	if full := err; err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
 		next.Blocks, next.Tail = nil, nil
 		if sess, err = t.user.Commit(ctx, t.sess.ID, next); err == nil {
@@ -55,6 +58,20 @@ func (t *turn) Save(ctx context.Context, key infer.Key, s *infer.Saved) error {
 	}
 	t.sess = sess
 	return nil
+}
+
+// payloadBytes is about what a turn adds to its session.
+func payloadBytes(next store.Turn) (n int64) {
+	payloads := []store.Payload{next.Tail}
+	for _, b := range next.Blocks {
+		payloads = append(payloads, b.Parts)
+	}
+	for _, p := range payloads {
+		for _, part := range p {
+			n += part.Size
+		}
+	}
+	return n
 }
 
 // Stage implements infer.Keeper.

@@ -64,6 +64,10 @@ func (k *checker) store(s Store) {
 	if s.Budget < 0 {
 		k.addf("store.budget", "must not be negative, got %d", int64(s.Budget))
 	}
+	if s.UserBudget < 0 {
+		k.addf("store.user_budget", "must not be negative, got %d", int64(s.UserBudget))
+	}
+	k.between("store.user_sessions", s.UserSessions, 0, maxUserSessions)
 	k.duration("store.checkpoint", s.Checkpoint, minCheckpoint, maxCheckpoint)
 	if strings.ContainsRune(s.Dir, 0) {
 		k.addf("store.dir", "must not contain a NUL byte")
@@ -83,6 +87,7 @@ func (c Config) validate() []problem {
 	if m := c.Socket.Mode.Perm; m&0o600 != 0o600 {
 		k.addf("socket.mode", "must let the owner read and write (0600), got %v", c.Socket.Mode)
 	}
+	k.tcp(c.TCP)
 	if !slices.Contains(Backends(), c.Engine.Backend) {
 		k.addf("engine.backend", "must be one of %s, got %q", strings.Join(Backends(), ", "), c.Engine.Backend)
 	}
@@ -90,6 +95,8 @@ func (c Config) validate() []problem {
 	k.between("engine.chunk", c.Engine.Chunk, 1, maxChunk)
 	k.between("engine.max_sequences", c.Engine.MaxSequences, 1, maxSequences)
 	k.between("engine.queue", c.Engine.Queue, 1, maxQueue)
+	k.duration("engine.queue_timeout", c.Engine.QueueTimeout, 0, maxTimeout)
+	k.duration("engine.request_timeout", c.Engine.RequestTimeout, 0, maxTimeout)
 	k.between("engine.cache_tokens", c.Engine.CacheTokens, 0, maxCacheTok)
 	k.between("engine.cache_sequences", c.Engine.CacheSequences, 1, maxSequences)
 	if c.Engine.HostMemory < 0 {

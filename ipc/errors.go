@@ -35,7 +35,7 @@ const (
 	// must be set: 409, not to be retried by itself.
 	KindConflict
 	// KindStorage means that the store cannot write or read; Code must be set:
-	// 507 for storage_full, otherwise 500.
+	// 507 for storage_full and quota_exceeded, otherwise 500.
 	KindStorage
 )
 
@@ -45,6 +45,7 @@ const (
 	CodeSessionChanged  = "session_changed"  // it has changed while the request ran
 	CodeSessionMismatch = "session_mismatch" // stored for another model, policy or build; recompute helps
 	CodeStorageFull     = "storage_full"
+	CodeQuota           = "quota_exceeded" // the user has as much as one may have
 	CodeStorageFailed   = "storage_failed"
 	CodeSessionDamaged  = "session_damaged"
 )

@@ -96,7 +96,7 @@ func failureOf(err error, requestID string) (f failure, internal bool) {
 		f.status, f.kind, f.code, f.noRetry = http.StatusConflict, typeConflict, e.Code, true
 	case KindStorage:
 		f.status, f.kind, f.code, f.noRetry = http.StatusInternalServerError, typeServer, e.Code, true
-		if e.Code == CodeStorageFull {
+		if e.Code == CodeStorageFull || e.Code == CodeQuota {
 			f.status = http.StatusInsufficientStorage
 		}
 		return f, e.Err != nil

@@ -44,6 +44,7 @@ type Options struct {
 	Seed             *int64             `json:"seed,omitempty"`
 	LogitBias        map[string]float64 `json:"logit_bias,omitempty"` // decimal token id to bias
 	Stop             []string           `json:"stop,omitempty"`
+	User             string             `json:"user,omitempty"`           // whom the client asks for
 	Stream           bool               `json:"stream,omitempty"`         // set by the client package
 	StreamOptions    *StreamOptions     `json:"stream_options,omitempty"` // set by the client package
 }
