@@ -74,6 +74,7 @@ func (f *front) constraint(g *Grammar) (*grammar.Constraint, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.Warm() // here and not in the owner, which others wait for
 	k.keep(text, c)
 	return c, nil
 }
