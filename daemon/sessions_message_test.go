@@ -45,8 +45,8 @@ func TestMessagesComeBack(t *testing.T) {
 
 // The format is what stores and exports hold.
 func TestMessageFormat(t *testing.T) {
-	m := ipc.Message{Role: "assistant", Content: "a <b>\n", Name: "n", Reasoning: "r", ToolCalls: json.RawMessage(`[{"id":"1"}]`), ToolCallID: "c"}
-	want := `{"role":"assistant","name":"n","content":"a <b>\n","reasoning_content":"r","tool_calls":[{"id":"1"}],"tool_call_id":"c"}`
+	m := ipc.Message{Role: "assistant", Content: "a <b>\n", Name: "n", Reasoning: "r", ToolCalls: json.RawMessage(`[{"id":"1"}]`), ToolCallID: "c", Note: json.RawMessage(`{"a":1}`)}
+	want := `{"role":"assistant","name":"n","content":"a <b>\n","reasoning_content":"r","tool_calls":[{"id":"1"}],"tool_call_id":"c","note":{"a":1}}`
 	if got := string(encodeMessage(m)); got != want {
 		t.Errorf("got %s", got)
 	}

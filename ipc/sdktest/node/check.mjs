@@ -106,6 +106,53 @@ const checks = {
     assert.equal(chunks.map((c) => c.choices[0].text).join(''), text);
   },
 
+  async sessions() {
+    const session = await client.post('/sessions', { body: { title: 'check' } });
+    const response_format = {
+      type: 'json_schema',
+      json_schema: { name: 'x', schema: { type: 'object', properties: { x: { type: 'integer' } }, required: ['x'] } },
+    };
+    for (const turn of [1, 2]) {
+      const r = await client.chat.completions.create(
+        { messages, response_format, model, temperature: 0, max_tokens: 60 },
+        { headers: { 'Edged-Session': session.id } },
+      );
+      assert.equal(r.session.id, session.id);
+      assert.ok(r.session.durable);
+      // The scripted engine says the same whatever it is asked for.
+      if (!process.env.EDGED_SCRIPTED) assert.ok(Number.isInteger(JSON.parse(r.choices[0].message.content).x), turn);
+    }
+    const { history } = await client.get(`/sessions/${session.id}`);
+    assert.deepEqual(history.map((m) => m.role), ['user', 'assistant', 'user', 'assistant']);
+    assert.ok((await client.delete(`/sessions/${session.id}`)).deleted);
+    await fails(OpenAI.NotFoundError, client.get(`/sessions/${session.id}`));
+  },
+
+  async tools() {
+    if (!process.env.EDGED_SCRIPTED) return; // which calls every tool with this
+    const city = { city: 'Rome' };
+    const parameters = { type: 'object', properties: { city: { type: 'string' } } };
+    const tools = ['weather', 'time'].map((name) => ({ type: 'function', function: { name, parameters } }));
+    const r = await client.chat.completions.create({ messages, tools, ...greedy });
+    assert.equal(r.choices[0].finish_reason, 'tool_calls');
+    assert.deepEqual(r.choices[0].message.tool_calls.map((c) => JSON.parse(c.function.arguments)), [city, city]);
+    const final = await client.chat.completions.stream({ messages, tools, ...greedy }).finalChatCompletion();
+    assert.deepEqual(final.choices[0].message.tool_calls.map((c) => c.function.name), ['weather', 'time']);
+  },
+
+  async responses() {
+    const ask = { model, input: messages[0].content, temperature: 0, max_output_tokens: 24 };
+    const one = await client.responses.create({ store: true, ...ask });
+    assert.ok(one.output_text && one.store);
+    assert.deepEqual((await client.responses.retrieve(one.id)).output, one.output);
+    const events = await collect(client.responses.create({ ...ask, stream: true, previous_response_id: one.id }));
+    assert.deepEqual(events.map((e) => e.sequence_number), events.map((_, i) => i));
+    assert.ok(['response.completed', 'response.incomplete'].includes(events.at(-1).type));
+    await client.responses.delete(one.id);
+    const e = await fails(OpenAI.NotFoundError, client.responses.retrieve(one.id));
+    assert.equal(e.code, 'response_not_found');
+  },
+
   async errors() {
     const ask = (change) => client.chat.completions.create({ messages, ...greedy, ...change });
     let e = await fails(OpenAI.NotFoundError, ask({ model: 'gpt-none' }));
