@@ -166,7 +166,7 @@ template <int V> struct Probe {
 
 // How a warp's index blocks come to shared memory: what they begin with, and then
 // their codes, some pages at a time.
-enum { TOGETHER = 2, PIECES = 1 + PAGES / TOGETHER };
+enum { BESIDE = 2, TOGETHER = 2, PIECES = 1 + PAGES / TOGETHER };
 
 template <int PAIR> struct Bringer {
 	const u8 *indexes;
@@ -327,57 +327,76 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 		bool mine_too = head < some && n < 4;
 		float *to = top + ((u64)row * heads + first_head + head) * max_pages + block * PAGES * 2 + half;
 		float most = -3e38f, sum = 0;
+		// Pages go side by side, so that a warp has always something to do.
 #pragma unroll 1
-		for (int page = 0; page < some_pages; page++) {
-			if (page % TOGETHER == 0)
-				from.wait(1 + page / TOGETHER);
-			u32 code[G];
-			int centre;
-			float unit = probe.page(l, mine + (PAIR == 2 ? n / 4 : 0) * l.bytes, page, t, code, &centre) * probe.rank_unit;
-			float low = means[page * 8 + column] - __shfl_sync(~0u, unit / 2 * (float)centre, column * 4);
-			unit = __shfl_sync(~0u, unit, column * 4);
-			int v[2][2]; // [halves] of columns 2t and 2t+1
+		for (int page0 = 0; page0 < some_pages; page0 += BESIDE) {
+			if (page0 % TOGETHER == 0)
+				from.wait(1 + page0 / TOGETHER);
+			u32 code[BESIDE][G];
+			int centre[BESIDE];
+			float low[BESIDE], unit[BESIDE], score[BESIDE];
 #pragma unroll
-			for (int h = 0; h < 2; h++) {
-				int c[PAIR][4];
+			for (int p = 0; p < BESIDE; p++)
+				unit[p] = probe.page(l, mine + (PAIR == 2 ? n / 4 : 0) * l.bytes, page0 + p, t, code[p], &centre[p]) * probe.rank_unit;
 #pragma unroll
-				for (int b = 0; b < PAIR; b++) {
-					// Any order of tokens will do: a row and the eighth after it are neighbours.
-					const u8 *w = mine + b * l.bytes + l.codes + (2 * page + h) * l.half();
-					u32 a[G][2];
+			for (int p = 0; p < BESIDE; p++) {
+				low[p] = means[(page0 + p) * 8 + column] - __shfl_sync(~0u, unit[p] / 2 * (float)centre[p], column * 4);
+				unit[p] = __shfl_sync(~0u, unit[p], column * 4);
+			}
+			int v[BESIDE][2][2]; // [halves] of columns 2t and 2t+1
 #pragma unroll
-					for (int g = 0; g < G; g++) {
-						uint2 x = *(const uint2 *)(w + at[g]);
-						a[g][0] = x.x >> shift[g] & mask[g];
-						a[g][1] = x.y >> shift[g] & mask[g];
+			for (int p = 0; p < BESIDE; p++)
+#pragma unroll
+				for (int h = 0; h < 2; h++) {
+					int c[PAIR][4];
+#pragma unroll
+					for (int b = 0; b < PAIR; b++) {
+						// Any order of tokens will do: a row and the eighth after it are neighbours.
+						const u8 *w = mine + b * l.bytes + l.codes + (2 * (page0 + p) + h) * l.half();
+						u32 a[G][2];
+#pragma unroll
+						for (int g = 0; g < G; g++) {
+							uint2 x = *(const uint2 *)(w + at[g]);
+							a[g][0] = x.x >> shift[g] & mask[g];
+							a[g][1] = x.y >> shift[g] & mask[g];
+						}
+						c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0;
+#pragma unroll
+						for (int g = 0; g + 1 < G; g += 2)
+							mma32_int(c[b], a[g][0], a[g][1], a[g + 1][0], a[g + 1][1], code[p][g], code[p][g + 1]);
+						if (G % 2)
+							mma16_int(c[b], a[G - 1][0], a[G - 1][1], code[p][G - 1]);
 					}
-					c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0;
 #pragma unroll
-					for (int g = 0; g + 1 < G; g += 2)
-						mma32_int(c[b], a[g][0], a[g][1], a[g + 1][0], a[g + 1][1], code[g], code[g + 1]);
-					if (G % 2)
-						mma16_int(c[b], a[G - 1][0], a[G - 1][1], code[G - 1]);
+					for (int i = 0; i < 2; i++)
+						v[p][h][i] = second ? max(c[PAIR - 1][i], c[PAIR - 1][i + 2]) : max(c[0][i], c[0][i + 2]);
 				}
+			// The largest of eight lanes; with each turn a lane keeps half of the results.
+			int w[BESIDE][2], best[BESIDE];
+#pragma unroll
+			for (int p = 0; p < BESIDE; p++)
 #pragma unroll
 				for (int i = 0; i < 2; i++)
-					v[h][i] = second ? max(c[PAIR - 1][i], c[PAIR - 1][i + 2]) : max(c[0][i], c[0][i + 2]);
-			}
-			// The largest of eight lanes; with each turn a lane keeps half of the results.
-			int w[2], best;
+					w[p][i] = max(half ? v[p][1][i] : v[p][0][i], __shfl_xor_sync(~0u, half ? v[p][0][i] : v[p][1][i], 4));
 #pragma unroll
-			for (int i = 0; i < 2; i++)
-				w[i] = max(half ? v[1][i] : v[0][i], __shfl_xor_sync(~0u, half ? v[0][i] : v[1][i], 4));
-			best = max(x ? w[1] : w[0], __shfl_xor_sync(~0u, x ? w[0] : w[1], 8));
-			best = max(best, __shfl_xor_sync(~0u, best, 16));
-			float score = low + unit * (float)best;
-			if (block * PAGES + page >= pages)
-				continue;
-			if (mine_too)
-				to[page * 2] = score;
-			score = fminf(score, 1e38f); // what is no number counts as the largest
-			float all = fmaxf(most, score);
-			sum = sum * exp_fast(most - all) + exp_fast(score - all);
-			most = all;
+			for (int p = 0; p < BESIDE; p++)
+				best[p] = max(x ? w[p][1] : w[p][0], __shfl_xor_sync(~0u, x ? w[p][0] : w[p][1], 8));
+#pragma unroll
+			for (int p = 0; p < BESIDE; p++) {
+				best[p] = max(best[p], __shfl_xor_sync(~0u, best[p], 16));
+				score[p] = low[p] + unit[p] * (float)best[p];
+			}
+#pragma unroll
+			for (int p = 0; p < BESIDE; p++) {
+				if (block * PAGES + page0 + p >= pages)
+					continue;
+				if (mine_too)
+					to[(page0 + p) * 2] = score[p];
+				score[p] = fminf(score[p], 1e38f); // what is no number counts as the largest
+				float all = fmaxf(most, score[p]);
+				sum = sum * exp_fast(most - all) + exp_fast(score[p] - all);
+				most = all;
+			}
 		}
 		// Nothing may still be coming to shared memory when the block leaves it.
 		for (int i = 1 + (some_pages + TOGETHER - 1) / TOGETHER; i < PIECES; i++)
