@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"edged/daemon/health"
 	"edged/store"
 )
 
@@ -14,7 +15,7 @@ const collectEvery = time.Hour
 
 // startCollecting cleans a store now, for a crash may have left something, and then
 // at each tick. stop ends that, and returns when the store is not used any more.
-func startCollecting(s *store.Store, log *slog.Logger, ticks <-chan time.Time) (stop func()) {
+func startCollecting(s *store.Store, log *slog.Logger, h *health.Registry, ticks <-chan time.Time) (stop func()) {
 	if s == nil {
 		return func() {}
 	}
@@ -23,7 +24,7 @@ func startCollecting(s *store.Store, log *slog.Logger, ticks <-chan time.Time) (
 	go func() {
 		defer close(ended)
 		for {
-			collect(ctx, s, log)
+			collect(ctx, s, log, h)
 			select {
 			case <-ticks:
 			case <-ctx.Done():
@@ -35,13 +36,18 @@ func startCollecting(s *store.Store, log *slog.Logger, ticks <-chan time.Time) (
 }
 
 // collect cleans once. A failure costs space only, and is tried again.
-func collect(ctx context.Context, s *store.Store, log *slog.Logger) {
+func collect(ctx context.Context, s *store.Store, log *slog.Logger, h *health.Registry) {
 	c, err := s.GC(ctx)
-	switch {
-	case ctx.Err() != nil:
-	case err != nil:
+	if ctx.Err() != nil {
+		return // the daemon ends
+	}
+	if err != nil {
+		h.Set(storeUnclean, err.Error())
 		log.Warn("store could not be cleaned", "err", err)
-	case c.Orphans > 0 || c.Rewritten > 0:
+		return
+	}
+	h.Clear(storeUnclean)
+	if c.Orphans > 0 || c.Rewritten > 0 {
 		log.Info("store cleaned", "orphans", c.Orphans, "orphan_bytes", c.OrphanBytes, "rewritten", c.Rewritten, "freed", c.Freed, "written", c.Written)
 	}
 }

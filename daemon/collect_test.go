@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +23,7 @@ func TestStoreIsCleanedWhileItIsUsed(t *testing.T) {
 	var log logBuffer
 	ticks := make(chan time.Time)
 	writeFile(t, orphan, "x")
-	stop := startCollecting(s, slog.New(slog.NewTextHandler(&log, nil)), ticks)
+	stop := startCollecting(s, testLog(&log), newHealth(), ticks)
 	ticks <- time.Time{} // taken when the first pass has ended
 	gone := func(when string) {
 		t.Helper()
@@ -46,5 +45,34 @@ func TestStoreIsCleanedWhileItIsUsed(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	startCollecting(nil, nil, nil)() // no store
+	startCollecting(nil, nil, nil, nil)() // no store
+}
+
+// A pass that fails is a condition until one succeeds.
+func TestFailedCleaningIsACondition(t *testing.T) {
+	dir := t.TempDir() + "/sessions"
+	s, err := store.Open(t.Context(), store.Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	chunks, aside := filepath.Join(dir, "chunks"), filepath.Join(dir, "aside")
+	h := newHealth()
+	for _, c := range []struct {
+		from, to string
+		holds    int
+	}{{chunks, aside, 1}, {aside, chunks, 0}} {
+		if err := os.Rename(c.from, c.to); err != nil {
+			t.Fatal(err)
+		}
+		collect(t.Context(), s, testLog(new(logBuffer)), h)
+		found := h.Findings()
+		if len(found) != c.holds || c.holds == 1 && found[0].Condition != storeUnclean {
+			t.Errorf("with %s moved to %s: %+v", filepath.Base(c.from), filepath.Base(c.to), found)
+		}
+	}
 }

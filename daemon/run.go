@@ -86,11 +86,11 @@ func Run(ctx context.Context, opt Options) error {
 		closeAll(ls)
 		return errors.Join(err, engine.Close())
 	}
-	ticks := time.NewTicker(collectEvery)
-	defer ticks.Stop()
-	stopCollecting := startCollecting(kept, opt.Log, ticks.C)
 	d := newService(opt, cfg, engine, engine, kept, group)
 	d.tcp = tcp
+	ticks := time.NewTicker(collectEvery)
+	defer ticks.Stop()
+	stopCollecting := startCollecting(kept, opt.Log, d.health, ticks.C)
 	// The store last: the engine saves into it.
 	err = errors.Join(d.run(ctx, ls), engine.Close())
 	stopCollecting()
