@@ -89,6 +89,7 @@ func ipcResult(res infer.Result) ipc.Result {
 		CachedTokens:     res.Usage.Cached,
 		CompletionTokens: res.Usage.Completion,
 		RestoredTokens:   res.Usage.Restored,
+		Reach:            (*ipc.Reach)(res.Reach),
 		RestoreTime:      res.Timings.Restore,
 		PromptTime:       res.Timings.Prefill,
 		PredictTime:      res.Timings.Decode,
@@ -98,7 +99,7 @@ func ipcResult(res infer.Result) ipc.Result {
 func inferRequest(req *ipc.Request, def Sampling) (*infer.Request, error) {
 	r := &infer.Request{
 		ID: req.ID, Owner: req.UID, Client: req.Client, Model: req.Model, MaxTokens: req.MaxTokens, Stop: req.Stop,
-		Sampling: samplingParams(req, def), Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs,
+		Sampling: samplingParams(req, def), Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs, Reach: req.Reach,
 	}
 	if g := req.Grammar; g != nil {
 		r.Grammar = &infer.Grammar{Field: g.Field, GBNF: g.GBNF, Schema: g.Schema, AnyObject: g.AnyObject}

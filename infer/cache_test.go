@@ -48,7 +48,7 @@ func startCache(t *testing.T, policy string, o offload.Options) *infer.Engine {
 
 func ask(ctx context.Context, e *infer.Engine, doc, question string, emit func(infer.Delta) error) (string, infer.Result, error) {
 	var text strings.Builder
-	req := &infer.Request{MaxTokens: 40}
+	req := &infer.Request{MaxTokens: 40, Reach: 16}
 	req.Messages = append(req.Messages, chat.Message{Role: "user", Content: doc + question})
 	r, err := e.Generate(ctx, req, func(d infer.Delta) error {
 		text.Write(d.Text)
@@ -113,6 +113,9 @@ func TestPoliciesAnswerThroughTheEngine(t *testing.T) {
 			text, r, err := ask(t.Context(), e, doc, "What is the access code of velvet-compass?", nil)
 			if err != nil || !strings.Contains(text, "2718281") {
 				t.Errorf("asked again: %q, %v", text, err)
+			}
+			if r.Reach == nil || r.Reach.Tokens < r.Usage.Prompt || (r.Reach.Share != nil) != c.opt.Sparse {
+				t.Errorf("the answer says that it attended to %+v", r.Reach)
 			}
 			if r.Usage.Cached < r.Usage.Prompt/2 {
 				t.Errorf("only %d of %d prompt tokens were still there", r.Usage.Cached, r.Usage.Prompt)

@@ -164,7 +164,9 @@ func (o *owner) publish() {
 // its sequence is not trusted.
 func (o *owner) end(t *task, f Finish, err error) {
 	o.running = without(o.running, t)
+	var reach *offload.Reach
 	if err == nil {
+		reach = t.reached()
 		o.save(t)
 	}
 	o.retire(t, err == nil)
@@ -179,6 +181,7 @@ func (o *owner) end(t *task, f Finish, err error) {
 	}
 	r := t.result(f)
 	o.e.noteSlotTime(time.Since(t.begun))
+	r.Reach = reach
 	o.log.Debug("request done", "request", t.id, "model", t.model, "finish", f, "usage", r.Usage, "timings", r.Timings)
 	t.out.finish(r, nil)
 }

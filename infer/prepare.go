@@ -38,7 +38,7 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 	t := &task{
 		keeper: req.Keeper, session: req.Session, same: same,
 		id: req.ID, owner: req.Owner, client: req.Client, model: model, vocab: f.vocab, nPrompt: len(ids), maxNew: req.MaxTokens,
-		nTop: req.TopLogprobs, logprobs: req.Logprobs, tok: f.tok, out: newOutbox(),
+		nTop: req.TopLogprobs, logprobs: req.Logprobs, reach: req.Reach, tok: f.tok, out: newOutbox(),
 	}
 	if t.sampler, err = f.sampler(req); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 
 	"edged/infer/chat"
 	"edged/infer/sample"
+	"edged/offload"
 )
 
 // Request is one generation. Exactly one of Messages and Prompt is set.
@@ -38,6 +39,10 @@ type Request struct {
 	Sampling    sample.Params
 	Logprobs    bool // report the log probability of every token
 	TopLogprobs int  // and of this many alternatives, 0..20; needs Logprobs
+
+	// Reach is the spans, at most, in which Result.Reach says what the end of the
+	// answer attended to; 0 = not wanted.
+	Reach int
 }
 
 // Grammar says what an answer must match. Exactly one of GBNF, Schema,
@@ -116,6 +121,10 @@ type Result struct {
 	Usage   Usage
 	Timings Timings
 	Seed    uint64 // that the sampler used
+
+	// Reach is of the answer's last step; nil when it was not wanted, and when the
+	// answer took no step after its prompt.
+	Reach *offload.Reach
 
 	// Recomputed is why the Keeper's tokens were evaluated again, nil when they
 	// were not.

@@ -25,6 +25,7 @@ type task struct {
 	maxNew   int // tokens; 0 = until the context is full
 	nTop     int // alternatives per token
 	logprobs bool
+	reach    int // spans of Result.Reach; 0 = not wanted
 	tok      *tok.Tokenizer
 	out      *outbox
 	calls    *callStream     // of the caller; nil: the answer is text
@@ -173,6 +174,15 @@ func (t *task) grammarError(err error) error {
 // hand moves what the text stream has released to the outbox.
 func (t *task) hand() {
 	t.out.put(t.text.take())
+}
+
+// reached describes what the last step attended to, while the task has its sequence.
+func (t *task) reached() *offload.Reach {
+	if t.reach == 0 || t.seq == nil || t.generated() < 2 {
+		return nil
+	}
+	r := t.seq.Reach(t.reach)
+	return &r
 }
 
 // result is what a finished task reports.

@@ -109,6 +109,7 @@ type Request struct {
 	Sampling    Sampling
 	Logprobs    bool // report Delta.Logprobs
 	TopLogprobs int  // alternatives per token, 0..MaxTopLogprobs
+	Reach       int  // spans of Result.Reach at most; 0 = not wanted
 }
 
 // Prompt is text or token ids, never both. Tokens is nil when Text is meant,
@@ -194,6 +195,17 @@ type Result struct {
 	PredictTime time.Duration // decode of CompletionTokens
 
 	Session *SessionResult // of the session that the request named, otherwise nil
+	Reach   *Reach         // nil when it was not wanted, or is not known
+}
+
+// Reach says which tokens the last step of an answer attended to.
+type Reach struct {
+	Tokens int // of the prompt and the answer
+	Layers int // of the model
+	Sparse int // of them, those that attend to chosen tokens
+	// Share is, for equal spans of the tokens, the part that a head of a sparse
+	// layer attended to in the mean, 0 to 1; nil without sparse layers.
+	Share []float32
 }
 
 // ModelInfo describes a model that requests may name.

@@ -61,7 +61,7 @@ func (f *chatFormat) progress(p Progress) []event {
 func (f *chatFormat) finish(i int, r Result) []event {
 	c := f.choice(i, api.ChatDelta{})
 	c.Choices[0].FinishReason = (*string)(&r.FinishReason)
-	c.Session = sessionOf(r)
+	c.Session, c.Reach = sessionOf(r), (*api.Reach)(r.Reach)
 	return data(c)
 }
 

@@ -29,6 +29,9 @@ func two(_ context.Context, req *ipc.Request, emit func(ipc.Delta) error) (ipc.R
 		deltas[3].Logprobs = []ipc.TokenLogprob{{ID: 8, Bytes: []byte(" <\xc3"), Logprob: -1}}
 		deltas[4].Logprobs = []ipc.TokenLogprob{{ID: 9, Bytes: []byte("\xbc>"), Logprob: -2}}
 	}
+	if req.Reach > 0 {
+		res.Reach = &ipc.Reach{Tokens: 15, Layers: 4, Sparse: 3, Share: []float32{1, 0.25}}
+	}
 	for _, d := range deltas {
 		if err := emit(d); err != nil {
 			return res, err
@@ -73,6 +76,15 @@ var goldens = []struct {
 			chunkHead + `"choices":[{"index":0,"delta":{"content":" <ü>"},"finish_reason":null}]}` + "\n\n" +
 			chunkHead + `"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}` + "\n\n" +
 			chunkHead + `"choices":[],` + usage + `,` + timings + "}\n\n" +
+			"data: [DONE]\n\n",
+	},
+	{
+		name: "chat stream with reach", method: "POST", path: "/v1/chat/completions",
+		body: `{"stream":true,"stream_options":{"include_reach":true},"messages":[{"role":"user","content":"x"}]}`,
+		want: chunkHead + `"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}` + "\n\n" +
+			chunkHead + `"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}` + "\n\n" +
+			chunkHead + `"choices":[{"index":0,"delta":{"content":" <ü>"},"finish_reason":null}]}` + "\n\n" +
+			chunkHead + `"choices":[{"index":0,"delta":{},"finish_reason":"stop"}],"reach":{"tokens":15,"layers":4,"sparse":3,"share":[1,0.25]}}` + "\n\n" +
 			"data: [DONE]\n\n",
 	},
 	{

@@ -71,6 +71,9 @@ func decodeChoices(o *object) int {
 	return 1
 }
 
+// reachSpans is how finely an answer says which tokens it attended to.
+const reachSpans = 256
+
 func decodeStream(o *object, j *job) {
 	j.stream = o.bool("stream", false)
 	raw, ok := o.get("stream_options")
@@ -88,6 +91,9 @@ func decodeStream(o *object, j *job) {
 	}
 	j.includeUsage = opts.bool("include_usage", false)
 	j.includeProgress = opts.bool("include_progress", false)
+	if opts.bool("include_reach", false) {
+		j.req.Reach = reachSpans
+	}
 	if opts.bool("include_obfuscation", false) {
 		opts.fail("include_obfuscation", "is not supported by this server, got true; only false is accepted")
 	}

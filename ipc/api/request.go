@@ -53,6 +53,7 @@ type Options struct {
 type StreamOptions struct {
 	IncludeUsage    bool `json:"include_usage,omitempty"`
 	IncludeProgress bool `json:"include_progress,omitempty"` // extension: prefill progress
+	IncludeReach    bool `json:"include_reach,omitempty"`    // extension: which tokens were attended to
 }
 
 // TokenizeRequest is the body of POST /tokenize.

@@ -53,6 +53,7 @@ type ChatChunk struct {
 	Timings  *Timings          `json:"timings,omitempty"` // beside Usage
 	Progress *Progress         `json:"progress,omitempty"`
 	Session  *SessionResult    `json:"session,omitempty"` // beside the finish reason
+	Reach    *Reach            `json:"reach,omitempty"`   // beside the finish reason; extension
 }
 
 // ChatChunkChoice holds the part of the answer that a chunk adds.
@@ -146,6 +147,14 @@ type Timings struct {
 	PredictedN         int     `json:"predicted_n"`
 	PredictedMS        float64 `json:"predicted_ms"`
 	PredictedPerSecond float64 `json:"predicted_per_second"`
+}
+
+// Reach says which tokens the last step of an answer attended to.
+type Reach struct {
+	Tokens int       `json:"tokens"` // of the prompt and the answer
+	Layers int       `json:"layers"` // of the model
+	Sparse int       `json:"sparse"` // of them, those that attend to chosen tokens
+	Share  []float32 `json:"share"`  // of each of equal spans, the part that a head attended to in the mean; null without sparse layers
 }
 
 // Progress counts prompt tokens during prefill.

@@ -132,7 +132,26 @@ func (p *page) turn(_ context.Context, req *ipc.Request, emit func(ipc.Delta) er
 		p.sessions.Append(req.Session, ipc.SessionMessage{Message: ipc.Message{Role: "assistant", Content: answer}, Tokens: 4})
 		res.Session = &ipc.SessionResult{ID: req.Session, Durable: true}
 	}
+	if req.Reach > 0 {
+		res.Reach = &ipc.Reach{Tokens: 4000, Layers: 8, Sparse: 6, Share: []float32{1, 0, 0.5, 0.5}}
+	}
 	return res, nil
+}
+
+func TestMemoryAndAttentionAreShown(t *testing.T) {
+	p := openPage(t)
+	for _, text := range []string{"paged q8", "96 of 4,096", "GPU memory", "6.0 GiB", "kv-pages", "9.0 GiB of 64.0 GiB", "3 sessions", "7.0 GiB of 100 GiB"} {
+		p.shows("#tiers", text)
+	}
+	p.say("where?")
+	p.shows("#reach", "50.0 % of 4,000 tokens, in 6 of 8 layers")
+	var label string
+	p.do(chromedp.AttributeValue("#reach svg", "aria-label", &label, nil))
+	if want := "Attended to most: tokens 0 to 1,000 (100 %), tokens 2,000 to 3,000 (50 %), tokens 3,000 to 4,000 (50 %)"; label != want {
+		t.Errorf("the drawing says %q, want %q", label, want)
+	}
+	p.do(chromedp.Click("#new-chat"))
+	p.lacks("#reach", "tokens")
 }
 
 func TestASessionInTheBrowser(t *testing.T) {

@@ -18,6 +18,7 @@ var routes = []struct {
 	path   *regexp.Regexp
 }{
 	{http.MethodGet, regexp.MustCompile(`^/readyz$`)},
+	{http.MethodGet, regexp.MustCompile(`^/v1/status$`)},
 	{http.MethodGet, regexp.MustCompile(`^/v1/models$`)},
 	{http.MethodPost, regexp.MustCompile(`^/v1/chat/completions$`)},
 	{http.MethodGet, regexp.MustCompile(`^/v1/sessions$`)},

@@ -23,7 +23,24 @@ import (
 // start serves the page of a scripted engine.
 func start(t *testing.T, engine *ipctest.Engine, sessions *ipctest.Sessions) *Server {
 	t.Helper()
-	return startAt(t, ipctest.Serve(t, engine, ipc.Options{Sessions: sessions}))
+	return startAt(t, ipctest.Serve(t, engine, ipc.Options{Sessions: sessions, Operator: operator{}}))
+}
+
+// operator tells of a machine with a GPU.
+type operator struct{ ipc.Operator }
+
+func (operator) Prove(context.Context) error { return nil }
+
+func (operator) Status(context.Context) (api.Status, error) {
+	return api.Status{
+		Model: &api.LoadedModel{ID: "scripted", Cache: "paged q8", CacheTokens: 4096, FreeTokens: 4000},
+		Memory: []api.MemoryUse{
+			{Tier: "device", Purpose: "weights", Bytes: 5 << 30}, {Tier: "device", Purpose: "kv-index", Bytes: 1 << 30},
+			{Tier: "host", Purpose: "kv-pages", Bytes: 9 << 30},
+		},
+		Host:  api.HostStatus{Total: 64 << 30, Available: 40 << 30},
+		Store: &api.StoreStatus{Sessions: 3, DiskBytes: 7 << 30, Budget: 100 << 30},
+	}, nil
 }
 
 func startAt(t *testing.T, socket string) *Server {

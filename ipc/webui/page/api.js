@@ -46,6 +46,7 @@ async function call(method, path, body) {
   return (await send(method, path, body === undefined ? undefined : JSON.stringify(body))).json();
 }
 
+export const status = () => call('GET', '/v1/status');
 export const models = async () => (await call('GET', '/v1/models')).data;
 export const session = (id) => call('GET', '/v1/sessions/' + id);
 export const createSession = (title) => call('POST', '/v1/sessions', { title });
@@ -83,7 +84,7 @@ export async function exportSession(s) {
 
 // chat streams an answer: each is called with every event.
 export async function chat(request, signal, each) {
-  const body = JSON.stringify({ ...request, stream: true, stream_options: { include_usage: true, include_progress: true } });
+  const body = JSON.stringify({ ...request, stream: true, stream_options: { include_usage: true, include_progress: true, include_reach: true } });
   const resp = await send('POST', '/v1/chat/completions', body, signal);
   const reader = resp.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';

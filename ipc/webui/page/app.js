@@ -14,6 +14,8 @@ const now = { session: null, keep: false, messages: [], running: null };
 // at is what the link had behind its #: a token, or the session to open.
 const at = location.hash.slice(1);
 
+const refreshTime = 5000; // milliseconds between two looks at the memory
+
 async function main() {
   composer.start(say, problem);
   const on = (id, f) => $(id).addEventListener('click', guarded(f));
@@ -31,6 +33,8 @@ async function main() {
     if (token) await api.login(at);
     await watch();
     await sessions.start(open, problem);
+    await memory.refresh();
+    setInterval(() => { if (!document.hidden) memory.refresh().catch(() => {}); }, refreshTime);
     if (at !== '' && !token) await open(at);
   } catch (e) {
     problem(e);

@@ -1,0 +1,90 @@
+package offload
+
+import "edged/pinnedmem"
+
+// Reach says which of a sequence's tokens its last decode step attended to, for
+// people to see. Layers that attend to all of their tokens, or to a window, are
+// counted and not described.
+type Reach struct {
+	Tokens int // of the sequence
+	Layers int // of the model
+	Sparse int // of them, those that attend to chosen tokens
+	// Share is [spans]: of the tokens of each of equal spans, the part that a KV
+	// head of a sparse layer attended to, 0 to 1, in the mean over those heads. It
+	// is nil without sparse layers: everything was attended to.
+	Share []float32
+}
+
+// Reach describes the sequence in so many spans at most: no span is less than one
+// token. It reads lists of choices in the fast tier, and takes one step's worth of
+// small reads.
+func (s *Seq) Reach(spans int) Reach {
+	r := Reach{Tokens: s.nTok, Layers: len(s.pool.layers)}
+	var heads int
+	sum := newTally(s.nTok, spans)
+	for i := range s.pool.layers {
+		l := &s.pool.layers[i]
+		if !l.Class.Cold() {
+			continue
+		}
+		r.Sparse++
+		heads += l.KVHeads
+		sum.add(s.stored, s.nTok, l.KVHeads) // the tail is always attended to
+		for head := range l.KVHeads {
+			s.addChosen(sum, l, head)
+		}
+	}
+	if r.Sparse > 0 {
+		r.Share = sum.share(heads)
+	}
+	return r
+}
+
+// addChosen counts what a KV head of a cold layer has chosen.
+func (s *Seq) addChosen(sum *tally, l *layer, head int) {
+	if l.Class == Gathered {
+		list := pinnedmem.View[uint32](part(l.chosen, s.slot*l.KVHeads+head, l.chosenBytes()))
+		for _, pos := range list[1 : 1+list[0]] {
+			sum.add(int(pos), min(int(pos)+1, s.stored), 1)
+		}
+		return
+	}
+	if s.set < 0 {
+		return
+	}
+	list := l.setList(s.set, head)
+	for _, page := range list[1 : 1+list[0]] {
+		sum.add(int(page)*ColdTok, min(int(page+1)*ColdTok, s.stored), 1)
+	}
+}
+
+// tally counts tokens by spans of equal length; the last may be shorter.
+type tally struct {
+	tokens, span int
+	n            []int // [spans]
+}
+
+func newTally(tokens, spans int) *tally {
+	span := max(unitsFor(tokens, max(spans, 1)), 1)
+	return &tally{tokens: tokens, span: span, n: make([]int, unitsFor(tokens, span))}
+}
+
+// add counts positions [from, to) a number of times.
+func (t *tally) add(from, to, times int) {
+	for from < to {
+		i := from / t.span
+		end := min((i+1)*t.span, to)
+		t.n[i] += (end - from) * times
+		from = end
+	}
+}
+
+// share is the mean over a number of heads.
+func (t *tally) share(heads int) []float32 {
+	out := make([]float32, len(t.n))
+	for i, n := range t.n {
+		length := min((i+1)*t.span, t.tokens) - i*t.span
+		out[i] = float32(n) / float32(length*heads)
+	}
+	return out
+}
