@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"edged/cudakern"
@@ -15,6 +16,7 @@ import (
 // kernels take, that what has to be waited for is.
 type fakeGPU struct {
 	t        *testing.T
+	mu       sync.Mutex // of queues: loading uses several at once
 	info     driver.Info
 	manifest cudakern.Manifest
 	free     int64
@@ -110,6 +112,8 @@ func (f *fakeGPU) holds(p driver.Ptr, n int64) bool {
 type fakeQueue struct{ *fakeGPU }
 
 func (q *fakeQueue) Run(cmds []command) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	for i, c := range cmds {
 		if err := q.check(c); err != nil {
 			return fmt.Errorf("command %d of %d (%v): %w", i, len(cmds), c, err)

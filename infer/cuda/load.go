@@ -1,9 +1,10 @@
 package cuda
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"runtime"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,23 +16,35 @@ import (
 
 const (
 	// pieceBytes is what goes to the device at once.
-	pieceBytes = 16 << 20
-	// copyBytes is what one goroutine copies at a time: page faults of the model
-	// file's mapping, which wait for the disk, are spread over many.
-	copyBytes = 1 << 20
+	pieceBytes = 4 << 20
+	// ringPieces is the most pieces that are on their way.
+	ringPieces = 16
 )
 
-// loader streams weights to the device through two pieces of page-locked
-// memory, each with a queue of its own: while one is on its way, the other is
-// filled.
+// loader streams weights to the device through a ring of page-locked pieces.
+// Each piece has a thread and a queue of its own: while some are filled, which
+// may wait for the disk, others are on the bus or being repacked, and no thread
+// waits for another.
 type loader struct {
-	e     *exec
-	arena *pinnedmem.Arena
-	room  arena // device memory for pieces that are repacked
-	slots [2]slot
-	next  int
-	total int64
-	done  int64
+	e      *exec
+	arena  *pinnedmem.Arena
+	room   arena // device memory for pieces that are repacked
+	slots  []slot
+	size   int // of a slot
+	pieces []piece
+	total  int64
+
+	mu   sync.Mutex // guards what follows
+	next int        // piece
+	left []int      // [weights] pieces that have not been copied yet
+}
+
+// piece is a part of a weight that is sent at once.
+type piece struct {
+	weight int
+	data   []byte
+	dst    driver.Ptr
+	rows   int // of tiles to be packed; 0: data goes to dst as it is
 }
 
 type slot struct {
@@ -44,7 +57,7 @@ type slot struct {
 
 // loadWeights brings all weights to the device.
 func (e *exec) loadWeights() error {
-	l := &loader{e: e}
+	l := &loader{e: e, left: make([]int, len(e.weights))}
 	err := l.open()
 	if err == nil {
 		err = l.all()
@@ -53,34 +66,77 @@ func (e *exec) loadWeights() error {
 }
 
 func (l *loader) open() (err error) {
-	piece := int64(pieceBytes)
-	var most int64
+	l.size = l.pieceSize()
 	for i := range l.e.weights {
-		w := &l.e.weights[i]
-		l.total += int64(len(w.Data))
-		// Whole tiles of rows at least, and no more than the largest weight.
-		piece = max(piece, int64(tileRows*w.Type.RowBytes(w.K)))
-		most = max(most, int64(ceil(w.N, tileRows)*tileRows*w.Type.RowBytes(w.K)), int64(len(w.values))*4)
+		l.cut(i)
 	}
-	piece = max(min(piece, most), 1)
-	if l.arena, err = l.e.lim.Host.Arena(pinnedmem.Weights, 2*(piece+alignBytes), pinnedmem.Options{}); err != nil {
+	l.slots = make([]slot, max(min(l.e.lim.Threads, ringPieces, len(l.pieces)), 1))
+	ring := int64(len(l.slots)) * int64(l.size+alignBytes)
+	if l.arena, err = l.e.lim.Host.Arena(pinnedmem.Weights, ring, pinnedmem.Options{}); err != nil {
 		return err
 	}
 	if _, err := l.e.backend.gpu.Register(l.arena.Bytes()); err != nil {
+		err = errors.Join(err, l.arena.Close())
+		l.arena = nil
 		return err
 	}
 	l.room.what = "weights on their way"
 	for i := range l.slots {
 		s := &l.slots[i]
-		if s.host, err = l.arena.Alloc(int(piece), alignBytes); err != nil {
+		if s.host, err = l.arena.Alloc(l.size, alignBytes); err != nil {
 			return err
 		}
-		l.room.want(&s.dev, piece)
+		l.room.want(&s.dev, int64(l.size))
 		if s.queue, s.end, err = l.e.backend.gpu.Queue(); err != nil {
 			return err
 		}
 	}
 	return l.room.open(l.e.backend.gpu)
+}
+
+// pieceSize is enough for whole tiles of rows of every weight, and no more than
+// the largest weight.
+func (l *loader) pieceSize() int {
+	size, most := pieceBytes, 0
+	for i := range l.e.weights {
+		w := &l.e.weights[i]
+		l.total += int64(len(w.Data))
+		size = max(size, tileRows*w.Type.RowBytes(w.K))
+		most = max(most, ceil(w.N, tileRows)*tileRows*w.Type.RowBytes(w.K), len(w.values)*4)
+	}
+	return max(min(size, most), 1)
+}
+
+// cut plans a weight's pieces.
+func (l *loader) cut(i int) {
+	w := &l.e.weights[i]
+	if w.isVector {
+		l.cutRaw(i, w.vector, floatBytes(w.values))
+	}
+	if w.raw != 0 {
+		l.cutRaw(i, w.raw, w.Data)
+	}
+	if w.tiled == 0 {
+		return
+	}
+	rowBytes := w.Type.RowBytes(w.K)
+	rows := l.size / rowBytes / tileRows * tileRows
+	for row := 0; row < w.N; row += rows {
+		n := min(rows, w.N-row)
+		l.add(piece{weight: i, data: w.Data[row*rowBytes : (row+n)*rowBytes], rows: n,
+			dst: w.tiled.Add(int64(row/tileRows) * int64(w.units()*w.form.bytes))})
+	}
+}
+
+func (l *loader) cutRaw(i int, dst driver.Ptr, data []byte) {
+	for at := 0; at < len(data); at += l.size {
+		l.add(piece{weight: i, data: data[at:min(at+l.size, len(data))], dst: dst.Add(int64(at))})
+	}
+}
+
+func (l *loader) add(p piece) {
+	l.pieces = append(l.pieces, p)
+	l.left[p.weight]++
 }
 
 func (l *loader) close() error {
@@ -97,102 +153,119 @@ func (l *loader) close() error {
 	return errors.Join(errs...)
 }
 
+// all sends every piece and reports weights as they are done.
 func (l *loader) all() error {
-	for i := range l.e.weights {
-		w := &l.e.weights[i]
-		if err := l.one(w); err != nil {
-			return fmt.Errorf("load weight %s: %w", w.Name, err)
+	if err := l.clear(); err != nil {
+		return err
+	}
+	copied := make(chan int, len(l.e.weights)) // weights
+	for i, n := range l.left {
+		if n == 0 {
+			copied <- i
 		}
-		l.done += int64(len(w.Data))
+	}
+	var reports sync.WaitGroup
+	reports.Go(func() { l.report(copied) })
+	g, ctx := errgroup.WithContext(context.Background())
+	for i := range l.slots {
+		g.Go(func() error { return l.work(ctx, &l.slots[i], copied) })
+	}
+	err := g.Wait()
+	close(copied)
+	reports.Wait()
+	for i := range l.e.weights {
+		l.e.weights[i].values = nil
+	}
+	return err
+}
+
+// clear zeroes what weights do not fill of their tiles.
+func (l *loader) clear() error {
+	if l.e.weightMem.size == 0 {
+		return nil
+	}
+	b := &l.e.batch
+	b.reset()
+	b.clear(l.e.weightMem.base, l.e.weightMem.size)
+	return errors.Join(l.e.queue.Run(b.cmds), l.e.queue.Wait())
+}
+
+// report tells the caller of weights, one after the other, on a goroutine of its
+// own: what the caller then does with their memory takes time.
+func (l *loader) report(copied <-chan int) {
+	var done int64
+	for i := range copied {
+		w := &l.e.weights[i]
+		done += int64(len(w.Data))
 		if f := l.e.lim.Loaded; f != nil {
-			f(l.done, l.total)
+			f(done, l.total)
 		}
 		if f := l.e.lim.Copied; f != nil && (w.multiplied || w.embedded || w.isVector) {
 			f(w.Weight)
 		}
 	}
+}
+
+// work sends pieces through one slot until none is left.
+func (l *loader) work(ctx context.Context, s *slot, copied chan<- int) error {
+	for ctx.Err() == nil {
+		p, ok := l.take()
+		if !ok {
+			return s.queue.Wait()
+		}
+		if err := l.send(s, p); err != nil {
+			return fmt.Errorf("load weight %s: %w", l.e.weights[p.weight].Name, err)
+		}
+		if l.sent(p.weight) {
+			copied <- p.weight
+		}
+	}
 	return nil
 }
 
-func (l *loader) one(w *weight) error {
-	if w.isVector {
-		if err := l.raw(w.vector, floatBytes(w.values)); err != nil {
-			return err
-		}
-		w.values = nil
+func (l *loader) take() (*piece, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == len(l.pieces) {
+		return nil, false
 	}
-	if w.raw != 0 {
-		if err := l.raw(w.raw, w.Data); err != nil {
-			return err
-		}
-	}
-	if w.tiled != 0 {
-		return l.tile(w)
-	}
-	return nil
+	l.next++
+	return &l.pieces[l.next-1], true
 }
 
-// take is a free piece, filled with data.
-func (l *loader) take(data []byte) (*slot, error) {
-	s := &l.slots[l.next]
-	l.next = 1 - l.next
+// sent counts a piece and says whether it was its weight's last.
+func (l *loader) sent(weight int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left[weight]--
+	return l.left[weight] == 0
+}
+
+func (l *loader) send(s *slot, p *piece) error {
 	if err := s.queue.Wait(); err != nil {
-		return nil, err
+		return err
 	}
+	copy(s.host, p.data)
 	s.batch.reset()
-	var g errgroup.Group
-	g.SetLimit(max(l.e.lim.Threads, 1))
-	for at := 0; at < len(data); at += copyBytes {
-		g.Go(func() error {
-			copy(s.host[at:], data[at:min(at+copyBytes, len(data))])
-			return nil
-		})
+	if p.rows == 0 {
+		s.batch.copyIn(p.dst, s.host[:len(p.data)])
+	} else {
+		l.pack(s, p)
 	}
-	return s, g.Wait()
+	return s.queue.Run(s.batch.cmds)
 }
 
-func (l *loader) raw(dst driver.Ptr, data []byte) error {
-	for at := 0; at < len(data); at += len(l.slots[0].host) {
-		piece := data[at:min(at+len(l.slots[0].host), len(data))]
-		s, err := l.take(piece)
-		if err != nil {
-			return err
-		}
-		s.batch.copyIn(dst.Add(int64(at)), s.host[:len(piece)])
-		if err := s.queue.Run(s.batch.cmds); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tile repacks whole tiles of rows at a time.
-func (l *loader) tile(w *weight) error {
-	rowBytes := w.Type.RowBytes(w.K)
-	rows := len(l.slots[0].host) / rowBytes / tileRows * tileRows
-	for row := 0; row < w.N; row += rows {
-		n := min(rows, w.N-row)
-		piece := w.Data[row*rowBytes : (row+n)*rowBytes]
-		s, err := l.take(piece)
-		if err != nil {
-			return err
-		}
-		tiles := ceil(n, tileRows)
-		to := span{name: w.Name, at: w.tiled.Add(int64(row/tileRows) * int64(w.units()*w.form.bytes)), bytes: int64(tiles) * int64(w.units()*w.form.bytes), write: true}
-		s.batch.copyIn(s.dev, s.host[:len(piece)])
-		s.batch.clear(to.at, to.bytes)
-		s.batch.launch("pack_tiles", driver.Dim{X: w.units(), Y: tiles}, 32, 0, cudakern.PackTiles{
-			W: s.dev, Dst: to.at, Type: uint32(w.Type), N: uint32(n), K: uint32(w.K), RowBytes: uint32(rowBytes),
-			Block: uint32(w.Type.BlockElems()), BlockBytes: uint32(w.Type.BlockBytes()), UnitBytes: uint32(w.form.bytes),
-		}, span{name: "piece", at: s.dev, bytes: int64(len(piece))}, to)
-		// The copy and the clearing are not the kernel's to wait for.
-		s.batch.cmds[len(s.batch.cmds)-1].overlap = false
-		if err := s.queue.Run(s.batch.cmds); err != nil {
-			return err
-		}
-	}
-	runtime.KeepAlive(w.Data)
-	return nil
+// pack repacks whole tiles of rows.
+func (l *loader) pack(s *slot, p *piece) {
+	w := &l.e.weights[p.weight]
+	tiles := ceil(p.rows, tileRows)
+	to := span{name: w.Name, at: p.dst, bytes: int64(tiles) * int64(w.units()*w.form.bytes), write: true}
+	s.batch.copyIn(s.dev, s.host[:len(p.data)])
+	s.batch.launch("pack_tiles", driver.Dim{X: w.units(), Y: tiles}, 32, 0, cudakern.PackTiles{
+		W: s.dev, Dst: to.at, Type: uint32(w.Type), N: uint32(p.rows), K: uint32(w.K), RowBytes: uint32(w.Type.RowBytes(w.K)),
+		Block: uint32(w.Type.BlockElems()), BlockBytes: uint32(w.Type.BlockBytes()), UnitBytes: uint32(w.form.bytes),
+	}, span{name: "piece", at: s.dev, bytes: int64(len(p.data))}, to)
+	s.batch.order()
 }
 
 // vectorOf is a weight's float32 copy; the zero span for none.
