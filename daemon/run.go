@@ -16,6 +16,7 @@ import (
 
 	"edged/daemon/health"
 	"edged/infer"
+	"edged/infer/graph"
 	"edged/ipc"
 	"edged/store"
 )
@@ -67,9 +68,12 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	limitGoHeap()
+	lost := make(chan error, 1) // told once
+	conf := EngineConfig(cfg, budget, opt.Log)
+	conf.Lost = func(err error) { lost <- err }
 	var engine *infer.Engine
 	if err := waitForDevice(ctx, notifier{opt.Log}.waitForDevice, func() (err error) {
-		engine, err = infer.New(EngineConfig(cfg, budget, opt.Log))
+		engine, err = infer.New(conf)
 		return err
 	}); err != nil {
 		return err
@@ -88,11 +92,14 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	d := newService(opt, cfg, engine, engine, kept, group)
 	d.tcp = tcp
+	d.lost = lost
 	ticks := time.NewTicker(collectEvery)
 	defer ticks.Stop()
 	stopCollecting := startCollecting(kept, opt.Log, d.health, ticks.C)
 	// The store last: the engine saves into it.
-	err = errors.Join(d.run(ctx, ls), engine.Close())
+	if err = d.run(ctx, ls); !errors.Is(err, graph.ErrLost) {
+		err = errors.Join(err, engine.Close())
+	}
 	stopCollecting()
 	return errors.Join(err, closeSessions(kept))
 }
@@ -138,6 +145,7 @@ type service struct {
 	current atomic.Pointer[Config] // cfg, for other goroutines
 	shown   atomic.Pointer[string] // the status line that was last sent
 	ready   bool                   // READY has been sent
+	lost    <-chan error           // the engine's device is lost
 
 	stopping atomic.Bool
 	resumed  chan time.Duration // [1] the machine slept for so long
@@ -197,6 +205,10 @@ func (d *service) run(ctx context.Context, ls []net.Listener) error {
 				return errors.Join(fmt.Errorf("start: %w", err), d.stop(ctx, 0))
 			}
 			d.becomeReady()
+		case err := <-d.lost:
+			// Sessions are in the store as of their last turns. The supervisor starts
+			// a new process.
+			return errors.Join(fmt.Errorf("end for a restart: %w", err), d.stop(ctx, 0))
 		case err := <-serveErr:
 			return errors.Join(err, d.stop(ctx, 0))
 		case <-changed:

@@ -71,6 +71,11 @@ type Config struct {
 	// read, is kept as far as it has come. 0 is DefaultCheckpoint.
 	Checkpoint time.Duration
 
+	// Lost is told once when the backend's device answers no more. Only a new
+	// process helps then, and this one should end without closing the engine, whose
+	// memory is the device's. nil leaves the engine [Failed].
+	Lost func(error)
+
 	Logger *slog.Logger // nil discards
 }
 

@@ -219,6 +219,10 @@ func (o *owner) fail(err error) {
 	o.e.state, o.e.reason, o.e.broken, o.e.resident = Failed, err.Error(), true, ""
 	o.e.mu.Unlock()
 	o.endAll(fmt.Errorf("%w: %w", ErrFailed, err))
+	if f := o.cfg.Lost; f != nil && errors.Is(err, graph.ErrLost) {
+		o.cfg.Lost = nil
+		f(err)
+	}
 }
 
 // shutdown ends everything and gives all memory back.

@@ -231,6 +231,10 @@ func (o *owner) stepFailed(err error) {
 		o.fail(err)
 		return
 	}
+	if errors.Is(err, graph.ErrLost) {
+		o.fail(err) // nothing more is tried on it
+		return
+	}
 	o.log.Error("step failed", "error", err)
 	for _, t := range o.parts {
 		o.end(t, "", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"unsafe"
 
+	"edged/cudakern/driver"
 	"edged/infer/graph"
 	"edged/offload"
 )
@@ -20,9 +21,17 @@ const segmentNodes = 10
 func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
 	l, err := e.step(ctx, rows, kv)
 	if err != nil {
-		return l, fmt.Errorf("step on cuda: %w", err)
+		return l, fmt.Errorf("step on cuda: %w", lost(err))
 	}
 	return l, nil
+}
+
+// lost marks errors after which the context is dead.
+func lost(err error) error {
+	if errors.Is(err, driver.ErrLost) {
+		return fmt.Errorf("%w: %w", graph.ErrLost, err)
+	}
+	return err
 }
 
 func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {

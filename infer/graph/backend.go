@@ -10,6 +10,11 @@ import (
 	"edged/pinnedmem"
 )
 
+// ErrLost is wrapped by a backend whose device will answer no more in this process,
+// such as after a kernel that reached for memory that is not its own. What lies on
+// the device must not be touched again, not even to be given back.
+var ErrLost = errors.New("the device is lost, only a new process can use it again")
+
 // Limits fixes what a compiled program can ever be asked for. Everything is
 // allocated for these sizes at compile time.
 type Limits struct {
