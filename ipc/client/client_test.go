@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -87,7 +88,8 @@ func TestRequest(t *testing.T) {
 	}
 	r := engine.Requests()[0]
 	want := &ipc.Request{
-		ID: r.ID, Model: "scripted", Messages: []ipc.Message{{Role: "user", Content: "x"}}, TemplateVars: []byte(`{"enable_thinking":false}`),
+		ID: r.ID, UID: uint32(os.Getuid()), Client: fmt.Sprintf("pid %d", os.Getpid()),
+		Model: "scripted", Messages: []ipc.Message{{Role: "user", Content: "x"}}, TemplateVars: []byte(`{"enable_thinking":false}`),
 		MaxTokens: 3, Stop: []string{"a", "b"}, Logprobs: true, TopLogprobs: 2,
 		Sampling: ipc.Sampling{
 			Temperature: new(0.0), TopP: new(0.9), TopK: new(0), MinP: new(0.1), TypicalP: new(0.8), RepeatPenalty: new(1.1),
