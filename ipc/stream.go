@@ -43,7 +43,7 @@ func (s *Server) stream(w *response, r *http.Request, j *job, f format) (Result,
 	done := make(chan outcome, 1)
 	go func() {
 		res, err := s.generate(ctx, j, st)
-		st.out.close(errEnded)
+		st.end()
 		done <- outcome{res, err}
 	}()
 
@@ -141,13 +141,25 @@ func (st *streaming) put(events []event) error {
 // forgotten, behind what is queued: some formats number their events.
 func (st *streaming) idle() error {
 	st.keepAlive.Reset(st.interval)
-	st.mu.Lock()
-	err := st.out.put(st.format.alive())
-	st.mu.Unlock()
-	if err != nil {
+	if !st.sign() {
 		return nil // the answer has ended, which pump is about to learn
 	}
 	return st.flush()
+}
+
+// sign queues a sign of life, unless the answer has ended: a number that the
+// format gives to an event must be sent.
+func (st *streaming) sign() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.out.put(nil) == nil && st.out.put(st.format.alive()) == nil
+}
+
+// end lets nothing more in: what the format makes from now on is sent by endStream.
+func (st *streaming) end() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.out.close(errEnded)
 }
 
 // endStream sends the rest of the answer, or the error that ended it.
