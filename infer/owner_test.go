@@ -1,7 +1,6 @@
 package infer
 
 import (
-	"errors"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -45,18 +44,7 @@ func loadToy(t testing.TB, cfg Config) *machine {
 }
 
 func (m *machine) submit(t rapid.TB, ids []int32, maxTok int) *call {
-	task, err := m.e.prepare(m.f, "toy", &Request{Prompt: prompt(ids...), MaxTokens: maxTok, Sampling: noEnd()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.e.submit(task); errors.Is(err, ErrBusy) {
-		return nil
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	c := &call{t: task, want: toyAnswer(ids, maxTok, toyContext, false)}
-	m.calls = append(m.calls, c)
-	return c
+	return m.submitAs(t, 0, "", ids, maxTok)
 }
 
 // turn is what the owner's goroutine does until it would wait.

@@ -74,8 +74,13 @@ func serve(t testing.TB, engine ipc.Engine, l net.Listener, dial func() (net.Con
 	for _, f := range prepare {
 		f(s)
 	}
+	return runServer(t, s, func() error { return s.Serve(l) }, dial, logged)
+}
+
+// runServer serves in a goroutine until the test ends.
+func runServer(t testing.TB, s *ipc.Server, serve func() error, dial func() (net.Conn, error), logged *lockedBuffer) *served {
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
+	go func() { done <- serve() }()
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return dial() }}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()

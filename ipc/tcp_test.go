@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"edged/ipc"
 	"edged/ipc/ipctest"
@@ -26,24 +25,10 @@ func serveTCP(t testing.TB, engine ipc.Engine) *served {
 	}
 	logged := &lockedBuffer{}
 	s := ipc.New(engine, ipc.Options{Log: slog.New(slog.NewTextHandler(logged, nil))})
-	done := make(chan error, 1)
-	go func() {
-		done <- s.ServeTCP(l, ipc.TCP{Token: tcpToken, Hosts: []string{"Workstation.lan"}, Origins: []string{"https://chat.example"}, UID: 77})
-	}()
-	dial := func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }
-	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return dial() }}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := s.Shutdown(ctx); err != nil {
-			t.Errorf("shut down: %v", err)
-		}
-		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
-		}
-	})
-	return &served{Server: s, client: &http.Client{Transport: transport}, dial: dial, log: logged}
+	serve := func() error {
+		return s.ServeTCP(l, ipc.TCP{Token: tcpToken, Hosts: []string{"Workstation.lan"}, Origins: []string{"https://chat.example"}, UID: 77})
+	}
+	return runServer(t, s, serve, func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }, logged)
 }
 
 // raw sends bytes and returns the status codes of all answers, and the bodies.

@@ -1,7 +1,5 @@
 package offload
 
-import "edged/pinnedmem"
-
 // Reach says which of a sequence's tokens its last decode step attended to, for
 // people to see. Layers that attend to all of their tokens, or to a window, are
 // counted and not described.
@@ -43,7 +41,7 @@ func (s *Seq) Reach(spans int) Reach {
 // addChosen counts what a KV head of a cold layer has chosen.
 func (s *Seq) addChosen(sum *tally, l *layer, head int) {
 	if l.Class == Gathered {
-		list := pinnedmem.View[uint32](part(l.chosen, s.slot*l.KVHeads+head, l.chosenBytes()))
+		list := l.setList(s.slot, head)
 		for _, pos := range list[1 : 1+list[0]] {
 			sum.add(int(pos), min(int(pos)+1, s.stored), 1)
 		}

@@ -5,8 +5,6 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"edged/pinnedmem"
 )
 
 // TestReachIsWhatSetsHold compares with a count by position.
@@ -67,7 +65,7 @@ func TestReachOfOtherCaches(t *testing.T) {
 	s := k.open(t, 300, 0)
 	l := &k.pool.layers[1]
 	for head := range l.KVHeads {
-		list := pinnedmem.View[uint32](part(l.chosen, s.slot*l.KVHeads+head, l.chosenBytes()))
+		list := l.setList(s.slot, head)
 		list[0], list[1], list[2] = 2, 0, uint32(head+7)
 	}
 	r := s.Reach(300)

@@ -117,7 +117,7 @@ func (s *Seq) copySet(parent *Seq) {
 	s.trimSet(s.stored)
 }
 
-// setLists are the lists of one set, [kvHeads].
+// setLists are the lists of one set, [kvHeads]; of a Gathered layer, those of a slot.
 func (l *layer) setLists(set int) []byte { return part(l.chosen, set, l.KVHeads*l.chosenBytes()) }
 
 func (l *layer) setList(set, head int) []uint32 {

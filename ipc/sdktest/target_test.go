@@ -69,7 +69,7 @@ func runSDK(t *testing.T, cancels int, name string, args ...string) {
 	}
 	g := newTarget(t)
 	cmd := exec.CommandContext(t.Context(), name, args...)
-	cmd.Env = append(os.Environ(), "EDGED_SOCKET="+g.socket, "EDGED_MODEL="+g.model)
+	cmd.Env = append(os.Environ(), "EDGED_SOCKET="+g.socket, "EDGED_MODEL="+g.model, "PYTHONDONTWRITEBYTECODE=1")
 	if g.engine != nil {
 		cmd.Env = append(cmd.Env, "EDGED_SCRIPTED=1")
 	}

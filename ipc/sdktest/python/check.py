@@ -8,16 +8,11 @@ Prints one line per check; the first failure ends the run with a traceback.
 import os
 import sys
 
-import httpx2
 import openai
 
-SOCKET, MODEL = os.environ["EDGED_SOCKET"], os.environ["EDGED_MODEL"]
-CLIENT = openai.OpenAI(
-    base_url="http://localhost/v1",
-    api_key="-",
-    max_retries=0,
-    http_client=openai.DefaultHttpx2Client(transport=httpx2.HTTPTransport(uds=SOCKET)),
-)
+from common import MODEL, expect, fails, openai_client
+
+CLIENT = openai_client()
 PROMPT = [
     {
         "role": "user",
@@ -26,19 +21,6 @@ PROMPT = [
 ]
 ENDLESS = [{"role": "user", "content": "Write an endless story about the sea."}]
 GREEDY = {"model": MODEL, "temperature": 0, "seed": 1, "max_tokens": 24}
-
-
-def expect(condition, *context):
-    if not condition:
-        raise AssertionError(context)
-
-
-def fails(error, call):
-    try:
-        call()
-    except error as e:
-        return e
-    raise AssertionError(f"no {error.__name__}")
 
 
 def models():

@@ -9,31 +9,18 @@ import os
 import sys
 
 import anthropic
-import httpx2
 
-SOCKET, MODEL = os.environ["EDGED_SOCKET"], os.environ["EDGED_MODEL"]
+from common import MODEL, expect, fails, transport
+
 CLIENT = anthropic.Anthropic(
     base_url="http://localhost",
     api_key="-",
     max_retries=0,
-    http_client=anthropic.DefaultHttpxClient(transport=httpx2.HTTPTransport(uds=SOCKET)),
+    http_client=anthropic.DefaultHttpxClient(transport=transport()),
 )
 ASK = [{"role": "user", "content": "Note: the access code of red-apple is 4711234.\nWhat is the access code of red-apple?"}]
 COMMON = {"model": MODEL, "max_tokens": 24, "extra_body": {"temperature": 0}}
 TOOLS = [{"name": n, "description": n, "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}} for n in ("weather", "time")]
-
-
-def expect(condition, *context):
-    if not condition:
-        raise AssertionError(context)
-
-
-def fails(error, call):
-    try:
-        call()
-    except error as e:
-        return e
-    raise AssertionError(f"no {error.__name__}")
 
 
 def whole():

@@ -9,32 +9,14 @@ import json
 import os
 import sys
 
-import httpx2
 import openai
 
-SOCKET, MODEL = os.environ["EDGED_SOCKET"], os.environ["EDGED_MODEL"]
-CLIENT = openai.OpenAI(
-    base_url="http://localhost/v1",
-    api_key="-",
-    max_retries=0,
-    http_client=openai.DefaultHttpx2Client(transport=httpx2.HTTPTransport(uds=SOCKET)),
-)
+from common import MODEL, expect, fails, openai_client
+
+CLIENT = openai_client()
 ASK = "Note: the access code of red-apple is 4711234.\nWhat is the access code of red-apple?"
 COMMON = {"model": MODEL, "temperature": 0, "max_output_tokens": 24}
 TOOLS = [{"type": "function", "name": n, "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}} for n in ("weather", "time")]
-
-
-def expect(condition, *context):
-    if not condition:
-        raise AssertionError(context)
-
-
-def fails(error, call):
-    try:
-        call()
-    except error as e:
-        return e
-    raise AssertionError(f"no {error.__name__}")
 
 
 def stateless():

@@ -5,29 +5,18 @@ the scripted one, which calls every tool with {"city": "Rome"}.
 """
 
 import json
-import os
 
-import httpx2
 import openai
 
-SOCKET, MODEL = os.environ["EDGED_SOCKET"], os.environ["EDGED_MODEL"]
-CLIENT = openai.OpenAI(
-    base_url="http://localhost/v1",
-    api_key="-",
-    max_retries=0,
-    http_client=openai.DefaultHttpx2Client(transport=httpx2.HTTPTransport(uds=SOCKET)),
-)
+from common import MODEL, expect, openai_client
+
+CLIENT = openai_client()
 ASK = [{"role": "user", "content": "Weather and time in Rome?"}]
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 TOOLS = [
     {"type": "function", "function": {"name": "weather", "description": "Of a city.", "parameters": CITY}},
     {"type": "function", "function": {"name": "time", "parameters": CITY, "strict": True}},
 ]
-
-
-def expect(condition, *context):
-    if not condition:
-        raise AssertionError(context)
 
 
 def whole():
