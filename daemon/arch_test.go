@@ -52,7 +52,8 @@ var rooms = map[string][]string{
 	"infer/graph":       {"infer/gguf", "offload", "pinnedmem"},
 	"infer/model/...":   {"infer/gguf", "infer/graph", "infer/model", "offload"},
 	"infer/ref":         {"infer/gguf", "infer/graph", "offload", "pinnedmem"},
-	"infer/cpu/...":     {"infer/gguf", "infer/graph", "infer/cpu", "offload", "pinnedmem"},
+	"infer/cpu/kern":    {},
+	"infer/cpu":         {"infer/gguf", "infer/graph", "infer/cpu/kern", "offload", "pinnedmem"},
 	"infer/cuda":        {"infer/gguf", "infer/graph", "offload", "pinnedmem", "cudakern/..."},
 	"infer/backendtest": {"infer/gguf/...", "infer/graph", "infer/model", "infer/ref", "offload", "pinnedmem"},
 	"offload":           {"pinnedmem"},
@@ -61,7 +62,7 @@ var rooms = map[string][]string{
 }
 
 // cgoRooms are the only packages with C code of our own.
-var cgoRooms = []string{"infer/cpu", "cudakern/driver"}
+var cgoRooms = []string{"infer/cpu", "infer/cpu/kern", "cudakern/driver"}
 
 // pkg is one package folder of the module.
 type pkg struct {

@@ -25,17 +25,14 @@
 // fails on rows that do not fit and on a cancelled context.
 package cpu
 
-/*
-#cgo CFLAGS: -O3 -std=c11 -Wall -Wno-psabi
-#cgo LDFLAGS: -lm -lpthread
-#include "cpu.h"
-*/
+// #include "kern/cpu.h"
 import "C"
 
 import (
 	"errors"
 	"fmt"
 
+	_ "edged/infer/cpu/kern" // the C that this package calls
 	"edged/infer/graph"
 )
 

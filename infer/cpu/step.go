@@ -1,6 +1,6 @@
 package cpu
 
-// #include "cpu.h"
+// #include "kern/cpu.h"
 import "C"
 
 import (

@@ -1,4 +1,4 @@
-package cpu_test
+package kern_test
 
 import (
 	"os/exec"
