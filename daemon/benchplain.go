@@ -9,11 +9,15 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
 // plainBytes is what a plain read or write moves at once.
 const plainBytes = 4 << 20
+
+// plainRun is more memory than caches hold.
+const plainRun = 256 << 20
 
 // plainWrite writes as many bytes into one file from its begin to its end, and
 // syncs it.
@@ -36,33 +40,49 @@ func (r *Rate) plainWrite(name string) (err error) {
 	return err
 }
 
-// plainRead reads files from their begins to their ends.
-func (r *Rate) plainRead(files []string) error {
-	buf := make([]byte, plainBytes)
-	begun := time.Now()
-	for _, name := range files {
-		f, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		for err == nil {
-			_, err = f.Read(buf)
-		}
-		if !errors.Is(err, io.EOF) {
-			return errors.Join(err, f.Close())
-		}
-		if err := f.Close(); err != nil {
-			return err
-		}
+// plainRead reads files from their begins to their ends, on some threads at once,
+// each one file after the other, to more memory than caches hold.
+func (r *Rate) plainRead(what string, files []string, threads int) error {
+	var all errgroup.Group
+	buf := make([]byte, threads*plainRun)
+	for i := 0; i < len(buf); i += 4096 {
+		buf[i] = 1 // the kernel gives the pages
 	}
-	r.plain("the same files, read one after the other", begun)
-	return nil
+	begun := time.Now()
+	for i := range threads {
+		all.Go(func() error {
+			for k := i; k < len(files); k += threads {
+				if err := readFile(files[k], buf[i*plainRun:][:plainRun]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := all.Wait()
+	r.plain(what, begun)
+	return err
+}
+
+// readFile reads a file, to one piece of memory after the other.
+func readFile(name string, to []byte) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	for at := 0; err == nil; at = (at + plainBytes) % len(to) {
+		_, err = f.Read(to[at:][:plainBytes])
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
 // plainCopy copies as many bytes in memory, on some threads at once, each from and
 // to more than caches hold.
 func (r *Rate) plainCopy(threads int) {
-	const size = 256 << 20
+	const size = plainRun
 	from, to := make([]byte, threads*size), make([]byte, threads*size)
 	for i := 0; i < threads*size; i += 4096 {
 		from[i], to[i] = 1, 1 // the kernel gives the pages
