@@ -1,12 +1,13 @@
 package pinnedmem
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
 )
 
-// mapAnonymous maps size bytes of zeroed memory.
+// mapAnonymous maps size bytes of zeroed memory and takes them from the system.
 func mapAnonymous(size int64, opt Options) ([]byte, error) {
 	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
@@ -16,13 +17,31 @@ func mapAnonymous(size int64, opt Options) ([]byte, error) {
 		// Only advice: a kernel without huge pages serves small ones.
 		_ = unix.Madvise(mem, unix.MADV_HUGEPAGE)
 	}
-	if opt.Lock {
+	if opt.Lock { // which takes it, too
 		if err := unix.Mlock(mem); err != nil {
 			_ = unix.Munmap(mem)
 			return nil, lockError(size, err)
 		}
+		return mem, nil
+	}
+	if err := populate(mem); err != nil {
+		_ = unix.Munmap(mem)
+		return nil, fmt.Errorf("take %d bytes from the system: %w", size, err)
 	}
 	return mem, nil
+}
+
+// populate makes every page of mem present, so that what was planned cannot turn
+// out to be missing in the middle of an answer.
+func populate(mem []byte) error {
+	err := unix.Madvise(mem, unix.MADV_POPULATE_WRITE)
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	for i := 0; i < len(mem); i += unix.Getpagesize() { // Linux before 5.14
+		mem[i] = 0
+	}
+	return nil
 }
 
 // lockError says what the limit is: the system's error does not.

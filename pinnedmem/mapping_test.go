@@ -2,9 +2,11 @@ package pinnedmem
 
 import (
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,6 +63,48 @@ func TestLockFailureNamesTheLimit(t *testing.T) {
 	}
 }
 
+func TestArenaIsPresent(t *testing.T) {
+	page := unix.Getpagesize()
+	h := NewHost(0)
+	for name, opt := range map[string]Options{"small": {}, "huge": {Huge: true}} {
+		a, err := h.Arena(KVPages, 8<<20, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, want := present(t, a.Bytes()), len(a.Bytes())/page; n != want {
+			t.Errorf("%s: %d of %d pages are present", name, n, want)
+		}
+		if _, err := Discard(a.Bytes()[:4<<20]); err != nil {
+			t.Fatal(err)
+		}
+		if n, want := present(t, a.Bytes()), len(a.Bytes())/2/page; n != want {
+			t.Errorf("%s: %d pages are present after half was discarded, want %d", name, n, want)
+		}
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// present is how many of a mapping's pages the system has given to the process.
+func present(t *testing.T, mem []byte) int {
+	f, err := os.Open("/proc/self/pagemap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	page := unix.Getpagesize()
+	entries := make([]byte, len(mem)/page*8) // man proc_pid_pagemap
+	if _, err := f.ReadAt(entries, int64(uintptr(unsafe.Pointer(&mem[0])))/int64(page)*8); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for i := 7; i < len(entries); i += 8 {
+		n += int(entries[i] >> 7) // bit 63
+	}
+	return n
+}
+
 // benchBytes is far larger than what any TLB covers with small pages.
 const benchBytes = 256 << 20
 
@@ -79,6 +123,9 @@ func BenchmarkPages(b *testing.B) {
 			if !huge { // the system's default may be huge pages for all
 				if err := unix.Madvise(a.Bytes(), unix.MADV_NOHUGEPAGE); err != nil {
 					b.Skip(err)
+				}
+				if _, err := Discard(a.Bytes()); err != nil {
+					b.Fatal(err)
 				}
 			}
 			for i := range a.Bytes() {

@@ -6,9 +6,10 @@
 // # Ownership
 //
 // A [Host] is the account: it knows every live [Arena] and how many bytes
-// each [Purpose] holds. An Arena is one anonymous mapping made at load; its
-// memory is handed out front to back by [Arena.Alloc] and given back all at
-// once by [Arena.Close]. Slices from Alloc die with their arena.
+// each [Purpose] holds. An Arena is one anonymous mapping made at load, all of
+// it present from then on: a process holds what its plan says. Its memory is
+// handed out front to back by [Arena.Alloc] and given back all at once by
+// [Arena.Close], free parts of it earlier by [Discard]. Slices from Alloc die with their arena.
 //
 // # Goroutine-safety
 //
@@ -76,7 +77,7 @@ func (u Usage) Total() int64 {
 
 // Options say how an arena's pages are backed.
 type Options struct {
-	Lock bool // mlock: never swapped, a page fault at load instead of at use
+	Lock bool // mlock: never swapped
 	Huge bool // ask for transparent huge pages: fewer TLB misses when streamed
 }
 
