@@ -53,6 +53,11 @@ func (e Evaluation) Golden(ctx context.Context, file string) (report eval.Golden
 // Engine starts an engine of its own with the model resident. The caller
 // closes it.
 func (e Evaluation) Engine(ctx context.Context) (*infer.Engine, error) {
+	return e.engine(ctx, func(*infer.Config) {})
+}
+
+// engine is Engine with a change of the configuration.
+func (e Evaluation) engine(ctx context.Context, change func(*infer.Config)) (*infer.Engine, error) {
 	path, err := e.Paths.ModelFile(e.Model)
 	if err != nil {
 		return nil, err
@@ -77,6 +82,7 @@ func (e Evaluation) Engine(ctx context.Context) (*infer.Engine, error) {
 			return nil, err
 		}
 	}
+	change(&cfg)
 	engine, err := infer.New(cfg)
 	if err != nil {
 		return nil, err

@@ -81,6 +81,6 @@ func (a *app) benchCommand() *cobra.Command {
 	f.IntVar(&c.Reps, "reps", bench.DefaultReps, "repetitions of each measurement; the median counts")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	f.BoolVar(&goBench, "gobench", false, "print the format that benchstat compares")
-	cmd.AddCommand(a.benchSessionsCommand())
+	cmd.AddCommand(a.benchSessionsCommand(), a.benchClientsCommand())
 	return cmd
 }

@@ -15,9 +15,19 @@ typedef struct { __m256 a, b; } vf;
 INLINE vi vi_zero(void) { return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 INLINE vi vi_add(vi x, vi y) { return (vi){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
 INLINE vf vi_float(vi x) { return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
+// vi_dot adds w[2l]*x[0] + w[2l+1]*x[1] to lane l. The compiler would spread the
+// pairs of all rows first, and then keep a sum in memory for lack of registers:
+// every addition to it waits for the one before to be stored.
 INLINE vi vi_dot(vi acc, vw w, const pair *x) {
-	__m256i v = _mm256_set1_epi32(*x);
-	return (vi){_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, v)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, v))};
+	__m256i u, v;
+	__asm__("vpbroadcastd %6, %3\n\t"
+		"vpmaddwd %3, %4, %2\n\t"
+		"vpmaddwd %3, %5, %3\n\t"
+		"vpaddd %2, %0, %0\n\t"
+		"vpaddd %3, %1, %1"
+		: "+x"(acc.a), "+x"(acc.b), "=&x"(u), "=&x"(v)
+		: "x"(w.a), "x"(w.b), "m"(*x));
+	return acc;
 }
 
 INLINE vw vw_load(const void *p) { return (vw){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)}; }

@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"edged/infer"
+	"edged/ipc"
+	"edged/ipc/api"
+	"edged/ipc/client"
+)
+
+// ClientBench measures what several clients get at a time, through the socket.
+type ClientBench struct {
+	Evaluation
+	Clients []int // numbers of clients to compare
+	Gen     int   // most tokens of an answer
+	Reps    int
+	// Progress says what is measured next; may be nil.
+	Progress func(string)
+}
+
+// ClientRow is what a number of clients got.
+type ClientRow struct {
+	Clients   int       `json:"clients"`
+	TokPerSec []float64 `json:"tokens_per_second"` // of answers, all clients together, of each repetition
+	Median    float64   `json:"tokens_per_second_median"`
+}
+
+// ClientReport is what a ClientBench has measured.
+type ClientReport struct {
+	Model   string      `json:"model"`
+	Answers int         `json:"answers"` // of each repetition of a row
+	Tokens  int         `json:"tokens"`  // of all answers of a row
+	Rows    []ClientRow `json:"rows"`
+	// Differ is the answers that were not those of the first row, whose clients
+	// are the fewest.
+	Differ int `json:"differing_answers"`
+}
+
+// Run measures every number of clients in turn, so that another load on the
+// machine meets all of them.
+func (b ClientBench) Run(ctx context.Context) (r ClientReport, err error) {
+	if r, err = b.run(ctx); err != nil {
+		return r, fmt.Errorf("bench clients: %w", err)
+	}
+	return r, nil
+}
+
+func (b ClientBench) run(ctx context.Context) (r ClientReport, err error) {
+	dir, err := os.MkdirTemp("", "edged-bench-")
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// Few prefixes are kept, so that no row finds the prompts of the one before.
+	engine, err := b.engine(ctx, func(c *infer.Config) { c.MaxSeqs, c.CacheSeqs = slices.Max(b.Clients), 1 })
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	socket := filepath.Join(dir, "s")
+	l, err := ipc.Listen(socket)
+	if err != nil {
+		return r, err
+	}
+	log := slog.New(slog.DiscardHandler)
+	server := ipc.New(newAdapter(engine, DefaultConfig().Sampling, nil, log), ipc.Options{Log: log})
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	defer func() { err = errors.Join(err, server.Shutdown(context.WithoutCancel(ctx)), <-served) }()
+	c := client.New(socket)
+	defer c.Close()
+	return b.measure(ctx, c, engine.Status().Model)
+}
+
+func (b ClientBench) measure(ctx context.Context, c *client.Client, model string) (ClientReport, error) {
+	counts := slices.Sorted(slices.Values(b.Clients))
+	r := ClientReport{Model: model, Answers: counts[len(counts)-1]}
+	for _, n := range counts {
+		r.Rows = append(r.Rows, ClientRow{Clients: n})
+	}
+	for rep := range b.Reps {
+		var first []string
+		for i := range r.Rows {
+			row := &r.Rows[i]
+			if b.Progress != nil {
+				b.Progress(fmt.Sprintf("%d clients, %d of %d", row.Clients, rep+1, b.Reps))
+			}
+			start := time.Now()
+			texts, tokens, err := b.round(ctx, c, rep, row.Clients, r.Answers)
+			if err != nil {
+				return r, fmt.Errorf("%d clients: %w", row.Clients, err)
+			}
+			row.TokPerSec = append(row.TokPerSec, float64(tokens)/time.Since(start).Seconds())
+			if i == 0 {
+				first, r.Tokens = texts, r.Tokens+tokens
+			}
+			for k, text := range texts {
+				if text != first[k] {
+					r.Differ++
+				}
+			}
+		}
+	}
+	for i := range r.Rows {
+		s := slices.Sorted(slices.Values(r.Rows[i].TokPerSec))
+		r.Rows[i].Median = s[len(s)/2]
+	}
+	return r, nil
+}
+
+// round lets n clients ask for the answers of a repetition, each as soon as its
+// last one is there.
+func (b ClientBench) round(ctx context.Context, c *client.Client, rep, n, answers int) (texts []string, tokens int, err error) {
+	texts = make([]string, answers)
+	var next, sum atomic.Int64
+	var all errgroup.Group
+	for range n {
+		all.Go(func() error {
+			for k := int(next.Add(1)) - 1; k < answers; k = int(next.Add(1)) - 1 {
+				a, err := c.Complete(ctx, b.request(rep, k), nil)
+				if err != nil {
+					return err
+				}
+				texts[k] = a.Text
+				sum.Add(int64(a.Usage.CompletionTokens))
+			}
+			return nil
+		})
+	}
+	err = all.Wait()
+	return texts, int(sum.Load()), err
+}
+
+func (b ClientBench) request(rep, k int) api.CompletionRequest {
+	zero := 0.0
+	return api.CompletionRequest{
+		Prompt:  fmt.Sprintf("Chapter %d of the story of number %d. Once upon a time, there was a", rep, k),
+		Options: api.Options{MaxTokens: &b.Gen, Temperature: &zero, User: fmt.Sprint(k)},
+	}
+}
