@@ -24,6 +24,7 @@ import (
 type inferEngine interface {
 	textEngine
 	Generate(ctx context.Context, req *infer.Request, emit func(infer.Delta) error) (infer.Result, error)
+	Embed(ctx context.Context, req *infer.EmbedRequest, accepted func()) (infer.Embeddings, error)
 	Models() []infer.ModelInfo
 	Status() infer.Status
 	SnapshotKey(model string) (infer.Key, bool)
@@ -79,6 +80,19 @@ func (a *adapter) generate(ctx context.Context, req *ipc.Request, emit func(ipc.
 		return ipc.Result{}, ipcError(err)
 	}
 	return ipcResult(res), nil
+}
+
+// Embed implements ipc.Engine.
+func (a *adapter) Embed(ctx context.Context, req *ipc.EmbedRequest, accepted func()) (ipc.Embeddings, error) {
+	r := &infer.EmbedRequest{ID: req.ID, Model: req.Model, Owner: req.UID, Client: req.Client, Dimensions: req.Dimensions}
+	for _, in := range req.Inputs {
+		r.Inputs = append(r.Inputs, infer.Prompt{Text: in.Text, Tokens: in.Tokens})
+	}
+	res, err := a.engine.Embed(ctx, r, accepted)
+	if err != nil {
+		return ipc.Embeddings{}, ipcError(err)
+	}
+	return ipc.Embeddings{Vectors: res.Vectors, Tokens: res.Tokens}, nil
 }
 
 func ipcResult(res infer.Result) ipc.Result {
@@ -220,7 +234,10 @@ const maxRetryBusy = time.Minute
 // does not recognise stays as it is and is answered as an internal error.
 func ipcError(err error) error {
 	var tooLong *infer.ContextError
-	if errors.As(err, &tooLong) {
+	if errors.As(err, &tooLong) && tooLong.Input > 0 {
+		return ipc.InputLengthError(tooLong.Input-1, tooLong.Prompt, tooLong.Context)
+	}
+	if tooLong != nil {
 		return ipc.ContextLengthError(tooLong.Prompt, tooLong.Context)
 	}
 	var invalid *infer.InvalidError

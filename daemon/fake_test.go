@@ -48,6 +48,10 @@ func (f *fakeEngine) Load(ctx context.Context, _ string, progress func(infer.Loa
 	}
 }
 
+func (f *fakeEngine) Embed(context.Context, *infer.EmbedRequest, func()) (infer.Embeddings, error) {
+	return infer.Embeddings{}, errors.New("the fake makes no vectors")
+}
+
 func (f *fakeEngine) set(change func(*infer.Status)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -33,10 +33,16 @@ func (e *InvalidError) Error() string { return e.Field + ": " + e.Reason }
 func (e *InvalidError) Unwrap() error { return ErrInvalid }
 
 // ContextError is a prompt that leaves no position of the context for the
-// completion.
-type ContextError struct{ Prompt, Context int } // tokens
+// completion, or an input to be embedded that is longer than the context.
+type ContextError struct {
+	Prompt, Context int // tokens
+	Input           int // 0 for a prompt; the first input is 1
+}
 
 func (e *ContextError) Error() string {
+	if e.Input > 0 {
+		return fmt.Sprintf("input %d has %d tokens, but the context holds %d", e.Input-1, e.Prompt, e.Context)
+	}
 	return fmt.Sprintf("the prompt has %d tokens, but the context holds %d, and at least one must remain for the completion", e.Prompt, e.Context)
 }
 

@@ -22,6 +22,8 @@ type front struct {
 	chat         *chat.Template // nil when the file has no template
 	vocab        int            // rows of the model's output, tokens
 	trainContext int            // tokens
+	width        int            // of a hidden state
+	pooling      model.Pooling
 	arch         string
 	params       int64
 	bytes        int64 // file size
@@ -66,6 +68,10 @@ func readModel(f *gguf.File) (m *modelFile, err error) {
 		return nil, fmt.Errorf("the tokenizer has %d tokens, but the model's output has %d", t.Size(), prog.Vocab)
 	}
 	ft := &front{tok: t, vocab: prog.Vocab, trainContext: prog.Context, arch: prog.Name, bytes: f.Size(), identity: f.Identity()}
+	ft.width = prog.Buffers[prog.States].Width
+	if ft.pooling, err = model.PoolingOf(f); err != nil {
+		return nil, err
+	}
 	for _, x := range f.Tensors() {
 		n := int64(1)
 		for _, d := range x.Dims {

@@ -25,17 +25,11 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 	if err != nil {
 		return Result{}, fmt.Errorf("prepare request: %w", err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // a wake ends with its request
-	t.ctx = ctx
-	if err := e.submit(t); err != nil {
-		return Result{}, fmt.Errorf("accept request: %w", err)
+	ctx, leave, err := e.enqueue(ctx, t)
+	if err != nil {
+		return Result{}, err
 	}
-	if d := e.cfg.QueueTimeout; d > 0 {
-		defer time.AfterFunc(d, func() { e.expire(t) }).Stop()
-	}
-	// The task's place is free at once, even while emit blocks.
-	defer context.AfterFunc(ctx, func() { e.abandon(t) })()
+	defer leave()
 	deliver := func(emit func(Delta) error) (Result, error) { return e.deliver(ctx, t, emit) }
 	var res Result
 	if t.calls != nil {
@@ -49,6 +43,28 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 	}
 	res.Unsaved = e.passOn(ctx, t)
 	return res, nil
+}
+
+// enqueue puts a task into the queue, for a caller that leaves when it has its
+// answer. The task is given up with the context.
+func (e *Engine) enqueue(ctx context.Context, t *task) (_ context.Context, leave func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	t.ctx = ctx
+	if err := e.submit(t); err != nil {
+		cancel()
+		return nil, nil, fmt.Errorf("accept request: %w", err)
+	}
+	waited := func() bool { return true }
+	if d := e.cfg.QueueTimeout; d > 0 {
+		waited = time.AfterFunc(d, func() { e.expire(t) }).Stop
+	}
+	// The task's place is free at once, even while its caller is busy.
+	stay := context.AfterFunc(ctx, func() { e.abandon(t) })
+	return ctx, func() {
+		stay()
+		waited()
+		cancel() // a wake ends with its request
+	}, nil
 }
 
 // admissible resolves a model name and refuses what would be refused anyway,

@@ -202,7 +202,7 @@ func TestContextIsRefusedWithBothNumbers(t *testing.T) {
 	for _, n := range []int{toyContext, toyContext + 100} {
 		_, _, err := collect(t.Context(), e, &Request{Prompt: prompt(longPrompt(1, n)...)})
 		var ctxErr *ContextError
-		if !errors.As(err, &ctxErr) || *ctxErr != (ContextError{n, toyContext}) || !errors.Is(err, ErrContext) {
+		if !errors.As(err, &ctxErr) || *ctxErr != (ContextError{Prompt: n, Context: toyContext}) || !errors.Is(err, ErrContext) {
 			t.Errorf("%d tokens: %v", n, err)
 		}
 		if !strings.Contains(fmt.Sprint(err), fmt.Sprint(n)) || !strings.Contains(err.Error(), fmt.Sprint(toyContext)) {

@@ -38,7 +38,8 @@ type owner struct {
 
 	readers []*task // those whose prompts could be read in this turn
 
-	// reading is the task whose prompt is read layer by layer in this turn.
+	// reading is the task whose prompt is read by itself in this turn: layer by layer,
+	// or for its states.
 	reading *task
 }
 
@@ -123,10 +124,7 @@ func (o *owner) fits(t *task) error {
 	if t.vocab != o.res.prog.Vocab {
 		return fmt.Errorf("the file of model %s was replaced by one with another vocabulary while the request waited", t.model)
 	}
-	if len(t.ids) >= o.res.context {
-		return &ContextError{Prompt: len(t.ids), Context: o.res.context}
-	}
-	return nil
+	return t.checkContext(o.res.context)
 }
 
 // dueLoad is the load that must happen now: one that was asked for, or the one
@@ -164,6 +162,9 @@ func (o *owner) publish() {
 // its sequence is not trusted.
 func (o *owner) end(t *task, f Finish, err error) {
 	o.running = without(o.running, t)
+	if o.reading == t {
+		o.reading = nil
+	}
 	var reach *offload.Reach
 	if err == nil {
 		reach = t.reached()

@@ -3,6 +3,7 @@ package infer
 import (
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"edged/infer/sample"
@@ -25,6 +26,8 @@ type call struct {
 	text []byte
 	last delivery
 	left bool // cancelled
+
+	vectors [][]float32 // wanted of a request for embeddings
 }
 
 // loadToy is an engine with a resident model, driven by the test.
@@ -95,6 +98,12 @@ func (m *machine) finish(t rapid.TB) {
 
 // check holds an answered request against the model.
 func (c *call) check(t rapid.TB, i int) {
+	if c.vectors != nil {
+		if diff := cmp.Diff(c.vectors, c.t.embed.vectors); !c.last.done || c.last.err != nil || diff != "" {
+			t.Fatalf("request %d: %v, %v (-want +got):\n%s", i, c.last.done, c.last.err, diff)
+		}
+		return
+	}
 	if !c.last.done || c.last.err != nil || string(c.text) != toyText(c.want) {
 		t.Fatalf("request %d: %q, %v, %v; want %q", i, c.text, c.last.done, c.last.err, toyText(c.want))
 	}
@@ -130,10 +139,17 @@ func TestOwnerStateMachine(t *testing.T) {
 				owner, client := uint32(rapid.IntRange(0, 2).Draw(rt, "owner")), rapid.SampledFrom([]string{"", "a"}).Draw(rt, "client")
 				m.submitAs(rt, owner, client, longPrompt(rapid.IntRange(0, 2).Draw(rt, "tag"), n), rapid.IntRange(0, 200).Draw(rt, "max"))
 			},
+			"embed": func(rt *rapid.T) {
+				var inputs [][]int32
+				for range rapid.IntRange(1, 3).Draw(rt, "inputs") {
+					inputs = append(inputs, longPrompt(rapid.IntRange(0, 2).Draw(rt, "tag"), rapid.IntRange(1, 300).Draw(rt, "input")))
+				}
+				m.submitEmbedding(rt, uint32(rapid.IntRange(0, 2).Draw(rt, "owner")), inputs...)
+			},
 			"continue": func(rt *rapid.T) { // the next turn of a conversation
 				for _, c := range m.calls {
 					ids := append(append([]int32(nil), c.t.ids...), 'x', 'y')
-					if c.last.done && len(ids) < toyContext && rapid.Bool().Draw(rt, "this") {
+					if c.vectors == nil && c.last.done && len(ids) < toyContext && rapid.Bool().Draw(rt, "this") {
 						m.submit(rt, ids, rapid.IntRange(1, 50).Draw(rt, "max"))
 						return
 					}

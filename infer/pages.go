@@ -25,13 +25,20 @@ func (o *owner) prefill(t *task) int {
 	if !o.checkpoint(t) {
 		return 0
 	}
-	if o.res.pool.LayerMajor() && t.pending() > 1 {
+	n := min(t.pending(), o.cfg.ChunkTok)
+	switch {
+	case o.res.pool.LayerMajor() && (t.pending() > 1 || t.embed != nil):
 		if !o.stageTaken() {
 			o.beginReading(t)
 		}
 		return 0
+	case t.embed != nil:
+		if o.reserve(t, n) > 0 {
+			o.reading = t
+		}
+		return 0
 	}
-	return o.reserve(t, min(t.pending(), o.cfg.ChunkTok))
+	return o.reserve(t, n)
 }
 
 // reserve makes the next n positions of a task writable and returns n, or 0
@@ -168,7 +175,10 @@ func (o *owner) begin(t *task) error {
 func (o *owner) begun(t *task, n, exact int) {
 	t.adopted, t.adoptedExact = n, exact
 	t.paid = max(t.paid, float64(n))
-	if !t.setBack {
+	if t.embed != nil {
+		t.embed.restart()
+	}
+	if t.begun.IsZero() {
 		t.cached = n
 		t.begun = time.Now()
 		t.out.setProgress(Progress{Done: n, Total: t.nPrompt, Cached: n})

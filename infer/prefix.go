@@ -61,6 +61,9 @@ func (o *owner) longestPrefix(t *task) source {
 // depends on more than tokens, a session takes from its own sequence only: else a
 // turn would not go on from what was stored before it.
 func (t *task) usable(n int, session string, exact int) int {
+	if t.embed != nil {
+		return 0 // all states are wanted, not what comes after them
+	}
 	if t.session == nil || t.session.ID == session {
 		return n
 	}
@@ -117,7 +120,7 @@ func (o *owner) retire(t *task, keep bool) {
 	}
 	seq.CancelPrefill()
 	n := seq.Len()
-	if !keep || n == 0 || seq.Truncate(n) != nil { // drops pages that were only reserved
+	if !keep || n == 0 || t.embed != nil || seq.Truncate(n) != nil { // drops pages that were only reserved
 		seq.Free()
 		return
 	}

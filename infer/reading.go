@@ -43,22 +43,18 @@ func (o *owner) beginReading(t *task) {
 	o.reading = t
 }
 
-// readPiece runs one layer over one chunk of a prompt, or the head over its
-// last token.
+// readPiece runs one layer over one chunk of a prompt, or the head over what is
+// wanted of it.
 func (o *owner) readPiece(t *task) {
 	o.parts = append(o.parts[:0], t)
 	start, n := t.seq.Len(), t.pending()
 	head := t.reading.part == len(o.res.prog.KV)
+	from, to := o.piece(t, n)
 	o.rows.Reset()
-	rows := 0
-	if head {
-		o.rows.Add(t.ids[start+n-1], int32(start+n-1), 0, true)
-	} else {
-		rows = min(n-t.reading.done, o.cfg.ChunkTok)
-		for i := start + t.reading.done; i < start+t.reading.done+rows; i++ {
-			o.rows.Add(t.ids[i], int32(i), 0, false)
-		}
+	for i := start + from; i < start+to; i++ {
+		o.rows.Add(t.ids[i], int32(i), 0, head && t.embed == nil)
 	}
+	o.rows.States = head && t.embed != nil
 	logits, err := o.attempt(func(ctx context.Context) (graph.Logits, error) {
 		return o.res.exec.Part(ctx, t.reading.part, &o.rows, t.seq)
 	})
@@ -66,15 +62,46 @@ func (o *owner) readPiece(t *task) {
 	case errors.Is(err, errNobody):
 	case err != nil:
 		o.stepFailed(err)
+	case head && t.embed != nil:
+		o.addStates(t, logits, from, to)
 	case head:
 		o.endReading(t, logits)
 	default:
-		if t.reading.done += rows; t.reading.done == n {
+		if t.reading.done = to; t.reading.done == n {
 			t.reading = reading{part: t.reading.part + 1}
 		}
 		t.charge(float64(start) + o.layersRead(t, n))
 		t.out.setProgress(Progress{Done: start + o.tokensRead(t, n), Total: t.nPrompt, Cached: t.cached})
 	}
+}
+
+// piece is the tokens that the next piece of a prompt of n has, [from, to).
+func (o *owner) piece(t *task, n int) (from, to int) {
+	to = n
+	if t.reading.part == len(o.res.prog.KV) {
+		from = n - 1
+		if t.embed != nil {
+			from, to = t.embed.pooled(n)
+		}
+	}
+	from = max(from, t.reading.done)
+	return from, min(to, from+o.cfg.ChunkTok)
+}
+
+// addStates pools what the head's part gave of an input.
+func (o *owner) addStates(t *task, states graph.Logits, from, to int) {
+	n := t.pending()
+	t.embed.add(states, from, n)
+	t.reading.done = to
+	if _, end := t.embed.pooled(n); to < end {
+		return
+	}
+	if err := t.seq.EndPrefill(); err != nil {
+		o.end(t, "", fmt.Errorf("read input: %w", err))
+		return
+	}
+	o.readTok += uint64(n)
+	o.endInput(t)
 }
 
 // tokensRead is the share of the work that is done, in tokens: all of them pass

@@ -13,15 +13,19 @@ import (
 )
 
 // turn runs one step of whatever running tasks can take part, and one piece of
-// the prompt that is read layer by layer.
+// the prompt that is read by itself.
 func (o *owner) turn() {
 	o.plan()
 	o.stalled = len(o.parts) == 0 && o.reading == nil
 	if len(o.parts) > 0 {
 		o.step()
 	}
-	if o.reading != nil {
-		o.readPiece(o.reading)
+	switch t := o.reading; {
+	case t == nil:
+	case t.embed != nil && !o.res.pool.LayerMajor():
+		o.embedChunk(t)
+	default:
+		o.readPiece(t)
 	}
 }
 
@@ -120,7 +124,7 @@ func (o *owner) readsFor(t *task) (ahead *task) {
 	}
 	most := o.longestPrefix(t).n
 	for _, r := range o.readers {
-		if r.seq == nil || !r.roomy || r.owner != t.owner {
+		if r.seq == nil || !r.roomy || r.owner != t.owner || r.embed != nil {
 			continue
 		}
 		n := t.usable(commonPrefix(r.ids[:r.nPrompt], t.ids[:len(t.ids)-1]), r.sessionID(), r.nPrompt)

@@ -29,6 +29,7 @@ type task struct {
 	tok      *tok.Tokenizer
 	out      *outbox
 	calls    *callStream     // of the caller; nil: the answer is text
+	embed    *embedding      // nil: the task generates
 	ctx      context.Context // of the caller; for reading what its Keeper has
 	keeper   Keeper          // nil: nothing is kept outside the cache
 	session  *Session        // nil: the request names none
@@ -78,18 +79,39 @@ func (t *task) pending() int {
 }
 
 // decoding says whether one token at a time is evaluated.
-func (t *task) decoding() bool { return t.seq != nil && t.pending() == 1 && t.seq.Prefilling() == 0 }
+func (t *task) decoding() bool {
+	return t.embed == nil && t.seq != nil && t.pending() == 1 && t.seq.Prefilling() == 0
+}
 
 // generated is the number of tokens sampled so far.
 func (t *task) generated() int { return len(t.ids) - t.nPrompt }
 
 // left is the most tokens that the task may still generate in a context.
 func (t *task) left(context int) int {
+	if t.embed != nil {
+		return 0
+	}
 	n := context - len(t.ids)
 	if t.maxNew > 0 {
 		n = min(n, t.maxNew-t.generated())
 	}
 	return n
+}
+
+// checkContext says whether a context of so many tokens is enough to begin.
+func (t *task) checkContext(context int) error {
+	if t.embed == nil && len(t.ids) >= context {
+		return &ContextError{Prompt: len(t.ids), Context: context}
+	}
+	if t.embed == nil {
+		return nil
+	}
+	for i, ids := range t.embed.inputs {
+		if len(ids) > context {
+			return &ContextError{Prompt: len(ids), Context: context, Input: i + 1}
+		}
+	}
+	return nil
 }
 
 // accept samples the next token from logits, passes its text on, and reports
@@ -188,10 +210,13 @@ func (t *task) reached() *offload.Reach {
 // result is what a finished task reports.
 func (t *task) result(f Finish) Result {
 	r := Result{
-		Model: t.model, Finish: f, Seed: t.sampler.Seed(),
+		Model: t.model, Finish: f,
 		Usage:      Usage{Prompt: t.nPrompt, Cached: t.cached, Restored: min(t.restored, t.cached), Completion: t.generated()},
 		Timings:    Timings{Queue: t.begun.Sub(t.accepted) - t.restoring, Restore: t.restoring},
 		Recomputed: t.recomputed,
+	}
+	if t.sampler != nil {
+		r.Seed = t.sampler.Seed()
 	}
 	if t.text.stops != nil {
 		r.Stop = t.text.stops.Matched()

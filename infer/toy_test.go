@@ -9,6 +9,7 @@ import (
 
 	"edged/infer/chat"
 	"edged/infer/graph"
+	"edged/infer/model"
 	"edged/infer/sample"
 	"edged/infer/tok"
 	"edged/offload"
@@ -25,6 +26,8 @@ const (
 	toyAB // "ab", so that there is a merge
 	toyVocab
 )
+
+const toyWidth = 4 // of a state
 
 const toyTemplate = `{{ bos_token }}{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}`
 
@@ -79,15 +82,19 @@ func (toyMetadata) Ints(key string) ([]int32, bool) {
 }
 
 // toyProgram describes the toy to the engine; the toy backend does not run
-// its op.
+// its ops.
 func toyProgram(context int) *graph.Program {
 	p := &graph.Program{
 		Name: "toy", Vocab: toyVocab, Context: context, Logits: 1,
-		Buffers: []graph.Buffer{{Name: "hidden", Width: 4, Rows: graph.OutRows}, {Name: "logits", Width: toyVocab, Rows: graph.OutRows}},
+		Buffers: []graph.Buffer{
+			{Name: "hidden", Width: toyWidth, Rows: graph.OutRows}, {Name: "logits", Width: toyVocab, Rows: graph.OutRows}, {Name: "state", Width: toyWidth, Rows: graph.AllRows},
+		},
 		KV:      []offload.LayerSpec{{KVHeads: 1, HeadDim: 8}, {KVHeads: 2, HeadDim: 4}},
-		Weights: []graph.Weight{{Name: "w", N: toyVocab, K: 4, Data: make([]byte, 64)}},
+		Weights: []graph.Weight{{Name: "w", N: toyVocab, K: toyWidth, Data: make([]byte, 64)}, {Name: "norm", N: 1, K: toyWidth, Data: make([]byte, 4*toyWidth)}},
 	}
-	p.Ops = []graph.Op{graph.Linear{Parts: []graph.Part{{Dst: 1, Bias: graph.NoWeight}}}}
+	op := graph.Linear{Parts: []graph.Part{{Dst: 1, Bias: graph.NoWeight}}}
+	p.Ops, p.Parts, p.Hidden = []graph.Op{op, op, op}, []int{0, 1, 2}, 2
+	p.Final, p.States = []graph.Op{graph.RMSNorm{Dst: 2, Src: 2, W: 1}}, 2
 	return p
 }
 
@@ -101,7 +108,7 @@ func toyOpen(context int) func(string) (*modelFile, error) {
 		if err != nil {
 			return nil, err
 		}
-		f := &front{tok: t, vocab: toyVocab, trainContext: context, arch: "toy", params: 4 * toyVocab, bytes: 64}
+		f := &front{tok: t, vocab: toyVocab, width: toyWidth, pooling: model.PoolMean, trainContext: context, arch: "toy", params: 4 * toyVocab, bytes: 64}
 		if path != "plain" {
 			if f.chat, err = chat.New(toyTemplate, chat.Options{BOS: "<|bos|>", Guard: guardText(t)}); err != nil {
 				return nil, err
@@ -130,19 +137,21 @@ func (b *toyBackend) Compile(p *graph.Program, l graph.Limits) (graph.Exec, erro
 		}
 	}
 	l.Loaded(64, 64)
-	return &toyExec{b: b, lim: l, logits: make([]float32, l.MaxOut*toyVocab)}, nil
+	return &toyExec{b: b, prog: p, lim: l, logits: make([]float32, l.MaxOut*toyVocab), states: make([]float32, l.MaxRows*toyWidth)}, nil
 }
 
 type toyExec struct {
 	b      *toyBackend
+	prog   *graph.Program
 	lim    graph.Limits
 	logits []float32
+	states []float32
 }
 
 func (e *toyExec) Close() error { return nil }
 
 func (e *toyExec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
-	if err := rows.Check(toyVocab, e.lim, kv); err != nil {
+	if err := rows.Check(e.prog, e.lim, kv); err != nil {
 		return graph.Logits{}, err
 	}
 	if e.b.step != nil {
@@ -164,6 +173,7 @@ func (e *toyExec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq)
 		for l := range 2 {
 			binary.LittleEndian.PutUint64(toySlot(seq, l, pos), state)
 		}
+		toyState(e.states[i*toyWidth:][:toyWidth], state)
 		if out < len(rows.Out) && int(rows.Out[out]) == i {
 			toyLogits(e.logits[out*toyVocab:][:toyVocab], state)
 			if e.b.say != nil {
@@ -172,7 +182,10 @@ func (e *toyExec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq)
 			out++
 		}
 	}
-	return graph.Logits{Data: e.logits[:out*toyVocab], Vocab: toyVocab, Stride: toyVocab}, nil
+	if rows.States {
+		return graph.Logits{Data: e.states[:len(rows.Tok)*toyWidth], Width: toyWidth, Stride: toyWidth}, nil
+	}
+	return graph.Logits{Data: e.logits[:out*toyVocab], Width: toyVocab, Stride: toyVocab}, nil
 }
 
 func (e *toyExec) Part(context.Context, int, *graph.Rows, *offload.Seq) (graph.Logits, error) {
@@ -198,6 +211,13 @@ func toyLoad(seq *offload.Seq, pos int) (uint64, error) {
 func toyMix(state uint64, id int32) uint64 {
 	state = (state ^ uint64(id+1)) * 0x9e3779b97f4a7c15
 	return state ^ state>>29
+}
+
+// toyState is what the toy's states are at a position.
+func toyState(row []float32, state uint64) {
+	for c := range row {
+		row[c] = float32(int8(state >> (8 * c)))
+	}
 }
 
 // toyLogits prefers a lower-case letter or a space, and ends the turn once in

@@ -44,6 +44,24 @@ func (s *Server) readBody(w *response, r *http.Request) (body []byte, release fu
 	return body, release, nil
 }
 
+// decode reads and decodes the body of a request to the engine, when that takes
+// requests. The caller calls release as after readBody.
+func decode[T any](s *Server, w *response, r *http.Request, read func([]byte) (*T, *Error)) (j *T, release func(), err error) {
+	if err := failureOfStatus(s.status()); err != nil {
+		return nil, nil, err
+	}
+	body, release, err := s.readBody(w, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	j, bad := read(body)
+	if bad != nil {
+		release()
+		return nil, nil, bad
+	}
+	return j, release, nil
+}
+
 // refuseEncoding refuses a body that would have to be unpacked.
 func refuseEncoding(r *http.Request) error {
 	enc := r.Header.Get("Content-Encoding")

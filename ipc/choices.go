@@ -27,7 +27,7 @@ func (s *Server) generate(ctx context.Context, j *job, out sink) (Result, error)
 	defer c.cancel(nil)
 	c.run()
 	if c.err != nil {
-		return Result{}, explain(ctx, c.err, &j.req)
+		return Result{}, explain(ctx, c.err, j.req.promptField())
 	}
 	return c.total(), nil
 }
@@ -135,5 +135,5 @@ func (s *Server) generateOne(ctx context.Context, j *job, req *Request, choice i
 	if err == nil {
 		err = out.finish(choice, res)
 	}
-	return res, explain(ctx, err, req)
+	return res, explain(ctx, err, req.promptField())
 }

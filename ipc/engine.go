@@ -12,6 +12,8 @@ import (
 // Errors that a client should be able to act on are *Error values (wrapped or
 // not); every other error is answered as an internal error and only logged.
 type Engine interface {
+	Tokens
+
 	// Generate answers one request and returns when the answer is complete.
 	//
 	// It calls emit in order and never concurrently, from any goroutine, and
@@ -28,22 +30,30 @@ type Engine interface {
 	// step, with an error that wraps context.Cause(ctx) or ctx.Err().
 	Generate(ctx context.Context, req *Request, emit func(Delta) error) (Result, error)
 
-	// CountTokens returns the tokens of the prompt that a request with Messages is
-	// rendered to.
-	CountTokens(ctx context.Context, req *Request) (int, error)
+	// Embed returns a vector for every input. It calls accepted once the inputs are
+	// tokenized and known to be acceptable, before it waits for its turn, and ends
+	// with ctx as Generate does.
+	Embed(ctx context.Context, req *EmbedRequest, accepted func()) (Embeddings, error)
 
 	// Models lists every model that a request may name, the default first.
 	// It answers in every State, also while loading.
 	Models(ctx context.Context) []ModelInfo
+
+	// Status is cheap: it is asked once per request.
+	Status() Status
+}
+
+// Tokens is the part of an Engine that turns texts into tokens and back.
+type Tokens interface {
+	// CountTokens returns the tokens of the prompt that a request with Messages is
+	// rendered to.
+	CountTokens(ctx context.Context, req *Request) (int, error)
 
 	// Tokenize returns the token ids of a text, with pieces when asked for.
 	Tokenize(ctx context.Context, req TokenizeRequest) ([]Token, error)
 
 	// Detokenize returns the text of ids. Bytes that are not UTF-8 become U+FFFD.
 	Detokenize(ctx context.Context, model string, ids []int32) (string, error)
-
-	// Status is cheap: it is asked once per request.
-	Status() Status
 }
 
 // State is where the engine is in its life.
@@ -110,6 +120,22 @@ type Request struct {
 	Logprobs    bool // report Delta.Logprobs
 	TopLogprobs int  // alternatives per token, 0..MaxTopLogprobs
 	Reach       int  // spans of Result.Reach at most; 0 = not wanted
+}
+
+// EmbedRequest asks for the vectors of texts.
+type EmbedRequest struct {
+	ID         string // embd-…, also in the log
+	Model      string // a ModelInfo.ID, never empty
+	UID        uint32 // as in Request
+	Client     string
+	Inputs     []Prompt // at least one, at most 2,048
+	Dimensions int      // that are kept of each vector; 0 = all
+}
+
+// Embeddings answers an EmbedRequest.
+type Embeddings struct {
+	Vectors [][]float32 // [inputs], each of length 1
+	Tokens  int         // of all inputs
 }
 
 // Prompt is text or token ids, never both. Tokens is nil when Text is meant,

@@ -89,3 +89,11 @@ func ContextLengthError(nPrompt, nCtx int) *Error {
 		NCtx:    nCtx,
 	}
 }
+
+// InputLengthError is the same for an input, by its number, that is to be embedded.
+func InputLengthError(input, nPrompt, nCtx int) *Error {
+	return &Error{
+		Kind: KindContextLength, Param: fmt.Sprintf("input[%d]", input), NPrompt: nPrompt, NCtx: nCtx,
+		Message: fmt.Sprintf("input %d has %d tokens, but the context holds %d; cut it into pieces or serve the model with a longer context", input, nPrompt, nCtx),
+	}
+}

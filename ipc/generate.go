@@ -34,20 +34,13 @@ func (s *Server) handleCompletion(w *response, r *http.Request) error {
 	}})
 }
 
-// handleGenerate is the way of every generation request: state, body, model, answer.
+// handleGenerate is the way of every generation request: body, model, answer.
 func (s *Server) handleGenerate(w *response, r *http.Request, e endpoint) error {
-	if err := failureOfStatus(s.status()); err != nil {
-		return err
-	}
-	body, release, err := s.readBody(w, r)
+	j, release, err := decode(s, w, r, e.decode)
 	if err != nil {
 		return err
 	}
 	defer release()
-	j, bad := e.decode(body)
-	if bad != nil {
-		return bad
-	}
 	j.accepted = release
 	j.req.UID = peerOf(r.Context())
 	if bad := nameSession(j, r.Header); bad != nil {
@@ -120,7 +113,7 @@ func (c *collector) finish(choice int, res Result) error {
 
 // explain completes an engine's error with what only the server knows: why it
 // was told to stop, and which field the prompt came from.
-func explain(ctx context.Context, err error, req *Request) error {
+func explain(ctx context.Context, err error, param string) error {
 	var e *Error
 	switch {
 	case err == nil:
@@ -134,21 +127,34 @@ func explain(ctx context.Context, err error, req *Request) error {
 		return err
 	}
 	named := *e
-	if named.Param = "messages"; req.Prompt != nil {
-		named.Param = "prompt"
-	}
+	named.Param = param
 	return &named
+}
+
+// promptField is the field that a request's prompt came from.
+func (r *Request) promptField() string {
+	if r.Prompt != nil {
+		return "prompt"
+	}
+	return "messages"
+}
+
+// outcomeOf says for the log how a request has ended.
+func outcomeOf(ctx context.Context, err error) string {
+	switch {
+	case err == nil:
+		return "done"
+	case clientGone(ctx):
+		return "cancelled by client"
+	}
+	return "error: " + err.Error()
 }
 
 // logGeneration writes one line per answer. It never contains text of the client or the model.
 func (s *Server) logGeneration(w *response, r *http.Request, j *job, res Result, took time.Duration, err error) {
 	outcome := string(res.FinishReason)
-	switch {
-	case err == nil:
-	case clientGone(r.Context()):
-		outcome = "cancelled by client"
-	default:
-		outcome = "error: " + err.Error()
+	if err != nil {
+		outcome = outcomeOf(r.Context(), err)
 	}
 	s.log.Info("ipc: generation", "request", w.id, "id", j.req.ID, "model", j.req.Model, "stream", j.stream,
 		"outcome", outcome, "prompt_tokens", res.PromptTokens, "cached_tokens", res.CachedTokens,

@@ -18,18 +18,11 @@ func (s *Server) handleMessages(w *response, r *http.Request) error {
 // handleCountTokens answers POST /v1/messages/count_tokens.
 func (s *Server) handleCountTokens(w *response, r *http.Request) error {
 	w.shape = anthropicShape(w.id)
-	if err := failureOfStatus(s.status()); err != nil {
-		return err
-	}
-	body, release, err := s.readBody(w, r)
+	req, release, err := decode(s, w, r, decodeAnthropicCount)
 	if err != nil {
 		return err
 	}
 	defer release()
-	req, bad := decodeAnthropicCount(body)
-	if bad != nil {
-		return bad
-	}
 	if req.Model, err = s.resolveModel(r.Context(), req.Model); err != nil {
 		return err
 	}

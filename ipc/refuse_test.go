@@ -229,8 +229,8 @@ func TestRefusedRequests(t *testing.T) {
 		want                     string
 		allow                    string
 	}{
-		{name: "unknown route", method: "GET", path: "/v1/embeddings", status: 404,
-			want: errorHead + `"no such route: GET /v1/embeddings; there are /chat/completions, /completions, /detokenize, /healthz, /messages, /messages/count_tokens, /models, /models/, /readyz, /responses, /responses/, /sessions, /sessions/import, /sessions/{id}, /sessions/{id}/export, /sessions/{id}/fork, /tokenize (some also under /v1)","type":"not_found_error","param":null,"code":"unknown_route"}}`},
+		{name: "unknown route", method: "GET", path: "/v1/images", status: 404,
+			want: errorHead + `"no such route: GET /v1/images; there are /chat/completions, /completions, /detokenize, /embeddings, /healthz, /messages, /messages/count_tokens, /models, /models/, /readyz, /responses, /responses/, /sessions, /sessions/import, /sessions/{id}, /sessions/{id}/export, /sessions/{id}/fork, /tokenize (some also under /v1)","type":"not_found_error","param":null,"code":"unknown_route"}}`},
 		{name: "wrong method", method: "GET", path: "/v1/chat/completions", status: 405, allow: "POST, OPTIONS",
 			want: errorHead + `"GET is not possible on /v1/chat/completions; allowed: POST, OPTIONS","type":"invalid_request_error","param":null,"code":"method_not_allowed"}}`},
 		{name: "wrong method on models", method: "DELETE", path: "/v1/models/scripted", status: 405, allow: "GET, HEAD, OPTIONS",

@@ -20,6 +20,7 @@ func (s *Server) routes() map[string]map[string]handlerFunc {
 	all := map[string]map[string]handlerFunc{
 		"/chat/completions":      {http.MethodPost: s.handleChat},
 		"/completions":           {http.MethodPost: s.handleCompletion},
+		"/embeddings":            {http.MethodPost: s.handleEmbeddings},
 		"/responses":             {http.MethodPost: s.handleResponse},
 		"/responses/":            {http.MethodGet: s.handleStoredResponse, http.MethodDelete: s.handleResponseDelete},
 		"/messages":              {http.MethodPost: s.handleMessages},

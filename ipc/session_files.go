@@ -61,19 +61,11 @@ func (s *Server) handleSessionExport(w *response, r *http.Request) error {
 	defer context.AfterFunc(r.Context(), func() { w.ctl.SetWriteDeadline(time.Now()) })()
 	began := time.Now()
 	err = files.Export(r.Context(), uid, id, out)
-	s.log.Info("ipc: session exported", "request", w.id, "session", id, "bytes", out.n, "took", time.Since(began).Round(time.Millisecond), "outcome", outcomeOf(err))
+	s.log.Info("ipc: session exported", "request", w.id, "session", id, "bytes", out.n, "took", time.Since(began).Round(time.Millisecond), "outcome", outcomeOf(r.Context(), err))
 	if err != nil && w.begun {
 		panic(http.ErrAbortHandler) // net/http cuts the connection, without the end of the body
 	}
 	return err
-}
-
-// outcomeOf is how the log tells what became of a transfer.
-func outcomeOf(err error) string {
-	if err != nil {
-		return "error: " + err.Error()
-	}
-	return "done"
 }
 
 // exportType is the content type of exports.
@@ -130,7 +122,7 @@ func (s *Server) handleSessionImport(w *response, r *http.Request) error {
 	defer body.stop()
 	began := time.Now()
 	x, err := files.Import(r.Context(), peerOf(r.Context()), body)
-	s.log.Info("ipc: session imported", "request", w.id, "session", x.ID, "bytes", body.n, "took", time.Since(began).Round(time.Millisecond), "outcome", outcomeOf(errors.Join(body.err, err)))
+	s.log.Info("ipc: session imported", "request", w.id, "session", x.ID, "bytes", body.n, "took", time.Since(began).Round(time.Millisecond), "outcome", outcomeOf(r.Context(), errors.Join(body.err, err)))
 	switch {
 	case errors.Is(body.err, errDraining):
 		return body.err

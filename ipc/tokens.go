@@ -10,7 +10,7 @@ import (
 )
 
 func (s *Server) handleTokenize(w *response, r *http.Request) error {
-	j, release, err := decodeSmall(s, w, r, decodeTokenize)
+	j, release, err := decode(s, w, r, decodeTokenize)
 	if err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func tokenList(tokens []Token, withPieces bool) (json.RawMessage, error) {
 }
 
 func (s *Server) handleDetokenize(w *response, r *http.Request) error {
-	j, release, err := decodeSmall(s, w, r, decodeDetokenize)
+	j, release, err := decode(s, w, r, decodeDetokenize)
 	if err != nil {
 		return err
 	}
@@ -63,24 +63,6 @@ func (s *Server) handleDetokenize(w *response, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, api.DetokenizeResponse{Content: text})
-}
-
-// decodeSmall reads and decodes a body for the routes beside generation. The
-// caller calls release when it has answered: the answer is as large as the body.
-func decodeSmall[T any](s *Server, w *response, r *http.Request, decode func([]byte) (*T, *Error)) (j *T, release func(), err error) {
-	if err := failureOfStatus(s.status()); err != nil {
-		return nil, nil, err
-	}
-	body, release, err := s.readBody(w, r)
-	if err != nil {
-		return nil, nil, err
-	}
-	j, bad := decode(body)
-	if bad != nil {
-		release()
-		return nil, nil, bad
-	}
-	return j, release, nil
 }
 
 func tokenPiece(t Token) (json.RawMessage, error) {

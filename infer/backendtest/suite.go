@@ -111,6 +111,7 @@ func Run(t *testing.T, b graph.Backend, opt Options) {
 		{"full_budget", s.testFullBudget, offload.Paged},
 		{"gathered", s.testGathered, offload.Gathered},
 		{"models", s.testModels, offload.Exact},
+		{"states", s.testStates, offload.Exact},
 		{"resume", s.testResume, offload.Exact},
 		{"cancel", s.testCancel, offload.Exact},
 		{"refuse", s.testRefuse, offload.Exact},

@@ -48,6 +48,7 @@ type exec struct {
 	queryScales [][]C.float // [layers][kvHeads*headDim] of Paged ones
 	next        []C.int32_t
 	parts       []opRange   // [parts] of the program
+	final       opRange     // in place of the last part, for states
 	flush       []C.int32_t // [layers] the op that writes records; -1 for none
 	angles      int         // ops that begin every step
 
@@ -68,7 +69,7 @@ func (e *exec) build() error {
 	if err != nil {
 		return err
 	}
-	e.embeds, e.parts, e.flush, e.angles = l.embeds, l.parts, l.flush, len(e.prog.Ropes)
+	e.embeds, e.parts, e.final, e.flush, e.angles = l.embeds, l.parts, l.final, l.flush, len(e.prog.Ropes)
 	if err := e.allocate(l); err != nil {
 		return err
 	}

@@ -119,7 +119,7 @@ func (l longSession) decode() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	for _, x := range out.Data[:out.Vocab] {
+	for _, x := range out.Data[:out.Width] {
 		if x != x {
 			l.t.Fatalf("a logit behind %d tokens is not a number", l.q.Len())
 		}

@@ -38,6 +38,7 @@ type lowered struct {
 	prog      *graph.Program
 	kv        []offload.LayerPlan
 	parts     []opRange
+	final     opRange
 	flush     []C.int32_t // [layers] index of its OP_FLUSH, -1 for none
 }
 
@@ -69,7 +70,20 @@ func lower(p *graph.Program, kv []offload.LayerPlan) (*lowered, error) {
 			l.parts[i].end = l.parts[i+1].first
 		}
 	}
-	return l, nil
+	return l, l.lowerFinal()
+}
+
+// lowerFinal lowers what stands in place of the head for states, behind all else.
+func (l *lowered) lowerFinal() error {
+	clear(l.fresh)
+	l.final.first = len(l.ops)
+	for i, op := range l.prog.Final {
+		if err := l.lowerOp(op); err != nil {
+			return fmt.Errorf("lower program: op %d of its states: %w", i, err)
+		}
+	}
+	l.final.end = len(l.ops)
+	return nil
 }
 
 // predictedQuery is the buffer of the query that a layer computes for the next.

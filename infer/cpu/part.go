@@ -55,7 +55,11 @@ func (e *exec) part(ctx context.Context, part int, rows *graph.Rows, q *offload.
 	if err := e.runStep(ctx, opRange{0, e.angles}, 1); err != nil {
 		return graph.Logits{}, err
 	}
-	if err := e.runStep(ctx, e.parts[part], len(rows.Tok)); err != nil {
+	ops := e.parts[part]
+	if rows.States {
+		ops = e.final
+	}
+	if err := e.runStep(ctx, ops, len(rows.Tok)); err != nil {
 		return graph.Logits{}, err
 	}
 	if head {

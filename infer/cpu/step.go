@@ -25,7 +25,7 @@ func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	if err := live(kv); err != nil {
 		return graph.Logits{}, fmt.Errorf("step on cpu: %w", err)
 	}
-	if err := rows.Check(e.prog.Vocab, e.lim, kv); err != nil {
+	if err := rows.Check(e.prog, e.lim, kv); err != nil {
 		return graph.Logits{}, fmt.Errorf("step on cpu: %w", err)
 	}
 	if err := e.bind(kv); err != nil {
@@ -40,16 +40,32 @@ func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	e.describe(rows, kv)
 	e.viewStep(kv)
 	e.c.st.decode = 1
-	if err := e.runStep(ctx, opRange{0, len(e.ops)}, len(rows.Tok)); err != nil {
+	if err := e.runWhole(ctx, rows); err != nil {
 		return graph.Logits{}, fmt.Errorf("step on cpu: %w", err)
 	}
 	e.count(len(kv))
 	return e.logits(rows), nil
 }
 
+// runWhole runs the program, with the states' ops for its head where these are wanted.
+func (e *exec) runWhole(ctx context.Context, rows *graph.Rows) error {
+	if !rows.States {
+		return e.runStep(ctx, opRange{0, e.final.first}, len(rows.Tok))
+	}
+	if err := e.runStep(ctx, opRange{0, e.parts[len(e.parts)-1].first}, len(rows.Tok)); err != nil {
+		return err
+	}
+	return e.runStep(ctx, e.final, len(rows.Tok))
+}
+
+// logits are what the step was asked for.
 func (e *exec) logits(rows *graph.Rows) graph.Logits {
-	ld := int(e.buffers[e.prog.Logits].ld)
-	return graph.Logits{Data: e.data[e.prog.Logits][:len(rows.Out)*ld], Vocab: e.prog.Vocab, Stride: ld}
+	buf, n := e.prog.Logits, len(rows.Out)
+	if rows.States {
+		buf, n = e.prog.States, len(rows.Tok)
+	}
+	ld := int(e.buffers[buf].ld)
+	return graph.Logits{Data: e.data[buf][:n*ld], Width: e.prog.Buffers[buf].Width, Stride: ld}
 }
 
 // embedRows copies the tokens' embeddings from the model file.

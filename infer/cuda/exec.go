@@ -27,10 +27,11 @@ type exec struct {
 	ropes   []ropeTable
 	nodes   []node
 	parts   []int                   // first nodes of the program's parts
+	final   []node                  // in place of the last part, for states
 	norms   map[graph.Buf]*normNode // while lowering: norms that products compute
 	state   state
 	tables  tables
-	logits  []byte // page-locked [MaxOut, vocab] float32
+	answer  []byte // page-locked float32: [MaxOut, vocab], or states [MaxRows, width]
 	staging *pinnedmem.Arena
 
 	// What nodes share, as large as the largest of them needs.
@@ -132,7 +133,7 @@ func (e *exec) placeBuffers() error {
 
 // prepare takes staging memory and uploads what never changes.
 func (e *exec) prepare() (err error) {
-	out := e.lim.MaxOut * e.prog.Vocab * 4
+	out := e.answerBytes()
 	var freq int
 	for _, r := range e.prog.Ropes {
 		freq += len(r.InvFreq)*8 + alignBytes
@@ -153,7 +154,7 @@ func (e *exec) prepare() (err error) {
 	if e.tables.host, err = e.staging.Alloc(e.tables.bytes(), alignBytes); err != nil {
 		return err
 	}
-	if e.logits, err = e.staging.Alloc(out, alignBytes); err != nil {
+	if e.answer, err = e.staging.Alloc(out, alignBytes); err != nil {
 		return err
 	}
 	e.batch.reset()
@@ -177,6 +178,15 @@ func (e *exec) prepare() (err error) {
 		return err
 	}
 	return e.queue.Wait()
+}
+
+// answerBytes is the most that a step brings back.
+func (e *exec) answerBytes() int {
+	n := e.lim.MaxOut * e.prog.Vocab * 4
+	if len(e.prog.Final) > 0 {
+		n = max(n, e.lim.MaxRows*e.bufs[e.prog.States].width*4)
+	}
+	return n
 }
 
 // dropStaging closes staging memory that could not be locked.

@@ -15,6 +15,8 @@ type shape struct {
 	prompt bool
 	// flush: tokens leave tails for records.
 	flush bool
+	// states: of all rows, in place of logits.
+	states bool
 }
 
 func (s shape) of(x graph.Extent) int {
@@ -55,7 +57,23 @@ func (e *exec) lower() error {
 		}
 		i += used
 	}
+	for i := 0; i < len(e.prog.Final); {
+		n, used, err := e.lowerOp(e.prog.Final, i)
+		if err != nil {
+			return fmt.Errorf("lower program: op %d of its states: %w", i, err)
+		}
+		e.final = append(e.final, n)
+		i += used
+	}
 	return nil
+}
+
+// nodesOf are the nodes of a step, or those of the parts from first on.
+func (e *exec) nodesOf(s shape, first int) []node {
+	if !s.states {
+		return e.nodes[first:]
+	}
+	return slices.Concat(e.nodes[first:e.parts[len(e.parts)-1]], e.final)
 }
 
 // lowerOp makes a node of the op at i and, if they run as one, of those behind it.

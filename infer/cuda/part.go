@@ -91,11 +91,11 @@ func (e *exec) layerPart(b *batch, s shape, part int, rows *graph.Rows, q *offlo
 
 // run appends the nodes of a part.
 func (e *exec) run(b *batch, s shape, part int) {
-	end := len(e.nodes)
+	nodes := e.nodesOf(s, e.parts[part])
 	if part+1 < len(e.parts) {
-		end = e.parts[part+1]
+		nodes = nodes[:e.parts[part+1]-e.parts[part]]
 	}
-	for _, n := range e.nodes[e.parts[part]:end] {
+	for _, n := range nodes {
 		n.emit(b, s)
 	}
 }

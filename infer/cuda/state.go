@@ -75,7 +75,7 @@ func (s *state) fill(r *graph.Rows) shape {
 	copy(w[s.rows:], r.Pos)
 	copy(w[2*s.rows:], r.Seq)
 	copy(w[3*s.rows:], r.Out)
-	sh := shape{rows: len(r.Tok), outs: len(r.Out)}
+	sh := shape{rows: len(r.Tok), outs: len(r.Out), states: r.States}
 	if sh.rows <= smallRows {
 		return sh
 	}

@@ -41,7 +41,7 @@ func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	if err := live(kv); err != nil {
 		return graph.Logits{}, err
 	}
-	if err := rows.Check(e.prog.Vocab, e.lim, kv); err != nil {
+	if err := rows.Check(e.prog, e.lim, kv); err != nil {
 		return graph.Logits{}, err
 	}
 	if err := e.bind(kv); err != nil {
@@ -69,10 +69,19 @@ func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	return e.logitsOf(sh), nil
 }
 
-// logitsOf are the logits that a step of a shape has left.
+// answerOf is where a step of a shape leaves what it was asked for, in so many rows.
+func (e *exec) answerOf(sh shape) (*array, int) {
+	if sh.states {
+		return e.buf(e.prog.States), sh.rows
+	}
+	return e.buf(e.prog.Logits), sh.outs
+}
+
+// logitsOf is what a step of a shape has left.
 func (e *exec) logitsOf(sh shape) graph.Logits {
-	data := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(e.logits))), sh.outs*e.prog.Vocab)
-	return graph.Logits{Data: data, Vocab: e.prog.Vocab, Stride: e.prog.Vocab}
+	x, n := e.answerOf(sh)
+	data := unsafe.Slice((*float32)(unsafe.Pointer(unsafe.SliceData(e.answer))), n*x.width)
+	return graph.Logits{Data: data, Width: x.width, Stride: x.width}
 }
 
 // replay runs the step's graph, which it makes when the shape is new.
@@ -81,7 +90,7 @@ func (e *exec) replay(sh shape) error {
 	if !ok {
 		e.batch.reset()
 		e.begin(&e.batch)
-		for _, n := range e.nodes {
+		for _, n := range e.nodesOf(sh, 0) {
 			n.emit(&e.batch, sh)
 		}
 		e.end(&e.batch, sh)
@@ -98,20 +107,21 @@ func (e *exec) replay(sh shape) error {
 // begin sends the step's state.
 func (e *exec) begin(b *batch) { b.copyIn(e.state.at, e.state.host) }
 
-// end brings the logits, and what choices have counted.
+// end brings the answer, and what choices have counted.
 func (e *exec) end(b *batch, sh shape) {
 	if e.topFloats > 0 {
 		b.copyOut(e.cold.host, e.cold.traffic)
 	}
-	if sh.outs > 0 {
-		b.copyOut(e.logits[:4*sh.outs*e.prog.Vocab], e.buf(e.prog.Logits).at)
+	if x, n := e.answerOf(sh); n > 0 {
+		b.copyOut(e.answer[:4*n*x.width], x.at)
 	}
 }
 
 // queueAll runs a step of many rows, a segment after the other: the next is
 // queued while the one before runs, so that a cancellation is seen soon.
 func (e *exec) queueAll(ctx context.Context, sh shape) error {
-	for at := 0; at < len(e.nodes); at += segmentNodes {
+	nodes := e.nodesOf(sh, 0)
+	for at := 0; at < len(nodes); at += segmentNodes {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -119,10 +129,10 @@ func (e *exec) queueAll(ctx context.Context, sh shape) error {
 		if at == 0 {
 			e.begin(&e.batch)
 		}
-		for _, n := range e.nodes[at:min(at+segmentNodes, len(e.nodes))] {
+		for _, n := range nodes[at:min(at+segmentNodes, len(nodes))] {
 			n.emit(&e.batch, sh)
 		}
-		if at+segmentNodes >= len(e.nodes) {
+		if at+segmentNodes >= len(nodes) {
 			e.end(&e.batch, sh)
 		}
 		e.batch.order()

@@ -58,11 +58,14 @@ type Rows struct {
 	Pos []int32 // [nRow] position in the row's sequence
 	Seq []int32 // [nRow] index into the step's sequences
 	Out []int32 // [nOut] ascending row indexes whose logits are wanted
+	// States asks for the normed hidden state of every row instead: what the head
+	// would multiply. Out is then empty.
+	States bool
 }
 
 // Reset empties the rows and keeps their memory.
 func (r *Rows) Reset() {
-	r.Tok, r.Pos, r.Seq, r.Out = r.Tok[:0], r.Pos[:0], r.Seq[:0], r.Out[:0]
+	r.Tok, r.Pos, r.Seq, r.Out, r.States = r.Tok[:0], r.Pos[:0], r.Seq[:0], r.Out[:0], false
 }
 
 // Add appends one row; want asks for its logits.
@@ -78,13 +81,16 @@ var ErrRows = errors.New("step rows are not valid")
 
 // Check verifies rows against the limits, the vocabulary and the sequences,
 // whose positions must already be reserved. Backends call it first.
-func (r *Rows) Check(vocab int, l Limits, kv []*offload.Seq) error {
+func (r *Rows) Check(p *Program, l Limits, kv []*offload.Seq) error {
 	n := len(r.Tok)
 	if n == 0 || n > l.MaxRows || len(r.Pos) != n || len(r.Seq) != n {
 		return fmt.Errorf("%w: %d tokens, %d positions, %d sequence indexes; at most %d rows", ErrRows, n, len(r.Pos), len(r.Seq), l.MaxRows)
 	}
 	if len(r.Out) > l.MaxOut || len(kv) == 0 || len(kv) > l.MaxSeqs {
 		return fmt.Errorf("%w: %d outputs of at most %d, %d sequences of at most %d", ErrRows, len(r.Out), l.MaxOut, len(kv), l.MaxSeqs)
+	}
+	if err := r.checkStates(p); err != nil {
+		return err
 	}
 	for i, q := range kv {
 		if slices.Contains(kv[:i], q) {
@@ -105,12 +111,19 @@ func (r *Rows) Check(vocab int, l Limits, kv []*offload.Seq) error {
 		}
 	}
 	for i := range n {
-		if err := r.checkRow(i, vocab, l, kv); err != nil {
+		if err := r.checkRow(i, p.Vocab, l, kv); err != nil {
 			return err
 		}
 		if i > 0 && r.Seq[i] == r.Seq[i-1] && kv[r.Seq[i]].Pool().LayerMajor() {
 			return fmt.Errorf("%w: sequence %d has several rows; its pool reads prompts in parts", ErrRows, r.Seq[i])
 		}
+	}
+	return nil
+}
+
+func (r *Rows) checkStates(p *Program) error {
+	if r.States && (len(r.Out) > 0 || len(p.Final) == 0) {
+		return fmt.Errorf("%w: states are wanted beside %d outputs, of a program with %d ops for them", ErrRows, len(r.Out), len(p.Final))
 	}
 	return nil
 }
@@ -129,6 +142,12 @@ func (r *Rows) CheckPart(p *Program, part int, l Limits, q *offload.Seq) error {
 			ErrRows, n, len(r.Pos), len(r.Seq), l.MaxRows, len(r.Out), l.MaxOut)
 	}
 	head := part == len(p.Parts)-1
+	if err := r.checkStates(p); err != nil {
+		return err
+	}
+	if r.States && !head {
+		return fmt.Errorf("%w: states are wanted of part %d of %d", ErrRows, part, len(p.Parts))
+	}
 	for i, pos := range r.Pos {
 		if int(pos) < q.Len() || int(pos) >= end || i > 0 && (pos <= r.Pos[i-1] || !head && pos != r.Pos[i-1]+1) {
 			return fmt.Errorf("%w: row %d is at position %d of a prompt from %d to %d", ErrRows, i, pos, q.Len(), end)
@@ -137,7 +156,7 @@ func (r *Rows) CheckPart(p *Program, part int, l Limits, q *offload.Seq) error {
 			return fmt.Errorf("%w: row %d is token %d of sequence %d, vocabulary is %d", ErrRows, i, t, r.Seq[i], p.Vocab)
 		}
 	}
-	if head && len(r.Out) != n || !head && len(r.Out) != 0 {
+	if outs := len(r.Out); outs != 0 && !head || outs != n && head && !r.States {
 		return fmt.Errorf("%w: %d outputs of %d rows in part %d of %d", ErrRows, len(r.Out), n, part, len(p.Parts))
 	}
 	for i, o := range r.Out {
@@ -171,16 +190,16 @@ func (r *Rows) checkRow(i, vocab int, l Limits, kv []*offload.Seq) error {
 	return nil
 }
 
-// Logits are the rows that a step was asked for, [nOut, Vocab], valid until
-// the next step of the same Exec.
+// Logits are the rows that a step was asked for, [nOut, Width], valid until
+// the next step of the same Exec. Where states were wanted, they are these.
 type Logits struct {
 	Data   []float32
-	Vocab  int
+	Width  int // the vocabulary, or the width of a state
 	Stride int // floats from one row to the next
 }
 
 // Row is the logits of the i-th wanted row.
-func (l Logits) Row(i int) []float32 { return l.Data[i*l.Stride : i*l.Stride+l.Vocab] }
+func (l Logits) Row(i int) []float32 { return l.Data[i*l.Stride : i*l.Stride+l.Width] }
 
 // Backend turns programs into running code on one device.
 type Backend interface {
@@ -220,7 +239,7 @@ type HiddenStates interface {
 // Exec is a compiled program. It belongs to one goroutine.
 type Exec interface {
 	// Step runs the rows, writes their K and V to reserved positions of kv,
-	// and returns the wanted logits. It does not commit the positions: a step
+	// and returns the wanted logits, or states. It does not commit the positions: a step
 	// that failed or was cancelled leaves the sequences as they were.
 	// Cancelling ctx ends a step early with ctx's error. Where tails are
 	// bounded, every sequence has one row.
@@ -230,8 +249,8 @@ type Exec interface {
 	// the prompt's rows in order; the hidden state between parts is the
 	// Exec's. The rows of a layer attend exactly to all of the prompt before
 	// them, and to earlier tokens as they are kept; with the prompt's last row
-	// the layer's records are written. The head takes only rows whose logits are
-	// wanted. Cancelling ends a part early with ctx's error, after which the
+	// the layer's records are written. The head takes only rows whose logits, or
+	// states, are wanted. Cancelling ends a part early with ctx's error, after which the
 	// same rows may be run again.
 	Part(ctx context.Context, part int, rows *Rows, q *offload.Seq) (Logits, error)
 	Close() error

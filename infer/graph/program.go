@@ -90,6 +90,11 @@ type Program struct {
 	// Hidden alone. Empty for a program that cannot be read so.
 	Parts  []int
 	Hidden Buf // [all rows]
+
+	// Final stands in place of the head where a row's hidden state is wanted rather
+	// than its logits: it makes States of Hidden. Empty for a program without parts.
+	Final  []Op
+	States Buf // [all rows]
 }
 
 // part is the ops of one part.
@@ -111,6 +116,9 @@ func (p *Program) String() string {
 	for _, op := range p.Ops {
 		b.WriteString(op.format(p))
 		b.WriteByte('\n')
+	}
+	for _, op := range p.Final {
+		fmt.Fprintf(&b, "states: %s\n", op.format(p))
 	}
 	return b.String()
 }

@@ -27,14 +27,15 @@ func TestStepRefusesASequenceTwice(t *testing.T) {
 	if err := errors.Join(a.Reserve(1), b.Reserve(1)); err != nil {
 		t.Fatal(err)
 	}
+	p := &Program{Vocab: 10}
 	var rows Rows
 	rows.Add(1, 0, 0, true)
 	rows.Add(2, 0, 1, true)
 	l := Limits{MaxRows: 4, MaxOut: 4, MaxSeqs: 2, Context: 64}
-	if err := rows.Check(10, l, []*offload.Seq{a, b}); err != nil {
+	if err := rows.Check(p, l, []*offload.Seq{a, b}); err != nil {
 		t.Errorf("two sequences: %v", err)
 	}
-	if err := rows.Check(10, l, []*offload.Seq{a, a}); !errors.Is(err, ErrRows) {
+	if err := rows.Check(p, l, []*offload.Seq{a, a}); !errors.Is(err, ErrRows) {
 		t.Errorf("one sequence twice: %v, want ErrRows", err)
 	}
 }

@@ -22,7 +22,7 @@ func (p *Program) Validate() error {
 			return fmt.Errorf("validate program %s: %w: op %d: %w", p.Name, ErrProgram, i, err)
 		}
 	}
-	return p.checkParts()
+	return errors.Join(p.checkParts(), p.checkFinal())
 }
 
 // checkParts checks that every part has ops and that layers stand in theirs.
@@ -43,6 +43,24 @@ func (p *Program) checkParts() error {
 				return fmt.Errorf("validate program %s: %w: attention of layer %d stands in part %d", p.Name, ErrProgram, a.Layer, i)
 			}
 		}
+	}
+	return nil
+}
+
+// checkFinal checks the ops that stand in place of the head.
+func (p *Program) checkFinal() error {
+	if len(p.Final) == 0 {
+		return nil
+	}
+	err := errors.Join(p.width(p.States, p.bufWidth(p.Hidden)), p.rows(AllRows, p.States))
+	if len(p.Parts) == 0 {
+		err = errors.Join(err, errors.New("the program has no parts, and so no head that they could replace"))
+	}
+	for _, op := range p.Final {
+		err = errors.Join(err, op.check(p))
+	}
+	if err != nil {
+		return fmt.Errorf("validate program %s: %w: states: %w", p.Name, ErrProgram, err)
 	}
 	return nil
 }

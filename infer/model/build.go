@@ -197,6 +197,9 @@ func (b *builder) head(table graph.WeightID) {
 		out = table // tied embeddings
 	}
 	b.emit(graph.Linear{Src: b.lastNormed, Parts: []graph.Part{{Dst: b.p.Logits, W: out, Bias: graph.NoWeight}}})
+	// The residual stream of all rows still stands, and no layer needs its input any more.
+	b.p.Final = []graph.Op{graph.RMSNorm{Dst: b.normed, Src: b.hidden, W: b.weight("output_norm.weight"), Eps: b.h.eps}}
+	b.p.States = b.normed
 }
 
 func (b *builder) norm(dst, src graph.Buf, w string) {

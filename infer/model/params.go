@@ -126,6 +126,11 @@ func readParams(f *gguf.File, arch string, fam family) (params, error) {
 	} else if !ok {
 		r.absent("expert_count", "unsigned integer")
 	}
+	if causal, ok := f.Bool(r.key("attention.causal")); ok && !causal {
+		r.fail("attention to tokens ahead (%s false) is %w", r.key("attention.causal"), ErrUnsupported)
+	} else if !ok {
+		r.absent("attention.causal", "boolean")
+	}
 	for _, k := range []string{"attn_logit_softcapping", "final_logit_softcapping"} {
 		if v, ok := r.number(k); ok && v != 0 {
 			r.fail("%s %g is %w", r.key(k), v, ErrUnsupported)

@@ -87,6 +87,8 @@ func TestBuildRefuses(t *testing.T) {
 		{name: "experts", from: "llama", want: "8 experts", unsupported: true, change: func(c content) { c.set("llama.expert_count", uint32(8)) }},
 		{name: "values of another width", from: "qwen3", want: "value_length", unsupported: true, change: func(c content) { c.set("qwen3.attention.value_length", uint32(8)) }},
 		{name: "softcapping", from: "gemma3", want: "final_logit_softcapping 30", unsupported: true, change: func(c content) { c.set("gemma3.final_logit_softcapping", float32(30)) }},
+		{name: "attention ahead", from: "qwen3", want: "qwen3.attention.causal false", unsupported: true, change: func(c content) { c.set("qwen3.attention.causal", false) }},
+		{name: "causality that is no boolean", from: "qwen3", want: "qwen3.attention.causal is no boolean", change: func(c content) { c.set("qwen3.attention.causal", uint32(1)) }},
 		{name: "no window", from: "gemma3", want: "gemma3.attention.sliding_window", change: func(c content) { delete(c.keys, "gemma3.attention.sliding_window") }},
 		{name: "other pattern", from: "gemma3", want: "sliding_window_pattern 4", unsupported: true, change: func(c content) { c.set("gemma3.attention.sliding_window_pattern", uint32(4)) }},
 		{name: "other pattern per layer", from: "gemma3", want: "sliding_window_pattern", unsupported: true, change: func(c content) {

@@ -36,7 +36,11 @@ func (e *exec) part(ctx context.Context, part int, rows *graph.Rows, q *offload.
 		return graph.Logits{}, s.layer(ctx, part)
 	}
 	s.recall()
-	if err := s.runAll(ctx, e.partOps(part)); err != nil {
+	ops := e.partOps(part)
+	if rows.States {
+		ops = e.prog.Final
+	}
+	if err := s.runAll(ctx, ops); err != nil {
 		return graph.Logits{}, err
 	}
 	return s.logits(), nil

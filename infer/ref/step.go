@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"edged/infer/graph"
 	"edged/offload"
@@ -47,14 +48,14 @@ func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	if err := e.checkPools(kv); err != nil {
 		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}
-	if err := rows.Check(e.prog.Vocab, e.lim, kv); err != nil {
+	if err := rows.Check(e.prog, e.lim, kv); err != nil {
 		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}
 	if err := kv[0].Pool().ClaimSets(kv); err != nil {
 		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}
 	s := step{exec: e, rows: rows, kv: kv, choices: make([][]choice, len(kv))}
-	if err := s.runAll(ctx, e.prog.Ops); err != nil {
+	if err := s.runAll(ctx, e.stepOps(rows)); err != nil {
 		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}
 	kv[0].Pool().Count(offload.Traffic{Steps: int64(len(kv))})
@@ -73,8 +74,22 @@ func (s step) runAll(ctx context.Context, ops []graph.Op) error {
 	return nil
 }
 
+// stepOps is the whole program, with the states' ops for its head where these are wanted.
+func (e *exec) stepOps(rows *graph.Rows) []graph.Op {
+	if !rows.States {
+		return e.prog.Ops
+	}
+	head := e.prog.Parts[len(e.prog.Parts)-1]
+	return slices.Concat(e.prog.Ops[:head], e.prog.Final)
+}
+
+// logits are what the step was asked for.
 func (s step) logits() graph.Logits {
-	return graph.Logits{Data: s.buf(s.prog.Logits).data, Vocab: s.prog.Vocab, Stride: s.prog.Vocab}
+	x := s.buf(s.prog.Logits)
+	if s.rows.States {
+		x = s.buf(s.prog.States)
+	}
+	return graph.Logits{Data: x.data, Width: x.width, Stride: x.width}
 }
 
 // Close implements graph.Exec.

@@ -52,6 +52,7 @@ type Engine struct {
 	mu       sync.Mutex // guards everything that follows
 	status   ipc.Status
 	requests []*ipc.Request
+	embeds   []*ipc.EmbedRequest
 }
 
 // New returns an engine that is ready, with the model "scripted" and a context
@@ -127,6 +128,42 @@ func (e *Engine) Detokenize(_ context.Context, _ string, ids []int32) (string, e
 		text[i] = byte(id)
 	}
 	return strings.ToValidUTF8(string(text), "\uFFFD"), nil
+}
+
+// Embed implements ipc.Engine: of each input the vector that [Vector] gives.
+func (e *Engine) Embed(_ context.Context, req *ipc.EmbedRequest, accepted func()) (ipc.Embeddings, error) {
+	e.mu.Lock()
+	e.embeds = append(e.embeds, req)
+	e.mu.Unlock()
+	var out ipc.Embeddings
+	for i, in := range req.Inputs {
+		n := len(in.Text) + len(in.Tokens)
+		if n > e.Context {
+			return ipc.Embeddings{}, ipc.InputLengthError(i, n, e.Context)
+		}
+		v := Vector(n)
+		if req.Dimensions > len(v) {
+			return ipc.Embeddings{}, &ipc.Error{Kind: ipc.KindInvalidRequest, Param: "dimensions", Message: fmt.Sprintf("dimensions must be from 1 to %d, got %d", len(v), req.Dimensions)}
+		}
+		if req.Dimensions > 0 {
+			v = v[:req.Dimensions]
+		}
+		out.Vectors, out.Tokens = append(out.Vectors, v), out.Tokens+n
+	}
+	accepted()
+	return out, nil
+}
+
+// Vector is that of an input of n tokens.
+func Vector(n int) []float32 {
+	return []float32{float32(math.Sin(float64(n))), float32(math.Cos(float64(n))), 0}
+}
+
+// Embeds returns the requests for embeddings so far.
+func (e *Engine) Embeds() []*ipc.EmbedRequest {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]*ipc.EmbedRequest(nil), e.embeds...)
 }
 
 // Generate implements ipc.Engine.

@@ -235,3 +235,30 @@ func atoi(t *testing.T, s string) int {
 	}
 	return n
 }
+
+func TestGoEmbeddings(t *testing.T) {
+	g := newTarget(t)
+	client := newClient(t, g)
+	r, err := client.Embeddings.New(t.Context(), openai.EmbeddingNewParams{
+		Model: g.model, Input: openai.EmbeddingNewParamsInputUnion{OfArrayOfStrings: []string{"The cat sleeps.", "x"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Data) != 2 || r.Data[1].Index != 1 || len(r.Data[0].Embedding) < 2 || r.Usage.PromptTokens < 2 || r.Usage.PromptTokens != r.Usage.TotalTokens {
+		t.Errorf("got %s", r.RawJSON())
+	}
+	for _, d := range r.Data {
+		var square float64
+		for _, x := range d.Embedding {
+			square += x * x
+		}
+		if square < 0.999 || square > 1.001 {
+			t.Errorf("the squares of vector %d sum to %g, want 1", d.Index, square)
+		}
+	}
+	_, err = client.Embeddings.New(t.Context(), openai.EmbeddingNewParams{
+		Model: g.model, Input: openai.EmbeddingNewParamsInputUnion{OfString: openai.String("x")}, Dimensions: openai.Int(1 << 20),
+	})
+	wantError(t, err, 400, "", "dimensions")
+}

@@ -2,6 +2,7 @@ package sdktest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,9 +10,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"edged/ipc"
+	"edged/ipc/ipctest"
 )
 
 // relay lets programs that know URLs only reach a socket: what systemd-socket-proxyd
@@ -58,6 +63,27 @@ func pipe(in net.Conn, socket string) {
 	go join(out, in)
 	go join(in, out)
 	<-done
+}
+
+// TestLLMEmbeds makes vectors with llm, which knows OpenAI's models of that kind only:
+// a model that has such a name here.
+func TestLLMEmbeds(t *testing.T) {
+	if os.Getenv("EDGED_SDK_TESTS") != "1" || os.Getenv("EDGED_SOCKET") != "" {
+		t.Skip("set EDGED_SDK_TESTS=1 and EDGED_SDK_DIR to run llm; see setup.sh")
+	}
+	engine := ipctest.New()
+	engine.List[0].ID = "text-embedding-3-small"
+	socket := ipctest.Serve(t, engine, ipc.Options{})
+	cmd := exec.CommandContext(t.Context(), sdkDir("python", "bin", "llm"), "embed", "-m", "3-small", "-f", "json", "-c", "four")
+	cmd.Env = append(os.Environ(), "LLM_USER_PATH="+t.TempDir(), "OPENAI_API_KEY=-", "OPENAI_BASE_URL=http://"+relay(t, socket)+"/v1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var got []float32
+	if err := json.Unmarshal(out, &got); err != nil || !slices.Equal(got, ipctest.Vector(4)) {
+		t.Errorf("got %s, %v; want %v", out, err, ipctest.Vector(4))
+	}
 }
 
 // TestLLM asks through llm, the command of the Python index: whole, as a stream,

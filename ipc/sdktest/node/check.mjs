@@ -191,6 +191,17 @@ const checks = {
     assert.equal(e.code, 'internal_error');
   },
 
+  async embeddings() {
+    const input = ['The cat sleeps.', 'x'];
+    const packed = await client.embeddings.create({ model, input }); // base64, which the SDK unpacks
+    const plain = await client.embeddings.create({ model, input, encoding_format: 'float' });
+    assert.deepEqual(packed.data.map((d) => d.index), [0, 1]);
+    packed.data.forEach((d, i) => assert.deepEqual(d.embedding, plain.data[i].embedding.map(Math.fround)));
+    assert.ok(packed.usage.total_tokens > 1 && packed.usage.prompt_tokens === packed.usage.total_tokens);
+    const e = await fails(OpenAI.BadRequestError, client.embeddings.create({ model, input: 'x', dimensions: 1e6 }));
+    assert.equal(e.param, 'dimensions');
+  },
+
   async cancel() {
     for (let i = 0; i < 3; i++) {
       const stream = await client.chat.completions.create({ model, messages: endless, stream: true });

@@ -6,6 +6,7 @@ Prints one line per check; the first failure ends the run with a traceback.
 """
 
 import os
+import struct
 import sys
 
 import openai
@@ -103,6 +104,26 @@ def errors():
         expect(e.response.headers["x-should-retry"] == "false", e.response.headers)
 
 
+def embeddings():
+    texts = ["The cat sleeps.", "A feline is asleep.", "x"]
+    r = CLIENT.embeddings.create(model=MODEL, input=texts)  # base64, which the SDK unpacks
+    expect([d.index for d in r.data] == [0, 1, 2] and r.model == MODEL and r.object == "list", r)
+    plain = CLIENT.embeddings.create(model=MODEL, input=texts, encoding_format="float")
+    expect([d.embedding for d in r.data] == [[float32(x) for x in d.embedding] for d in plain.data], r, plain)
+    expect(all(abs(sum(x * x for x in d.embedding) - 1) < 1e-4 for d in r.data), r)
+    expect(r.usage.prompt_tokens == r.usage.total_tokens > 2, r.usage)
+    one = CLIENT.embeddings.create(model=MODEL, input="x", dimensions=2)
+    expect(len(one.data) == 1 and len(one.data[0].embedding) == 2, one)
+    ids = CLIENT.embeddings.create(model=MODEL, input=[[1, 2], [3]])
+    expect(len(ids.data) == 2 and ids.usage.prompt_tokens == 3, ids)
+    e = fails(openai.BadRequestError, lambda: CLIENT.embeddings.create(model=MODEL, input=[]))
+    expect(e.param == "input", e.body)
+
+
+def float32(x):
+    return struct.unpack("<f", struct.pack("<f", x))[0]
+
+
 def failure():
     if "EDGED_SCRIPTED" not in os.environ:
         return
@@ -128,6 +149,6 @@ def cancel():
 
 
 print(f"openai-python {openai.__version__}, Python {sys.version.split()[0]}")
-for check in (models, chat, stream, logprobs, completions, errors, failure, cancel):
+for check in (models, chat, stream, logprobs, completions, embeddings, errors, failure, cancel):
     check()
     print("ok", check.__name__)
