@@ -32,6 +32,7 @@ type (
 		Top, Sums, Chosen, Sets, Units, Table, Seqs, Seq, Traffic            driver.Ptr
 		UnitBytes                                                            uint64
 		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes uint32
+		Gain                                                                 float32
 	}
 	// UnpackRecords: pages by KV heads.
 	UnpackRecords struct {

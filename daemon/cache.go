@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"edged/infer/graph"
 	"edged/offload"
 )
 
@@ -42,8 +41,8 @@ func (c Cache) fastBytes(layers []offload.LayerSpec, context int) (int64, error)
 	return int64(s), nil
 }
 
-// plan plans for one sequence of context tokens on a backend.
-func (c Cache) plan(b graph.Backend, layers []offload.LayerSpec, context int) (*offload.Plan, error) {
+// plan plans for one sequence of context tokens.
+func (c Cache) plan(layers []offload.LayerSpec, context int) (*offload.Plan, error) {
 	fast, err := c.fastBytes(layers, context)
 	if err != nil {
 		return nil, err
@@ -52,5 +51,5 @@ func (c Cache) plan(b graph.Backend, layers []offload.LayerSpec, context int) (*
 	if policy == "" {
 		policy = "full"
 	}
-	return offload.MakePlan(offload.Ask{Layers: layers, Policy: policy, Options: c.Options, Context: context, Sessions: 1, Fast: fast, Keeps: graph.Keeps(b)})
+	return offload.MakePlan(offload.Ask{Layers: layers, Policy: policy, Options: c.Options, Context: context, Sessions: 1, Fast: fast})
 }

@@ -60,11 +60,11 @@ func (e Evaluation) Text(ctx context.Context, text string, from, tokens int, pro
 		if context > m.prog.Context {
 			return fmt.Errorf("evaluate text: %d tokens > %d, the model's context", context, m.prog.Context)
 		}
-		base, err := Cache{}.plan(backend, m.prog.KV, context)
+		base, err := Cache{}.plan(m.prog.KV, context)
 		if err != nil {
 			return err
 		}
-		other, err := e.Cache.plan(backend, m.prog.KV, context)
+		other, err := e.Cache.plan(m.prog.KV, context)
 		if err != nil {
 			return err
 		}

@@ -112,7 +112,7 @@ func (e Evaluation) Bench(ctx context.Context, c bench.Config) (report *bench.Re
 	defer func() { err = errors.Join(err, c.Backend.Close()) }()
 	c.BackendName, c.Threads = e.Backend, e.threads()
 	c.Plan = func(layers []offload.LayerSpec, context int) (*offload.Plan, error) {
-		return e.Cache.plan(c.Backend, layers, context)
+		return e.Cache.plan(layers, context)
 	}
 	return bench.Run(ctx, c)
 }

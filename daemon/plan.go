@@ -91,12 +91,10 @@ func (p Planning) fill(r *PlanReport, f *gguf.File) error {
 // cache plans with what the weights leave of the fast tier.
 func (p Planning) cache(r *PlanReport, layers []offload.LayerSpec) (*offload.Plan, error) {
 	ask := offload.Ask{Layers: layers, Policy: p.Policy, Options: p.Options, Context: p.Context, Sessions: p.Sessions, Fast: r.GPU - r.Weights, Host: r.Host}
-	// A GPU's kernels know no gain, and no device needs to be here to ask.
-	ask.Keeps = func(l offload.LayerPlan) bool { return l.Gain == 0 }
 	tier, limit := "GPU", r.GPU
 	if r.GPU == 0 {
 		tier, limit = "host", r.Host
-		ask.Fast, ask.Host, ask.Keeps = r.Host-r.Weights, r.Host-r.Weights, nil
+		ask.Fast, ask.Host = r.Host-r.Weights, r.Host-r.Weights
 	}
 	if ask.Fast <= 0 {
 		return nil, fmt.Errorf("%w: weights of %d bytes leave nothing of %d bytes of %s memory", offload.ErrNoFit, r.Weights, limit, tier)

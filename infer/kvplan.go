@@ -19,9 +19,8 @@ type kvPlan struct {
 	layers  []offload.LayerSpec
 	policy  string
 	options offload.Options
-	slots   int                          // sequences
-	running int                          // of them, those that decode at once
-	keeps   func(offload.LayerPlan) bool // of the backend; nil is all
+	slots   int // sequences
+	running int // of them, those that decode at once
 	// fast is the bytes of the fast tier; 0 when both tiers share the host's.
 	fast int64
 }
@@ -29,7 +28,7 @@ type kvPlan struct {
 // plan plans for sequences of up to context tokens, nTok in all, within room
 // bytes of host memory.
 func (p kvPlan) plan(context, nTok int, room int64) (*offload.Plan, error) {
-	ask := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running, Fast: p.fast, Host: max(room, 1), Keeps: p.keeps}
+	ask := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running, Fast: p.fast, Host: max(room, 1)}
 	if p.fast > 0 {
 		return offload.MakePlan(ask)
 	}

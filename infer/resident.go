@@ -158,7 +158,7 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 		return err
 	}
 	kv := kvPlan{layers: r.prog.KV, policy: m.Policy, options: m.Cache, fast: fast,
-		slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs, keeps: graph.Keeps(o.e.backend)}
+		slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs}
 	plan, err := kv.context(want, m.Context == 0, o.cfg.HostBytes, used)
 	if err != nil {
 		return err

@@ -15,9 +15,6 @@ type Ask struct {
 	Tokens   int // tokens of all sequences together; 0: Context for each session
 	Sessions int // sequences at once; 0: one
 	Decoding int // of them, those that may decode at once; 0: all
-	// Keeps says whether the backend keeps a layer so; nil is all of them. Working
-	// sets are planned without a gain where it refuses that.
-	Keeps func(LayerPlan) bool
 	// Fast and Host are the bytes that the cache may take in each tier; 0 is no
 	// limit. Prompts are staged in the host tier.
 	Fast, Host int64

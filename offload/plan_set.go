@@ -10,22 +10,14 @@ const (
 	// defaultGain is that of [LayerPlan], with which a step may exchange
 	// defaultExchange cold pages: 640 tokens.
 	defaultGain, defaultExchange = 1, 640 / ColdTok
-	// plainExchange is for backends that know no gain: 160 tokens.
-	plainExchange = 160 / ColdTok
 )
 
-// pagedPlan is how a layer with working sets is kept, as far as the backend can.
-func (s settings) pagedPlan(a Ask, l LayerSpec, e Elem, budget int) LayerPlan {
+// pagedPlan is how a layer with working sets is kept.
+func (s settings) pagedPlan(l LayerSpec, e Elem, budget int) LayerPlan {
 	p := LayerPlan{LayerSpec: l, Class: Paged, Elem: e, Group: ColdTok, Tail: recordTail, Budget: budget,
 		Exchange: s.exchange, Gain: defaultGain, Estimate: s.estimate}
-	plain := plainExchange
-	if s.exchange != 0 {
-		plain = s.exchange
-	} else {
+	if p.Exchange == 0 {
 		p.Exchange = defaultExchange
-	}
-	if a.Keeps != nil && !a.Keeps(p) {
-		p.Gain, p.Exchange = 0, plain
 	}
 	return p
 }

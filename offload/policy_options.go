@@ -16,8 +16,7 @@ type Options struct {
 	// 192 as the paper's other choice.
 	Budget int
 	// Exchange is the tokens of its budget that a KV head replaces in a step
-	// (auto), and so a bound of what crosses the bus: 640, or 160 where the
-	// backend exchanges pages without looking at the gain.
+	// (auto), and so a bound of what crosses the bus: 640.
 	Exchange int
 	// Elem is the format of records (auto: q8, or q6v4 where that leaves no
 	// room for the largest working set), or of floats (full: f16).

@@ -80,7 +80,7 @@ func placePaged(a Ask, s settings, e Elem, least, most int) candidate {
 		if s.dense[i] {
 			return dense(l, s.denseElem, recordGroup, recordTail)
 		}
-		return s.pagedPlan(a, l, e, least)
+		return s.pagedPlan(l, e, least)
 	})}
 }
 

@@ -138,25 +138,3 @@ func TestLayersOfEveryPolicy(t *testing.T) {
 		}
 	}
 }
-
-// TestGainIsWhatTheBackendKnows: a backend that refuses a gain gets working sets
-// without one, and so with a smaller exchange, unless that was asked for.
-func TestGainIsWhatTheBackendKnows(t *testing.T) {
-	plain := func(l LayerPlan) bool { return l.Gain == 0 }
-	for _, c := range []struct {
-		keeps    func(LayerPlan) bool
-		exchange int
-		want     LayerPlan
-	}{
-		{nil, 0, LayerPlan{Exchange: 40, Gain: 1}}, {nil, 48, LayerPlan{Exchange: 3, Gain: 1}},
-		{plain, 0, LayerPlan{Exchange: 10}}, {plain, 48, LayerPlan{Exchange: 3}},
-	} {
-		p, err := MakePlan(Ask{Layers: []LayerSpec{{KVHeads: 2, HeadDim: 64}}, Policy: "auto", Options: Options{Sparse: true, Exchange: c.exchange}, Context: 1000, Keeps: c.keeps})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if l := p.Config.Layers[0]; l.Exchange != c.want.Exchange || l.Gain != c.want.Gain {
-			t.Errorf("an exchange of %d, plain %t: %+v", c.exchange, c.keeps != nil, l)
-		}
-	}
-}

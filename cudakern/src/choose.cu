@@ -94,9 +94,9 @@ static __device__ __forceinline__ void normalise(const float2 *sums, int n, int 
 	}
 }
 
-// Writes the order of every page's largest share of a query head. What is no
-// number is larger than any other.
-static __device__ void shares(const float *top, const float2 *sums, int group, u32 max_pages, int pages, u32 *key, float2 (*shared)[PARTS]) {
+// Writes the order of every page's largest share of a query head, of pages that are
+// held times e^gain. What is no number is larger than any other.
+static __device__ void shares(const float *top, const float2 *sums, int group, u32 max_pages, int pages, const u32 *have, float gain, u32 *key, float2 (*shared)[PARTS]) {
 	int thread = threadIdx.x, blocks = (pages + BLOCK / COLD - 1) / (BLOCK / COLD);
 	u32 max_blocks = max_pages / (BLOCK / COLD);
 	for (int h0 = 0; h0 < group; h0 += HEADS, top += HEADS * max_pages, sums += HEADS * max_blocks) {
@@ -110,7 +110,7 @@ static __device__ void shares(const float *top, const float2 *sums, int group, u
 				v[h][i] = read(h, i * THREADS + thread);
 		normalise(sums, n, blocks, max_blocks, log_sum, shared);
 		auto put = [&](int p, float share) {
-			u32 k = order_of(share);
+			u32 k = order_of(share + (have[p / 32] >> p % 32 & 1 ? gain : 0));
 			// The attention sink and the last page always belong to the set.
 			k = p == 0 || p == pages - 1 ? ~0u : k;
 			key[p] = h0 ? max(key[p], k) : k;
@@ -276,7 +276,7 @@ enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES };
 // a multiple of 32. Shared memory: 2 max_pages numbers, 7 for each 32 of them, and
 // 5 for each of the budget.
 KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
-	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes) {
+	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, float gain) {
 	__shared__ float2 parts[HEADS][PARTS];
 	__shared__ u32 counts[2][32], shared[2][32], listed;
 	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32, most_words = max_pages / 32;
@@ -290,26 +290,28 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	u32 *list = chosen + set * (1 + 2 * budget);
 	// The list is the step's before: it needs no waiting.
 	int held = list[0];
-	for (int i = thread; i < budget; i += THREADS) {
-		page[i] = list[1 + i];
-		place[i] = list[1 + budget + i];
-	}
 	for (int w = thread; w < words; w += THREADS)
 		have[w] = 0;
+	__syncthreads();
+	for (int i = thread; i < budget; i += THREADS) {
+		u32 p = list[1 + i];
+		page[i] = p;
+		place[i] = list[1 + budget + i];
+		if (i < held)
+			atomicOr(&have[p / 32], 1u << p % 32);
+	}
+	__syncthreads();
 	allow_next();
 	after_previous();
 	if (size < pages) {
 		u64 head = (u64)row * heads + kv * (heads / kv_heads);
-		shares(top + head * max_pages, sums + head * (max_pages / (BLOCK / COLD)), heads / kv_heads, max_pages, pages, key, parts);
+		shares(top + head * max_pages, sums + head * (max_pages / (BLOCK / COLD)), heads / kv_heads, max_pages, pages, have, gain, key, parts);
 		choose(key, pages, size, want, cut, counts, &listed);
 	} else {
 		for (int w = thread; w < words; w += THREADS)
 			want[w] = pages - w * 32 >= 32 ? ~0u : (1u << (pages - w * 32)) - 1;
 		__syncthreads();
 	}
-	for (int i = thread; i < held; i += THREADS)
-		atomicOr(&have[page[i] / 32], 1u << page[i] % 32);
-	__syncthreads();
 	for (int w = thread; w < words; w += THREADS) {
 		in[w] = want[w] & ~have[w];
 		out[w] = have[w] & ~want[w];

@@ -66,7 +66,7 @@ func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows i
 		opt.Elem = offload.Q64.String()
 	}
 	context := ceil(room, offload.BlockTok) * offload.BlockTok
-	plan, err := offload.MakePlan(offload.Ask{Layers: p.KV, Policy: "auto", Options: opt, Context: context, Tokens: context, Sessions: 1, Keeps: b.Keeps})
+	plan, err := offload.MakePlan(offload.Ask{Layers: p.KV, Policy: "auto", Options: opt, Context: context, Tokens: context, Sessions: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

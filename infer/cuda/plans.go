@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"edged/infer/graph"
 	"edged/offload"
 )
 
@@ -18,13 +17,6 @@ func (e *exec) checkPlans() error {
 	return nil
 }
 
-// Keeps says whether a cache layer of that plan is supported, whatever the
-// context.
-func (b *Backend) Keeps(p offload.LayerPlan) bool {
-	e := &exec{backend: b, lim: graph.Limits{Context: 1}}
-	return e.refuses(p) == ""
-}
-
 // refuses names what of a plan has no kernel here; empty for a plan that has.
 func (e *exec) refuses(p offload.LayerPlan) string {
 	switch {
@@ -36,8 +28,6 @@ func (e *exec) refuses(p offload.LayerPlan) string {
 		return "single tokens that are gathered (policy tailorkv); pages of them are (policy auto)"
 	case p.Estimate:
 		return "an estimate of pages that were not chosen (option estimate)"
-	case p.Gain > 0:
-		return "working sets that exchange pages only for a gain"
 	case p.Group > mostGroup:
 		return fmt.Sprintf("records of %d tokens; at most %d", p.Group, mostGroup)
 	}

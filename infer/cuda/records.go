@@ -137,7 +137,7 @@ func (n *choiceNode) choose(b *batch, s shape) {
 	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), cudakern.ChoosePages{
 		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
-		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes),
+		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), Gain: n.plan.Gain,
 	}, n.tops(s.rows), n.sums(s.rows), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
 }
 

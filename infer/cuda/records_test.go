@@ -28,7 +28,7 @@ func keptPlans() map[string]offload.LayerPlan {
 		for _, group := range []int{16, 32, 64} {
 			plans[fmt.Sprintf("dense %s in groups of %d", e, group)] = offload.LayerPlan{Class: offload.Dense, Elem: e, Group: group, Tail: 96}
 		}
-		plans[fmt.Sprintf("paged %s", e)] = offload.LayerPlan{Class: offload.Paged, Elem: e, Group: 16, Tail: 64, Budget: 6, Exchange: 2}
+		plans[fmt.Sprintf("paged %s", e)] = offload.LayerPlan{Class: offload.Paged, Elem: e, Group: 16, Tail: 64, Budget: 6, Exchange: 2, Gain: 1}
 	}
 	return plans
 }

@@ -209,15 +209,6 @@ type Backend interface {
 	Close() error
 }
 
-// Keeps says how a backend can keep cache layers, for [offload.Ask]; nil where
-// it keeps every plan that is valid.
-func Keeps(b Backend) func(offload.LayerPlan) bool {
-	if k, ok := b.(interface{ Keeps(offload.LayerPlan) bool }); ok {
-		return k.Keeps
-	}
-	return nil
-}
-
 // DeviceMemory is a backend with memory of its own, where pools' fast tiers
 // belong.
 type DeviceMemory interface {
