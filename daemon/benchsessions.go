@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"edged/infer"
+	"edged/infer/graph"
 	"edged/offload"
 	"edged/pinnedmem"
 	"edged/store"
@@ -25,8 +27,10 @@ type SessionBench struct {
 	KVHeads  int
 	HeadDim  int
 	Policy   string
-	Tokens   int // of the session
-	Sessions int // that the store of many holds
+	Options  offload.Options
+	Backend  string // in whose memory the cache lies
+	Tokens   int    // of the session
+	Sessions int    // that the store of many holds
 	// Progress says what is measured next; may be nil.
 	Progress func(string)
 }
@@ -90,7 +94,16 @@ func (b SessionBench) say(what string) {
 // one measures a session of b.Tokens.
 func (b SessionBench) one(ctx context.Context, dir string, r *SessionReport) (err error) {
 	host := pinnedmem.NewHost(0)
-	pool, err := b.pool(host, r)
+	tiers := offload.One(host)
+	backend, err := infer.NewBackend(b.Backend)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, backend.Close()) }()
+	if d, ok := backend.(graph.DeviceMemory); ok {
+		tiers = offload.Tiers{Fast: d.Memory(0), Host: host, Mover: d.Mover()}
+	}
+	pool, err := b.pool(tiers, r)
 	if err != nil {
 		return err
 	}
@@ -202,34 +215,42 @@ func median(took []Rate, of func(Rate) float64) float64 {
 }
 
 // pool makes a cache for the session, full of random bytes.
-func (b SessionBench) pool(host *pinnedmem.Host, r *SessionReport) (*offload.Pool, error) {
+func (b SessionBench) pool(tiers offload.Tiers, r *SessionReport) (*offload.Pool, error) {
 	layers := make([]offload.LayerSpec, b.Layers)
 	for i := range layers {
 		layers[i] = offload.LayerSpec{KVHeads: b.KVHeads, HeadDim: b.HeadDim}
 	}
-	plan, err := offload.MakePlan(offload.Ask{Layers: layers, Policy: b.Policy, Context: b.Tokens + 2*store.BlockTok})
+	plan, err := offload.MakePlan(offload.Ask{Layers: layers, Policy: b.Policy, Options: b.Options, Context: b.Tokens + 2*store.BlockTok})
 	if err != nil {
 		return nil, err
 	}
 	r.Cache, r.Tokens, r.Exact = plan.Resolved, b.Tokens, offload.ExactBytes(layers, b.Tokens)
 	b.say("filling a cache")
-	pool, err := offload.NewPool(offload.One(host), plan.Config)
+	pool, err := offload.NewPool(tiers, plan.Config)
 	if err != nil {
 		return nil, err
 	}
-	fillAtRandom(pool)
+	if err := fillAtRandom(pool); err != nil {
+		return nil, errors.Join(err, pool.Close())
+	}
 	return pool, nil
 }
 
 // fillAtRandom writes what tokens will find written.
-func fillAtRandom(p *offload.Pool) {
-	rng := rand.NewChaCha8([32]byte{1})
+func fillAtRandom(p *offload.Pool) error {
+	rng, buf := rand.NewChaCha8([32]byte{1}), make([]byte, 1<<20)
 	for i := range p.Layers() {
 		m := p.Memory(i)
 		for _, mem := range [][]byte{m.Units, m.Indexes, m.Tails} {
-			_, _ = rng.Read(mem) // it never fails
+			for to := range slices.Chunk(mem, len(buf)) {
+				_, _ = rng.Read(buf[:len(to)]) // it never fails
+				if err := p.Move([]offload.Pair{{Dst: to, Src: buf[:len(to)]}}); err != nil {
+					return err
+				}
+			}
 		}
 	}
+	return nil
 }
 
 // grow counts n tokens as held, of a new sequence where there is none.
@@ -299,7 +320,10 @@ func (l *library) create() (err error) {
 // sequence's owner was busy with it.
 func (l *library) save(ctx context.Context, seq *offload.Seq) (r Rate, claim float64, err error) {
 	begun := time.Now()
-	h := seq.Hold()
+	h, err := seq.Hold()
+	if err != nil {
+		return r, 0, err
+	}
 	claim = time.Since(begun).Seconds()
 	defer h.Release()
 	turn := store.Turn{After: l.sess.Messages, Messages: []store.Message{{Role: "user", Tokens: make([]int32, seq.Len()-l.sess.Tokens)}}, Tail: storePayload(h.Tail())}
@@ -341,12 +365,12 @@ func (l *library) restore(ctx context.Context, pool *offload.Pool) (r Rate, err 
 // with giving the sequence out.
 func readBack(ctx context.Context, snap *store.Snapshot, pool *offload.Pool) (seq *offload.Seq, bytes int64, wake time.Duration, err error) {
 	var state [][]byte
-	err = snap.Fill(ctx, math.MaxInt, func(x store.Span) ([][]byte, error) { // the tail alone
+	err = snap.Fill(ctx, math.MaxInt, func(x store.Span) ([]store.Target, error) { // the tail alone
 		if x.Part != offload.StatePart {
 			return nil, nil
 		}
 		state = append(state, make([]byte, x.Size))
-		return state[len(state)-1:], nil
+		return []store.Target{{Mem: state[len(state)-1]}}, nil
 	})
 	if err != nil {
 		return nil, 0, 0, err
@@ -358,15 +382,15 @@ func readBack(ctx context.Context, snap *store.Snapshot, pool *offload.Pool) (se
 	}
 	wake = time.Since(begun)
 	defer to.Cancel()
-	err = snap.Fill(ctx, 0, func(x store.Span) ([][]byte, error) {
+	err = snap.Fill(ctx, 0, func(x store.Span) ([]store.Target, error) {
 		if x.Block == store.TailBlock && x.Part == offload.StatePart {
 			return nil, nil
 		}
 		bytes += x.Size
 		if x.Block == store.TailBlock {
-			return to.PlaceTail(x.Part, x.Off, x.Size)
+			return storeTargets(to.PlaceTail(x.Part, x.Off, x.Size))
 		}
-		return to.PlaceBlock(x.Block, x.Part, x.Off, x.Size)
+		return storeTargets(to.PlaceBlock(x.Block, x.Part, x.Off, x.Size))
 	})
 	if err != nil {
 		return nil, 0, 0, err

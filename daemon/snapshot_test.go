@@ -15,7 +15,9 @@ import (
 func TestCacheSnapshotsLiveInTheStore(t *testing.T) {
 	dir, host := t.TempDir()+"/store", pinnedmem.NewHost(0)
 	first, second := snapshotPool(t, host, 1200), snapshotPool(t, host, 1500)
-	fillAtRandom(first)
+	if err := fillAtRandom(first); err != nil {
+		t.Fatal(err)
+	}
 	seq, err := first.NewSeq()
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +32,7 @@ func TestCacheSnapshotsLiveInTheStore(t *testing.T) {
 		if _, err := grow(first, seq, n); err != nil {
 			t.Fatal(err)
 		}
-		turn := store.Turn{After: sess.Messages, Messages: []store.Message{{Role: "user", Tokens: make([]int32, n)}}, Tail: storePayload(seq.SnapshotTail())}
+		turn := store.Turn{After: sess.Messages, Messages: []store.Message{{Role: "user", Tokens: make([]int32, n)}}, Tail: storePayload(tailOf(t, seq))}
 		for i := sess.Blocks; i < seq.Blocks(); i++ {
 			parts, err := seq.SnapshotBlock(i)
 			if err != nil {
@@ -63,7 +65,7 @@ func TestCacheSnapshotsLiveInTheStore(t *testing.T) {
 	if again.Len() != seq.Len() {
 		t.Fatalf("%d tokens are restored of %d", again.Len(), seq.Len())
 	}
-	samePayload(t, again.SnapshotTail(), seq.SnapshotTail())
+	samePayload(t, tailOf(t, again), tailOf(t, seq))
 	for i := range seq.Blocks() {
 		got, err := again.SnapshotBlock(i)
 		if err != nil {
@@ -106,13 +108,33 @@ func snapshotPool(t *testing.T, host *pinnedmem.Host, context int) *offload.Pool
 	return p
 }
 
+func tailOf(t *testing.T, q *offload.Seq) []offload.Part {
+	t.Helper()
+	parts, err := q.SnapshotTail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parts
+}
+
+func partBytes(t *testing.T, p offload.Part) (all []byte) {
+	t.Helper()
+	for b, err := range p.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, b...)
+	}
+	return all
+}
+
 func samePayload(t *testing.T, got, want []offload.Part) {
 	t.Helper()
 	if len(got) != len(want) {
 		t.Fatalf("%d parts, want %d", len(got), len(want))
 	}
 	for i := range want {
-		if got[i].ID != want[i].ID || !bytes.Equal(bytes.Join(got[i].Data, nil), bytes.Join(want[i].Data, nil)) {
+		if got[i].ID != want[i].ID || !bytes.Equal(partBytes(t, got[i]), partBytes(t, want[i])) {
 			t.Errorf("part %d differs from part %d after a restore", got[i].ID, want[i].ID)
 		}
 	}

@@ -168,8 +168,8 @@ func (s *storedSequence) Shape() infer.Shape {
 }
 
 // Fill implements infer.Snapshot.
-func (s *storedSequence) Fill(ctx context.Context, from int, place func(infer.Span) ([][]byte, error)) error {
-	return s.snap.Fill(ctx, from, func(x store.Span) ([][]byte, error) { return place(infer.Span(x)) })
+func (s *storedSequence) Fill(ctx context.Context, from int, place func(infer.Span) ([]offload.Target, error)) error {
+	return s.snap.Fill(ctx, from, func(x store.Span) ([]store.Target, error) { return storeTargets(place(infer.Span(x))) })
 }
 
 // Close implements infer.Snapshot.
@@ -182,13 +182,18 @@ func storeKey(k infer.Key) store.Key {
 func storePayload(parts []offload.Part) store.Payload {
 	var p store.Payload
 	for _, part := range parts {
-		p = append(p, store.Part{ID: part.ID, Size: part.Size(), Data: func(yield func([]byte, error) bool) {
-			for _, b := range part.Data {
-				if !yield(b, nil) {
-					return
-				}
-			}
-		}})
+		p = append(p, store.Part{ID: part.ID, Size: part.Size(), Data: part.All()})
 	}
 	return p
+}
+
+func storeTargets(to []offload.Target, err error) ([]store.Target, error) {
+	if to == nil || err != nil {
+		return nil, err
+	}
+	out := make([]store.Target, len(to))
+	for i, t := range to {
+		out[i] = store.Target(t)
+	}
+	return out, nil
 }

@@ -109,7 +109,7 @@ func (o *owner) stageBlocks(t *task) {
 	}
 	t.points.blocks = h.Next()
 	n := h.Next() * offload.BlockTok
-	s.Tail = []offload.Part{{ID: offload.StatePart, Data: [][]byte{reach{tokens: n, hash: hashTokens(t.ids[:n])}.encode()}}}
+	s.Tail = []offload.Part{{ID: offload.StatePart, Data: []offload.Piece{offload.InMemory(reach{tokens: n, hash: hashTokens(t.ids[:n])}.encode())}}}
 	o.stage(t, &staging{hold: h}, s)
 }
 
@@ -127,15 +127,21 @@ func (o *owner) stageLayers(t *task) bool {
 	if err != nil {
 		return false // it goes on from another sequence's tokens
 	}
+	tail, err := ahead.Tail(done)
+	if err != nil {
+		o.log.Warn("a prompt's progress cannot be read; it would be lost with this process", "request", t.id, "error", err)
+		t.points.off = true
+		return false
+	}
 	s, from := &Staged{Tokens: t.ids[:t.nPrompt]}, t.points.layers
 	for i := range ahead.Blocks() {
 		s.blocks = append(s.blocks, func() []offload.Part { return ahead.Block(i, from, done) })
 	}
 	t.points.layers = done
 	n := t.seq.Prefilling()
-	s.Tail = ahead.Tail(done)
-	s.Tail[0].Data = append([][]byte{reach{tokens: n, layers: done, hash: hashTokens(t.ids[:n])}.encode()}, s.Tail[0].Data...)
-	s.Tail = append(s.Tail, offload.Part{ID: hiddenPart, Data: [][]byte{pinnedmem.Bytes(states.Hidden(n))}})
+	s.Tail = tail
+	s.Tail[0].Data = append([]offload.Piece{offload.InMemory(reach{tokens: n, layers: done, hash: hashTokens(t.ids[:n])}.encode())}, s.Tail[0].Data...)
+	s.Tail = append(s.Tail, offload.Part{ID: hiddenPart, Data: []offload.Piece{offload.InMemory(pinnedmem.Bytes(states.Hidden(n)))}})
 	o.stage(t, &staging{}, s)
 	return true
 }
@@ -218,10 +224,10 @@ func hashTokens(ids []int32) [sha256.Size]byte {
 }
 
 // placeHidden is where a span of hidden states goes.
-func placeHidden(to []float32, x Span) ([][]byte, error) {
+func placeHidden(to []float32, x Span) ([]offload.Target, error) {
 	b := pinnedmem.Bytes(to)
 	if x.Off < 0 || x.Off+x.Size > int64(len(b)) {
 		return nil, fmt.Errorf("%w: hidden states of %d bytes from byte %d on, there are %d", offload.ErrSnapshot, x.Size, x.Off, len(b))
 	}
-	return [][]byte{b[x.Off : x.Off+x.Size]}, nil
+	return []offload.Target{{Mem: b[x.Off : x.Off+x.Size]}}, nil
 }

@@ -103,7 +103,13 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 }
 
 // tiers are the accounts that pay for KV caches.
-func (e *Engine) tiers() offload.Tiers { return offload.Tiers{Fast: e.fast, Host: e.host} }
+func (e *Engine) tiers() offload.Tiers {
+	t := offload.Tiers{Fast: e.fast, Host: e.host}
+	if e.device != nil {
+		t.Mover = e.device.Mover()
+	}
+	return t
+}
 
 // Load makes a configured model ("" is the default) resident, after running
 // requests have ended, and returns when it has proved itself with a real

@@ -168,7 +168,7 @@ func (o *owner) end(t *task, f Finish, err error) {
 	var reach *offload.Reach
 	if err == nil {
 		reach = t.reached()
-		o.save(t)
+		err = o.save(t)
 	}
 	o.retire(t, err == nil)
 	t.closeAccount()

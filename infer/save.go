@@ -10,12 +10,16 @@ import (
 
 // save claims what a Keeper needs of an answered request, until Generate has
 // passed it on or its caller has left.
-func (o *owner) save(t *task) {
+func (o *owner) save(t *task) error {
 	if t.session == nil || t.keeper == nil {
-		return
+		return nil
 	}
 	begun := time.Now()
-	s := &Saved{Tokens: t.ids, Prompt: t.nPrompt, Same: t.same, Exact: o.exactTok(t) / offload.BlockTok, Recomputed: t.recomputed, hold: t.seq.Hold()}
+	hold, err := t.seq.Hold()
+	if err != nil {
+		return fmt.Errorf("save session: %w", err)
+	}
+	s := &Saved{Tokens: t.ids, Prompt: t.nPrompt, Same: t.same, Exact: o.exactTok(t) / offload.BlockTok, Recomputed: t.recomputed, hold: hold}
 	o.hold = max(o.hold, time.Since(begun))
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
@@ -23,6 +27,7 @@ func (o *owner) save(t *task) {
 	if t.saved, t.key = s, o.res.key; t.gone {
 		o.e.release(t)
 	}
+	return nil
 }
 
 // release gives a task's claim back. e.mu is held.

@@ -41,12 +41,13 @@ type Key struct {
 // Snapshot is an open snapshot of a sequence.
 type Snapshot interface {
 	Shape() Shape
-	// Fill reads the payload of blocks from a number on, and then of the tail, into
-	// memory that place says: slices that are as long as the span together, or nil for
+	// Fill reads the payload of blocks from a number on, and then of the tail, to
+	// where place says: pieces that are as long as the span together, or nil for
 	// what is not wanted. place is called for one span after the other, in order, by
-	// Fill's caller's goroutine. The memory is right when Fill has returned nil, and
-	// holds anything after an error.
-	Fill(ctx context.Context, from int, place func(Span) ([][]byte, error)) error
+	// Fill's caller's goroutine. Memory is right when Fill has returned nil, and holds
+	// anything after an error; functions get bytes that are right, from several
+	// goroutines at once.
+	Fill(ctx context.Context, from int, place func(Span) ([]offload.Target, error)) error
 	Close() error
 }
 

@@ -45,7 +45,14 @@ func newArchive() *archive { return &archive{sessions: map[string]*archived{}} }
 func ownParts(parts []offload.Part) []offload.Part {
 	var own []offload.Part
 	for _, p := range parts {
-		own = append(own, offload.Part{ID: p.ID, Data: [][]byte{bytes.Join(p.Data, nil)}})
+		var mem []byte
+		for b, err := range p.All() {
+			if err != nil {
+				panic(err) // memory of tests can be read
+			}
+			mem = append(mem, b...)
+		}
+		own = append(own, offload.Part{ID: p.ID, Data: []offload.Piece{offload.InMemory(mem)}})
 	}
 	return own
 }
@@ -139,7 +146,7 @@ type opened1 struct {
 func (o *opened1) Shape() Shape { return Shape{len(o.blocks), o.exact, o.tail != nil} }
 func (o *opened1) Close() error { return nil }
 
-func (o *opened1) Fill(ctx context.Context, from int, place func(Span) ([][]byte, error)) error {
+func (o *opened1) Fill(ctx context.Context, from int, place func(Span) ([]offload.Target, error)) error {
 	give := func(block int, parts []offload.Part) error {
 		for _, p := range parts {
 			if o.a.reading != nil {
@@ -151,9 +158,10 @@ func (o *opened1) Fill(ctx context.Context, from int, place func(Span) ([][]byte
 			if err := errors.Join(err, ctx.Err()); err != nil {
 				return err
 			}
-			data := p.Data[0]
-			for _, b := range to {
-				data = data[copy(b, data):]
+			for data := range p.All() {
+				for _, x := range to {
+					data = data[copy(x.Mem, data):]
+				}
 			}
 		}
 		return nil
@@ -303,7 +311,7 @@ func TestDamagedSnapshotIsComputedAgain(t *testing.T) {
 		"a piece":   func(a *archive) { a.reading = func(block int) error { return failAt(block, 1) } },
 		"the state": func(a *archive) { a.reading = func(block int) error { return failAt(block, TailBlock) } },
 		"a layer":   func(a *archive) { a.sessions["s"].blocks[0] = a.sessions["s"].blocks[0][1:] },
-		"all":       func(a *archive) { a.sessions["s"].tail[0].Data[0] = []byte("state") },
+		"all":       func(a *archive) { a.sessions["s"].tail[0].Data[0] = offload.InMemory([]byte("state")) },
 		"tokens":    func(a *archive) { a.sessions["s"].tokens = a.sessions["s"].tokens[:520] },
 	} {
 		t.Run(name, func(t *testing.T) {

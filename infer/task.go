@@ -203,7 +203,10 @@ func (t *task) reached() *offload.Reach {
 	if t.reach == 0 || t.seq == nil || t.generated() < 2 {
 		return nil
 	}
-	r := t.seq.Reach(t.reach)
+	r, err := t.seq.Reach(t.reach)
+	if err != nil {
+		return nil // the device is lost, which the next step says
+	}
 	return &r
 }
 

@@ -128,12 +128,12 @@ func (w *wake) open(ctx context.Context, k Keeper, key Key, tokens []int32) (err
 		return err
 	}
 	var state [][]byte
-	err = w.snap.Fill(ctx, math.MaxInt, func(x Span) ([][]byte, error) { // the tail alone
+	err = w.snap.Fill(ctx, math.MaxInt, func(x Span) ([]offload.Target, error) { // the tail alone
 		if x.Part != offload.StatePart {
 			return nil, nil
 		}
 		state = append(state, make([]byte, x.Size))
-		return state[len(state)-1:], nil
+		return []offload.Target{{Mem: state[len(state)-1]}}, nil
 	})
 	if err == nil { // else copy meets it again, when a request can do without
 		w.state = slices.Concat(state...)
@@ -151,7 +151,7 @@ func (w *wake) open(ctx context.Context, k Keeper, key Key, tokens []int32) (err
 func (w *wake) copy(ctx context.Context, r *offload.Restore) (err error) {
 	defer catch(&err)
 	hidden := int64(4 * len(w.hidden)) // bytes to come
-	err = w.snap.Fill(ctx, 0, func(x Span) ([][]byte, error) {
+	err = w.snap.Fill(ctx, 0, func(x Span) ([]offload.Target, error) {
 		switch {
 		case w.state == nil && (x.Block == TailBlock || x.Block >= r.Blocks()):
 			return nil, nil // without a tail, it may want fewer blocks than there are

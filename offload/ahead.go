@@ -24,19 +24,25 @@ func (a Ahead) Blocks() int { return a.seq.Blocks() }
 // Block is what the layers from one on up to another, all done, have of a block.
 func (a Ahead) Block(i, from, to int) []Part {
 	var parts []Part
+	p := a.seq.pool
 	for l := from; l < to; l++ {
-		parts = addPart(parts, l+1, a.seq.pool.layers[l].blockRuns(a.seq.tables[l], i))
+		parts = p.addPart(parts, l+1, p.layers[l].blockRuns(a.seq.tables[l], i))
 	}
 	return parts
 }
 
 // Tail is what the first layers, all done, have behind the blocks, and the state.
-func (a Ahead) Tail(layers int) []Part {
-	parts := []Part{{ID: StatePart, Data: [][]byte{a.seq.state().encode(a.seq.pool)}}}
-	for l := range layers {
-		parts = addPart(parts, l+1, a.seq.tailRuns(l))
+func (a Ahead) Tail(layers int) ([]Part, error) {
+	st, err := a.seq.state()
+	if err != nil {
+		return nil, fmt.Errorf("look ahead: %w", err)
 	}
-	return parts
+	p := a.seq.pool
+	parts := []Part{{ID: StatePart, Data: []Piece{InMemory(st.encode(p))}}}
+	for l := range layers {
+		parts = p.addPart(parts, l+1, a.seq.tailRuns(l))
+	}
+	return parts, nil
 }
 
 // BeginRestoreAhead is [Pool.BeginRestore] of what [Ahead] has given for the first

@@ -40,14 +40,14 @@ func promptGoesOn(t *rapid.T, plans []LayerPlan) {
 	if err := s.BeginPrefill(len(toks)); err != nil {
 		t.Fatal(err)
 	}
-	var blocks [][]Part
+	var blocks [][]kept
 	from := 0 // layers that are saved
 	save := func(to int) {
 		ahead, err := s.Ahead()
 		if err != nil {
 			t.Fatal(err)
 		}
-		blocks = append(blocks, make([][]Part, ahead.Blocks()-len(blocks))...)
+		blocks = append(blocks, make([][]kept, ahead.Blocks()-len(blocks))...)
 		for i := range ahead.Blocks() {
 			blocks[i] = append(blocks[i], ownParts(ahead.Block(i, from, to))...)
 		}
@@ -64,7 +64,11 @@ func promptGoesOn(t *rapid.T, plans []LayerPlan) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tail := ownParts(ahead.Tail(done))
+	parts, err := ahead.Tail(done)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail := ownParts(parts)
 
 	r, err := b.pool.BeginRestoreAhead(tail[0].Data[0], done)
 	if err != nil {
@@ -129,7 +133,11 @@ func TestPromptsThatDoNotFitAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := ownParts(a.Tail(0))[0].Data[0]
+	parts, err := a.Tail(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := ownParts(parts)[0].Data[0]
 	s.Free()
 	for name, c := range map[string]struct {
 		layers int

@@ -10,7 +10,7 @@ import (
 // newKernel makes a pool whose memory goes when the test ends.
 func newKernel(t *testing.T, plans []LayerPlan) kernel {
 	h := pinnedmem.NewHost(0)
-	p, err := NewPool(One(h), Config{Layers: plans, Context: testContext, Tokens: testTokens, MaxSeqs: testSeqs})
+	p, err := NewPool(Tiers{Fast: h, Host: h, Mover: &copier{t: t}}, Config{Layers: plans, Context: testContext, Tokens: testTokens, MaxSeqs: testSeqs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,6 +20,19 @@ func newKernel(t *testing.T, plans []LayerPlan) kernel {
 		}
 	})
 	return kernel{p}
+}
+
+// copier is a Mover over plain memory.
+type copier struct{ t *testing.T }
+
+func (c *copier) Move(pairs []Pair) error {
+	for _, x := range pairs {
+		if len(x.Dst) != len(x.Src) {
+			c.t.Errorf("%d bytes are moved to %d", len(x.Src), len(x.Dst))
+		}
+		copy(x.Dst, x.Src)
+	}
+	return nil
 }
 
 // decode appends a token; attempts before the last are given up.
@@ -156,7 +169,7 @@ func (k kernel) cuts(t *testing.T, s *Seq) {
 // TestACopyNeedsAUnit fills a pool and then writes to a shared unit.
 func TestACopyNeedsAUnit(t *testing.T) {
 	h := pinnedmem.NewHost(0)
-	p, err := NewPool(One(h), Config{Layers: ExactLayers([]LayerSpec{{KVHeads: 1, HeadDim: 2}}, F16), Context: 256, Tokens: 256, MaxSeqs: 3})
+	p, err := NewPool(Tiers{Fast: h, Host: h, Mover: &copier{t: t}}, Config{Layers: ExactLayers([]LayerSpec{{KVHeads: 1, HeadDim: 2}}, F16), Context: 256, Tokens: 256, MaxSeqs: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

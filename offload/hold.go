@@ -20,9 +20,13 @@ type Hold struct {
 }
 
 // Hold claims what the sequence has.
-func (s *Seq) Hold() *Hold {
+func (s *Seq) Hold() (*Hold, error) {
+	st, err := s.state()
+	if err != nil {
+		return nil, fmt.Errorf("hold sequence: %w", err)
+	}
 	s.holds++
-	return &Hold{seq: s, state: s.state().encode(s.pool)}
+	return &Hold{seq: s, state: st.encode(s.pool)}, nil
 }
 
 // Held says whether the sequence cannot be changed now.

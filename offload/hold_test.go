@@ -17,7 +17,10 @@ func TestHeldSequenceStays(t *testing.T) {
 			k.read(t, s, 570, 1)
 			var want saved
 			want.grow(t, s)
-			h := s.Hold()
+			h, err := s.Hold()
+			if err != nil {
+				t.Fatal(err)
+			}
 			if err := s.reserve(1); !errors.Is(err, ErrHeld) {
 				t.Errorf("a held sequence grows: %v", err)
 			}

@@ -46,11 +46,8 @@ func newLayer(c Config, p LayerPlan) (layer, error) {
 	return l, nil
 }
 
-// fill makes every unit free and every working set empty.
-func (l *layer) fill(decoding int) {
-	if l.Class == Paged {
-		l.fillSets(decoding)
-	}
+// fill makes every unit free.
+func (l *layer) fill() {
 	l.free = make([]uint32, l.nUnit)
 	for j := range l.free {
 		l.free[j] = uint32(l.nUnit - 1 - j)
@@ -73,14 +70,22 @@ func (l *layer) drop(id uint32) {
 }
 
 // copyUnit makes a unit of its own from a shared one.
-func (l *layer) copyUnit(old uint32) uint32 {
+func (p *Pool) copyUnit(l *layer, old uint32) (uint32, error) {
 	id := l.take()
-	copy(l.unitOf(id), l.unitOf(old))
+	pairs := []Pair{{l.unitOf(id), l.unitOf(old)}}
+	if l.Class.Cold() {
+		copy(l.unitOf(id), l.unitOf(old))
+		pairs = nil
+	}
 	if l.Class == Paged {
-		copy(l.indexOf(id), l.indexOf(old))
+		pairs = append(pairs, Pair{l.indexOf(id), l.indexOf(old)})
+	}
+	if err := p.Move(pairs); err != nil {
+		l.drop(id)
+		return old, err
 	}
 	l.drop(old)
-	return id
+	return id, nil
 }
 
 func (l *layer) unitOf(id uint32) []byte { return part(l.units, int(id), l.unitBytes) }

@@ -55,7 +55,10 @@ var ErrContext = errors.New("sequence exceeds the context")
 // Tiers are the accounts that pay for a pool: a device's memory, and the host
 // memory that the device can reach. Without a device, Fast is an account of
 // host memory with a budget of its own, or Host itself.
-type Tiers struct{ Fast, Host *pinnedmem.Host }
+type Tiers struct {
+	Fast, Host *pinnedmem.Host
+	Mover      Mover // of the fast tier; nil: the processor copies
+}
 
 // One is both tiers in one account.
 func One(h *pinnedmem.Host) Tiers { return Tiers{Fast: h, Host: h} }
@@ -122,6 +125,7 @@ type Pool struct {
 	layers []layer
 	slots  []bool // [MaxSeqs] taken
 	memory arenas
+	mover  Mover
 	sets   sets
 
 	tableMem []byte // [MaxSeqs][layers][seqUnits] uint32 unit ids
@@ -140,7 +144,7 @@ func NewPool(t Tiers, cfg Config) (*Pool, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	p := &Pool{cfg: cfg, slots: make([]bool, cfg.MaxSeqs), sets: newSets(cfg.decoding())}
+	p := &Pool{cfg: cfg, slots: make([]bool, cfg.MaxSeqs), sets: newSets(cfg.decoding()), mover: t.Mover}
 	if err := p.allocate(t); err != nil {
 		return nil, errors.Join(fmt.Errorf("create KV pool of %d tokens: %w", cfg.Tokens, err), p.Close())
 	}
@@ -166,9 +170,9 @@ func (p *Pool) allocate(t Tiers) error {
 	for i := range p.layers {
 		l := &p.layers[i]
 		p.tableLen += l.seqUnits
-		l.fill(p.cfg.decoding())
+		l.fill()
 	}
-	return nil
+	return p.fillSets()
 }
 
 // Close gives all memory back. Sequences of the pool are invalid from then on.

@@ -1,5 +1,7 @@
 package offload
 
+import "fmt"
+
 // Reach says which of a sequence's tokens its last decode step attended to, for
 // people to see. Layers that attend to all of their tokens, or to a window, are
 // counted and not described.
@@ -16,8 +18,12 @@ type Reach struct {
 // Reach describes the sequence in so many spans at most: no span is less than one
 // token. It reads lists of choices in the fast tier, and takes one step's worth of
 // small reads.
-func (s *Seq) Reach(spans int) Reach {
+func (s *Seq) Reach(spans int) (Reach, error) {
 	r := Reach{Tokens: s.nTok, Layers: len(s.pool.layers)}
+	lists, err := s.pool.readLists(s.set, s.slot)
+	if err != nil {
+		return r, fmt.Errorf("describe a step's reach: %w", err)
+	}
 	var heads int
 	sum := newTally(s.nTok, spans)
 	for i := range s.pool.layers {
@@ -29,30 +35,25 @@ func (s *Seq) Reach(spans int) Reach {
 		heads += l.KVHeads
 		sum.add(s.stored, s.nTok, l.KVHeads) // the tail is always attended to
 		for head := range l.KVHeads {
-			s.addChosen(sum, l, head)
+			if lists.all[i] != nil {
+				sum.addChosen(l.Class, lists.of(i, head), s.stored)
+			}
 		}
 	}
 	if r.Sparse > 0 {
 		r.Share = sum.share(heads)
 	}
-	return r
+	return r, nil
 }
 
 // addChosen counts what a KV head of a cold layer has chosen.
-func (s *Seq) addChosen(sum *tally, l *layer, head int) {
-	if l.Class == Gathered {
-		list := l.setList(s.slot, head)
-		for _, pos := range list[1 : 1+list[0]] {
-			sum.add(int(pos), min(int(pos)+1, s.stored), 1)
-		}
-		return
+func (t *tally) addChosen(c Class, list []uint32, stored int) {
+	unit := 1
+	if c == Paged {
+		unit = ColdTok
 	}
-	if s.set < 0 {
-		return
-	}
-	list := l.setList(s.set, head)
-	for _, page := range list[1 : 1+list[0]] {
-		sum.add(int(page)*ColdTok, min(int(page+1)*ColdTok, s.stored), 1)
+	for _, x := range list[1 : 1+list[0]] {
+		t.add(int(x)*unit, min(int(x+1)*unit, stored), 1)
 	}
 }
 

@@ -15,7 +15,7 @@ func TestReachIsWhatSetsHold(t *testing.T) {
 	k.renew(t, s, 4, []int{1})
 	rapid.Check(t, func(rt *rapid.T) {
 		spans := rapid.IntRange(1, 200).Draw(rt, "spans")
-		r := s.Reach(spans)
+		r := reachOf(rt, s, spans)
 		if r.Tokens != 150 || r.Layers != 5 || r.Sparse != 2 {
 			rt.Fatalf("%d tokens, %d layers, %d sparse", r.Tokens, r.Layers, r.Sparse)
 		}
@@ -36,6 +36,15 @@ func TestReachIsWhatSetsHold(t *testing.T) {
 	})
 }
 
+func reachOf(t fatalist, s *Seq, spans int) Reach {
+	t.Helper()
+	r, err := s.Reach(spans)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // attended is the part of the three heads of mixed's paged layers that hold a position.
 func attended(k kernel, s *Seq, pos int) float64 {
 	if pos >= s.Stored() {
@@ -54,10 +63,10 @@ func attended(k kernel, s *Seq, pos int) float64 {
 
 func TestReachOfOtherCaches(t *testing.T) {
 	exact := newKernel(t, []LayerPlan{{LayerSpec: LayerSpec{KVHeads: 1, HeadDim: 2}}})
-	if r := exact.open(t, 40, 0).Reach(10); r.Share != nil || r.Sparse != 0 || r.Layers != 1 || r.Tokens != 40 {
+	if r := reachOf(t, exact.open(t, 40, 0), 10); r.Share != nil || r.Sparse != 0 || r.Layers != 1 || r.Tokens != 40 {
 		t.Errorf("an exact cache: %+v", r)
 	}
-	if r := exact.open(t, 0, 0).Reach(10); r.Share != nil || r.Tokens != 0 {
+	if r := reachOf(t, exact.open(t, 0, 0), 10); r.Share != nil || r.Tokens != 0 {
 		t.Errorf("an empty sequence: %+v", r)
 	}
 
@@ -68,7 +77,7 @@ func TestReachOfOtherCaches(t *testing.T) {
 		list := l.setList(s.slot, head)
 		list[0], list[1], list[2] = 2, 0, uint32(head+7)
 	}
-	r := s.Reach(300)
+	r := reachOf(t, s, 300)
 	for pos, want := range map[int]float32{0: 1, 7: 0.5, 8: 0.5, 9: 0, 299: 1} {
 		if r.Share[pos] != want {
 			t.Errorf("token %d: %v, want %v", pos, r.Share[pos], want)

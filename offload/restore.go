@@ -135,10 +135,10 @@ func (r *Restore) Len() int { return r.state.tokens }
 // Blocks is the number of whole blocks of the snapshot.
 func (r *Restore) Blocks() int { return len(r.want) - 1 }
 
-// PlaceBlock gives the memory of bytes of a part of a block, from byte off on: any
-// part at any time, but its bytes in order. Any goroutine may write there until
-// Finish or Cancel; Finish takes it for written.
-func (r *Restore) PlaceBlock(block, part int, off, size int64) ([][]byte, error) {
+// PlaceBlock says where bytes of a part of a block go, from byte off on: any part at
+// any time, but its bytes in order. Any goroutine may write there until Finish or
+// Cancel; Finish takes it for written.
+func (r *Restore) PlaceBlock(block, part int, off, size int64) ([]Target, error) {
 	if block < 0 || block >= r.Blocks() {
 		return nil, fmt.Errorf("restore block %d: %w: it has %d blocks", block, ErrSnapshot, r.Blocks())
 	}
@@ -151,7 +151,7 @@ func (r *Restore) PlaceBlock(block, part int, off, size int64) ([][]byte, error)
 
 // PlaceTail is PlaceBlock for the tail. Its StatePart has been used already and is
 // refused.
-func (r *Restore) PlaceTail(part int, off, size int64) ([][]byte, error) {
+func (r *Restore) PlaceTail(part int, off, size int64) ([]Target, error) {
 	to, err := r.place(r.Blocks(), part-1, off, size)
 	if err != nil {
 		return nil, fmt.Errorf("restore tail, part %d: %w", part, err)
@@ -162,24 +162,36 @@ func (r *Restore) PlaceTail(part int, off, size int64) ([][]byte, error) {
 // PutBlock copies data to where PlaceBlock says.
 func (r *Restore) PutBlock(block, part int, off int64, data []byte) error {
 	to, err := r.PlaceBlock(block, part, off, int64(len(data)))
-	scatter(to, data)
-	return err
+	if err != nil {
+		return err
+	}
+	return scatter(to, data)
 }
 
 // PutTail copies data to where PlaceTail says.
 func (r *Restore) PutTail(part int, off int64, data []byte) error {
 	to, err := r.PlaceTail(part, off, int64(len(data)))
-	scatter(to, data)
-	return err
-}
-
-func scatter(to [][]byte, data []byte) {
-	for _, b := range to {
-		data = data[copy(b, data):]
+	if err != nil {
+		return err
 	}
+	return scatter(to, data)
 }
 
-func (r *Restore) place(block, layer int, off, size int64) ([][]byte, error) {
+func scatter(to []Target, data []byte) error {
+	for _, x := range to {
+		if x.Put == nil {
+			data = data[copy(x.Mem, data):]
+			continue
+		}
+		if err := x.Put(data[:x.Size]); err != nil {
+			return err
+		}
+		data = data[x.Size:]
+	}
+	return nil
+}
+
+func (r *Restore) place(block, layer int, off, size int64) ([]Target, error) {
 	if layer < 0 || layer >= len(r.want[block]) {
 		return nil, fmt.Errorf("%w: no such part", ErrSnapshot)
 	}
@@ -188,11 +200,11 @@ func (r *Restore) place(block, layer int, off, size int64) ([][]byte, error) {
 		return nil, fmt.Errorf("%w: %d bytes from byte %d on, byte %d of %d is next", ErrSnapshot, size, off, *got, want)
 	}
 	*got += size
-	var to [][]byte
+	var to []Target
 	for _, x := range r.runs(block, layer) {
 		n := int64(len(x.mem))
 		if begin, end := min(off, n), min(off+size, n); begin < end {
-			to = append(to, x.mem[begin:end])
+			to = append(to, r.seq.pool.target(x, begin, end))
 			size -= end - begin
 		}
 		off = max(off-n, 0)
@@ -223,7 +235,10 @@ func (r *Restore) Finish() (*Seq, error) {
 	if r.ahead != nil {
 		return s, nil // which reads its prompt
 	}
-	s.restoreSets(r.state.held)
+	if err := s.restoreSets(r.state.held); err != nil {
+		s.Free()
+		return nil, fmt.Errorf("restore sequence: %w", err)
+	}
 	return s, nil
 }
 
@@ -233,47 +248,4 @@ func (r *Restore) Cancel() {
 		r.seq.Free()
 		r.seq = nil
 	}
-}
-
-// restoreSets brings the pages that [Paged layers][kvHeads] working sets held.
-func (s *Seq) restoreSets(held [][]uint32) {
-	set := s.pool.sets.oldest()
-	if s.pool.sets.holder[set] != nil || !s.pool.setsFit(held) {
-		return
-	}
-	s.pool.claim(s, set)
-	for i := range s.pool.layers {
-		l := &s.pool.layers[i]
-		for head := range l.pagedHeads() {
-			list := l.setList(set, head)
-			list[0] = uint32(copy(list[1:], held[0]))
-			for j, page := range held[0] {
-				place := int(list[1+l.Budget+j])
-				copy(part(l.setRecords(set), head*l.Budget+place, l.record.Bytes), s.coldPage(i, int(page), head))
-			}
-			held = held[1:]
-		}
-	}
-}
-
-// setsFit says whether there is any page, and room for all.
-func (p *Pool) setsFit(held [][]uint32) bool {
-	some := false
-	for i := range p.layers {
-		for range p.layers[i].pagedHeads() {
-			some = some || len(held[0]) > 0
-			if len(held[0]) > p.layers[i].Budget {
-				return false
-			}
-			held = held[1:]
-		}
-	}
-	return some
-}
-
-// coldPage is the record of a cold page of a KV head.
-func (s *Seq) coldPage(layer, page, head int) []byte {
-	l := &s.pool.layers[layer]
-	unit := l.unitOf(s.tables[layer][page/blockCold])
-	return part(unit, page%blockCold*l.KVHeads+head, l.record.Bytes)
 }

@@ -30,7 +30,7 @@ func TestSnapshotsTellNothingOfOthers(t *testing.T) {
 	// Records end with a block here; the test kernel does not write all of an
 	// index. TestClearedIndex has the rest.
 	for name, n := range map[string]int{"exact": 276, "windows": 276, "mixed": 276, "tailored": 356} {
-		var tails [2][]Part
+		var tails [2][]kept
 		for i, old := range []byte{0x55, 0xaa} {
 			k := newKernel(t, plansByName()[name])
 			for _, a := range k.pool.memory.open {
@@ -39,11 +39,14 @@ func TestSnapshotsTellNothingOfOthers(t *testing.T) {
 				}
 			}
 			for l := range k.pool.layers {
-				k.pool.layers[l].fill(testSeqs)
+				k.pool.layers[l].fill()
+			}
+			if err := k.pool.fillSets(); err != nil {
+				t.Fatal(err)
 			}
 			s := k.empty(t)
 			k.read(t, s, n, 1)
-			tails[i] = ownParts(s.SnapshotTail())
+			tails[i] = tailParts(t, s)
 		}
 		sameParts(t, tails[0], tails[1])
 	}
@@ -116,7 +119,7 @@ func TestSnapshotsThatDoNotFitAreRefused(t *testing.T) {
 		"layer twice":        {change: func(v *saved) { v.tail = append(v.tail, v.tail[1]) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := saved{blocks: [][]Part{ownParts(v.blocks[0])}, tail: ownParts(v.tail)}
+			v := saved{blocks: [][]kept{cloned(v.blocks[0])}, tail: cloned(v.tail)}
 			if c.plans == nil {
 				c.plans = mixed()
 			}
@@ -187,7 +190,7 @@ func TestRestoreRunsBesideSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error)
-	var block []Part
+	var block []kept
 	go func() {
 		block = ownParts(parts)
 		err := v.pieces(v.blocks[0], 100, func(part int, off int64, data []byte) error { return r.PutBlock(0, part, off, data) })
@@ -239,7 +242,7 @@ func FuzzRestore(f *testing.F) {
 		for range 10 {
 			k.choose(f, s, 5, []int{0, 3})
 		}
-		f.Add(i, s.SnapshotTail()[0].Data[0])
+		f.Add(i, tailParts(f, s)[0].Data[0])
 		s.Free()
 	}
 	f.Fuzz(func(t *testing.T, i int, state []byte) {

@@ -120,7 +120,11 @@ func (s *Seq) reserve(n int) error {
 		from, to := s.writes(l, end)
 		if s.shares(i, from, to) {
 			at := from / l.unit
-			s.tables[i][at] = l.copyUnit(s.tables[i][at])
+			id, err := s.pool.copyUnit(l, s.tables[i][at])
+			if err != nil {
+				return fmt.Errorf("reserve %d tokens: copy a shared unit: %w", n, err)
+			}
+			s.tables[i][at] = id
 		}
 		for ; s.used[i] < unitsFor(to, l.unit); s.used[i]++ {
 			s.tables[i][s.used[i]] = l.take()
@@ -203,14 +207,17 @@ func (s *Seq) Truncate(n int) error {
 	if err := s.changeable(); err != nil && n < s.nTok {
 		return fmt.Errorf("truncate sequence to %d tokens: %w", n, err)
 	}
+	if err := s.trimSet(min(s.stored, n)); err != nil {
+		return fmt.Errorf("truncate sequence to %d tokens: %w", n, err)
+	}
 	s.cut(n)
 	return nil
 }
 
+// cut forgets tokens that no working set holds pages of.
 func (s *Seq) cut(n int) {
 	s.nTok = n
 	s.stored = min(s.stored, n)
-	s.trimSet(s.stored)
 	if n == 0 {
 		s.low = 0
 	}
@@ -242,6 +249,7 @@ func (s *Seq) Fork(n int) (*Seq, error) {
 	if n == 0 {
 		f.low = 0
 	}
+	var pairs []Pair
 	for i := range s.pool.layers {
 		l := &s.pool.layers[i]
 		if l.unit > 0 {
@@ -253,13 +261,16 @@ func (s *Seq) Fork(n int) (*Seq, error) {
 			}
 		}
 		if l.Class != Exact {
-			copy(l.tailOf(f.slot), l.tailOf(s.slot))
+			pairs = append(pairs, Pair{l.tailOf(f.slot), l.tailOf(s.slot)})
 		}
 		if l.Class == Gathered {
 			copy(l.peaksOf(f.slot), l.peaksOf(s.slot))
 		}
 	}
-	f.copySet(s)
+	if err := errors.Join(s.pool.Move(pairs), f.copySet(s)); err != nil {
+		f.Free()
+		return nil, fmt.Errorf("fork sequence: %w", err)
+	}
 	return f, nil
 }
 
@@ -277,8 +288,8 @@ func (s *Seq) Free() {
 
 func (s *Seq) free() {
 	s.pool.stage.drop(s)
-	s.cut(0)
 	s.leaveSet()
+	s.cut(0)
 	s.pool.slots[s.slot] = false
 	s.pool = nil
 }

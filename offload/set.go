@@ -1,10 +1,6 @@
 package offload
 
-import (
-	"fmt"
-
-	"edged/pinnedmem"
-)
+import "fmt"
 
 // A working set is what a KV head of a Paged layer attends to beside the exact
 // tail: up to Budget cold pages, whose records lie in the fast tier. Every step
@@ -45,8 +41,11 @@ func (p *Pool) ClaimSets(step []*Seq) error {
 		}
 	}
 	for _, s := range step {
-		if s.set < 0 {
-			p.claim(s, g.oldest())
+		if s.set >= 0 {
+			continue
+		}
+		if err := p.claim(s, g.oldest()); err != nil {
+			return fmt.Errorf("claim working sets: %w", err)
 		}
 	}
 	return nil
@@ -66,12 +65,12 @@ func (g *sets) oldest() int {
 	return best
 }
 
-func (p *Pool) claim(s *Seq, set int) {
+func (p *Pool) claim(s *Seq, set int) error {
 	if old := p.sets.holder[set]; old != nil {
 		old.leaveSet()
 	}
 	p.sets.holder[set], p.sets.used[set], s.set = s, p.sets.clock, set
-	s.trimSet(0)
+	return s.trimSet(0)
 }
 
 // Set is the number of the working sets that a sequence holds; -1 for none.
@@ -84,59 +83,48 @@ func (s *Seq) leaveSet() {
 }
 
 // trimSet drops what a sequence's sets hold beyond its records.
-func (s *Seq) trimSet(stored int) {
+func (s *Seq) trimSet(stored int) error {
 	if s.set < 0 {
-		return
+		return nil
 	}
+	lists, err := s.pool.readLists(s.set, -1)
+	if err != nil {
+		return err
+	}
+	changed := false
 	for i := range s.pool.layers {
-		if l := &s.pool.layers[i]; l.Class == Paged {
-			for head := range l.KVHeads {
-				list := l.setList(s.set, head)
-				for list[0] > 0 && int(list[list[0]])*ColdTok >= stored {
-					list[0]--
-				}
+		for head := range s.pool.layers[i].pagedHeads() {
+			list := lists.of(i, head)
+			for list[0] > 0 && int(list[list[0]])*ColdTok >= stored {
+				list[0]--
+				changed = true
 			}
 		}
 	}
+	if !changed {
+		return nil
+	}
+	return lists.write()
 }
 
 // copySet gives a fork what its parent has brought, where a set is free.
-func (s *Seq) copySet(parent *Seq) {
+func (s *Seq) copySet(parent *Seq) error {
 	p := s.pool
 	set := p.sets.oldest()
 	if parent.set < 0 || p.sets.holder[set] != nil {
-		return
+		return nil
 	}
-	p.claim(s, set)
+	if err := p.claim(s, set); err != nil {
+		return err
+	}
+	var pairs []Pair
 	for i := range p.layers {
 		if l := &p.layers[i]; l.Class == Paged {
-			copy(l.setLists(s.set), l.setLists(parent.set))
-			copy(l.setRecords(s.set), l.setRecords(parent.set))
+			pairs = append(pairs, Pair{l.listsOf(s.set), l.listsOf(parent.set)}, Pair{l.setRecords(s.set), l.setRecords(parent.set)})
 		}
 	}
-	s.trimSet(s.stored)
-}
-
-// setLists are the lists of one set, [kvHeads]; of a Gathered layer, those of a slot.
-func (l *layer) setLists(set int) []byte { return part(l.chosen, set, l.KVHeads*l.chosenBytes()) }
-
-func (l *layer) setList(set, head int) []uint32 {
-	return pinnedmem.View[uint32](part(l.setLists(set), head, l.chosenBytes()))
-}
-
-// setRecords are the records of one set, [kvHeads][Budget].
-func (l *layer) setRecords(set int) []byte {
-	return part(l.sets, set, l.KVHeads*l.Budget*l.record.Bytes)
-}
-
-// fillSets names every place of every set.
-func (l *layer) fillSets(n int) {
-	for set := range n {
-		for head := range l.KVHeads {
-			list := l.setList(set, head)
-			for i := range l.Budget {
-				list[1+l.Budget+i] = uint32(i)
-			}
-		}
+	if err := p.Move(pairs); err != nil {
+		return err
 	}
+	return s.trimSet(s.stored)
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"edged/pinnedmem"
 )
 
 // fetch is a decode step's choice in every Paged layer: pages that are drawn
@@ -161,4 +163,9 @@ func TestSetsGoToThoseWhoDecode(t *testing.T) {
 	if f, err := s[0].Fork(150); err != nil || f.Set() < 0 {
 		t.Errorf("%v: a fork leaves a free set alone", err)
 	}
+}
+
+// setList is a list in place.
+func (l *layer) setList(set, head int) []uint32 {
+	return pinnedmem.View[uint32](part(l.listsOf(set), head, l.chosenBytes()))
 }

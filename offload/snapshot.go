@@ -21,14 +21,14 @@ const StatePart = 0
 // Part is a piece of a snapshot.
 type Part struct {
 	ID   int
-	Data [][]byte // one after the other; never empty
+	Data []Piece // one after the other; never empty
 }
 
 // Size is the part's bytes.
 func (p Part) Size() int64 {
 	var n int64
 	for _, b := range p.Data {
-		n += int64(len(b))
+		n += int64(len(b.mem))
 	}
 	return n
 }
@@ -60,37 +60,37 @@ func (s *Seq) SnapshotBlock(i int) ([]Part, error) {
 func (p *Pool) blockParts(tables [][]uint32, block int) []Part {
 	var parts []Part
 	for l := range p.layers {
-		parts = addPart(parts, l+1, p.layers[l].blockRuns(tables[l], block))
+		parts = p.addPart(parts, l+1, p.layers[l].blockRuns(tables[l], block))
 	}
 	return parts
 }
 
 // SnapshotTail is the payload of all that is not in whole blocks. It is in
 // place for the most part, and good until the sequence or its sets change.
-func (s *Seq) SnapshotTail() []Part { return s.tailParts(s.state().encode(s.pool)) }
+func (s *Seq) SnapshotTail() ([]Part, error) {
+	st, err := s.state()
+	if err != nil {
+		return nil, fmt.Errorf("snapshot tail: %w", err)
+	}
+	return s.tailParts(st.encode(s.pool)), nil
+}
 
 func (s *Seq) tailParts(state []byte) []Part {
-	parts := []Part{{ID: StatePart, Data: [][]byte{state}}}
+	parts := []Part{{ID: StatePart, Data: []Piece{InMemory(state)}}}
 	for l := range s.pool.layers {
-		parts = addPart(parts, l+1, s.tailRuns(l))
+		parts = s.pool.addPart(parts, l+1, s.tailRuns(l))
 	}
 	return parts
 }
 
-// addPart leaves out layers that have nothing to say, and clears what belongs
-// to no token of the sequence: it may be another one's.
-func addPart(parts []Part, id int, runs []run) []Part {
+// addPart leaves out layers that have nothing to say.
+func (p *Pool) addPart(parts []Part, id int, runs []run) []Part {
 	if len(runs) == 0 {
 		return parts
 	}
-	p := Part{ID: id}
+	x := Part{ID: id}
 	for _, r := range runs {
-		b := r.mem
-		if r.clear != nil {
-			b = append([]byte(nil), b...)
-			r.clear(b)
-		}
-		p.Data = append(p.Data, b)
+		x.Data = append(x.Data, Piece{r, p})
 	}
-	return append(parts, p)
+	return append(parts, x)
 }

@@ -2,9 +2,10 @@ package offload
 
 // run is memory of a part of a snapshot.
 type run struct {
-	mem []byte
-	// clear clears, in a copy of mem, what holds no token of the sequence; nil
-	// where all of it does.
+	mem  []byte
+	fast bool // in the fast tier
+	// clear clears, in a copy of mem, what holds no token of the sequence, and may be
+	// another one's; nil where all of it does.
 	clear func(b []byte)
 }
 
@@ -14,14 +15,14 @@ func (l *layer) blockRuns(table []uint32, block int) []run {
 	case l.Class == Exact:
 		var runs []run
 		for _, id := range table[block*blockPages : (block+1)*blockPages] {
-			runs = append(runs, run{mem: l.unitOf(id)})
+			runs = append(runs, run{mem: l.unitOf(id), fast: true})
 		}
 		return runs
 	case l.Class.Stored():
 		id := table[block]
-		runs := []run{{mem: l.unitOf(id)}}
+		runs := []run{{mem: l.unitOf(id), fast: !l.Class.Cold()}}
 		if l.Class == Paged {
-			runs = append(runs, run{mem: l.indexOf(id)})
+			runs = append(runs, run{mem: l.indexOf(id), fast: true})
 		}
 		return runs
 	}
@@ -46,7 +47,7 @@ func (s *Seq) exactRuns(layer, from, to int) []run {
 	l := &s.pool.layers[layer]
 	var runs []run
 	for page := from; page < to; page++ {
-		runs = append(runs, s.pageRun(l, page, l.unitOf(s.tables[layer][page])))
+		runs = append(runs, s.pageRun(l, page, run{mem: l.unitOf(s.tables[layer][page]), fast: true}))
 	}
 	return runs
 }
@@ -55,17 +56,17 @@ func (s *Seq) exactRuns(layer, from, to int) []run {
 func (s *Seq) ringRuns(l *layer, from, to int) []run {
 	var runs []run
 	for page := from; page < to; page++ {
-		runs = append(runs, s.pageRun(l, page, s.tailPage(l, page)))
+		runs = append(runs, s.pageRun(l, page, run{mem: s.tailPage(l, page), fast: !s.ahead}))
 	}
 	return runs
 }
 
-func (s *Seq) pageRun(l *layer, page int, mem []byte) run {
-	n := s.nTok - page*PageTok
-	if n >= PageTok {
-		return run{mem: mem}
+// pageRun clears what a page has behind the last token.
+func (s *Seq) pageRun(l *layer, page int, r run) run {
+	if n := s.nTok - page*PageTok; n < PageTok {
+		r.clear = func(b []byte) { l.pages.clearFrom(b, n) }
 	}
-	return run{mem: mem, clear: func(b []byte) { l.pages.clearFrom(b, n) }}
+	return r
 }
 
 // recordRuns are the records behind the last whole block, and their index.
@@ -76,11 +77,11 @@ func (s *Seq) recordRuns(layer int) []run {
 		return nil
 	}
 	id := s.tables[layer][s.stored/BlockTok]
-	runs := []run{{mem: l.unitOf(id)[:n/l.Group*l.KVHeads*l.record.Bytes]}}
+	runs := []run{{mem: l.unitOf(id)[:n/l.Group*l.KVHeads*l.record.Bytes], fast: !l.Class.Cold()}}
 	if l.Class != Paged {
 		return runs
 	}
-	return append(runs, run{mem: l.indexOf(id), clear: func(b []byte) {
+	return append(runs, run{mem: l.indexOf(id), fast: true, clear: func(b []byte) {
 		for head := range l.KVHeads {
 			l.index.clearFrom(part(b, head, l.index.Bytes), n/PageTok)
 		}

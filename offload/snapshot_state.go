@@ -22,8 +22,12 @@ type stateHeader struct {
 }
 
 // state is what a snapshot of the sequence says now.
-func (s *Seq) state() state {
+func (s *Seq) state() (state, error) {
 	st := state{tokens: s.nTok, stored: s.stored, low: s.low}
+	lists, err := s.pool.readLists(s.set, -1)
+	if err != nil {
+		return st, err
+	}
 	for i := range s.pool.layers {
 		l := &s.pool.layers[i]
 		if l.Class == Gathered {
@@ -32,12 +36,12 @@ func (s *Seq) state() state {
 		for head := range l.pagedHeads() {
 			var held []uint32
 			if s.set >= 0 {
-				held = heldBelow(l.setList(s.set, head), s.stored)
+				held = heldBelow(lists.of(i, head), s.stored)
 			}
 			st.held = append(st.held, held)
 		}
 	}
-	return st
+	return st, nil
 }
 
 // heldBelow is a list's pages of committed records: a step that was given up

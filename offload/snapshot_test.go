@@ -14,16 +14,46 @@ import (
 
 // saved is a snapshot in memory of its own.
 type saved struct {
-	blocks [][]Part
-	tail   []Part
+	blocks [][]kept
+	tail   []kept
 }
 
-func ownParts(parts []Part) []Part {
-	var own []Part
+// kept is a part's copy.
+type kept struct {
+	ID   int
+	Data [1][]byte
+}
+
+func ownParts(parts []Part) []kept {
+	var own []kept
 	for _, p := range parts {
-		own = append(own, Part{ID: p.ID, Data: [][]byte{bytes.Join(p.Data, nil)}})
+		k := kept{ID: p.ID}
+		for b, err := range p.All() {
+			if err != nil {
+				panic(err) // a test's mover does not fail
+			}
+			k.Data[0] = append(k.Data[0], b...)
+		}
+		own = append(own, k)
 	}
 	return own
+}
+
+func cloned(parts []kept) []kept {
+	own := slices.Clone(parts)
+	for i := range own {
+		own[i].Data[0] = bytes.Clone(own[i].Data[0])
+	}
+	return own
+}
+
+func tailParts(t fatalist, s *Seq) []kept {
+	t.Helper()
+	parts, err := s.SnapshotTail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ownParts(parts)
 }
 
 // grow adds the blocks that are new, as a session's turn does, and takes the
@@ -38,7 +68,7 @@ func (v *saved) grow(t fatalist, s *Seq) {
 		}
 		v.blocks = append(v.blocks, ownParts(parts))
 	}
-	v.tail = ownParts(s.SnapshotTail())
+	v.tail = tailParts(t, s)
 }
 
 // restore puts a snapshot into a pool, in pieces of n bytes; the tail first
@@ -67,7 +97,7 @@ func (v saved) restore(p *Pool, n int, tailFirst bool) (*Seq, error) {
 	return r.Finish()
 }
 
-func (v saved) pieces(parts []Part, n int, put func(part int, off int64, data []byte) error) error {
+func (v saved) pieces(parts []kept, n int, put func(part int, off int64, data []byte) error) error {
 	for _, p := range parts {
 		off := int64(0)
 		for data := range slices.Chunk(p.Data[0], n) {
@@ -134,7 +164,7 @@ func (v saved) mustBe(t fatalist, s *Seq) {
 	sameParts(t, v.tail, w.tail)
 }
 
-func sameParts(t fatalist, a, b []Part) {
+func sameParts(t fatalist, a, b []kept) {
 	t.Helper()
 	if len(a) != len(b) {
 		t.Fatal(len(b), " parts, want ", len(a))

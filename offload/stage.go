@@ -61,13 +61,16 @@ func (s *Seq) EndPrefill() error {
 	if g.owner != s {
 		return fmt.Errorf("end prompt: the sequence reads none")
 	}
+	var tails []Pair
 	at := 0
 	for i := range s.pool.layers {
-		l := &s.pool.layers[i]
-		if l.Class == Exact {
-			continue
+		if l := &s.pool.layers[i]; l.Class != Exact {
+			tails = append(tails, Pair{l.tailOf(s.slot), g.pending[at : at+l.tailBytes()]})
+			at += l.tailBytes()
 		}
-		at += copy(l.tailOf(s.slot), g.pending[at:at+l.tailBytes()])
+	}
+	if err := s.pool.Move(tails); err != nil {
+		return fmt.Errorf("end prompt: %w", err)
 	}
 	s.grow(g.end - s.nTok)
 	s.leaveSet() // what mattered to the tokens before says nothing about those after

@@ -364,9 +364,9 @@ func BenchmarkFill(b *testing.B) {
 				snap := must(u.Restore(sess.ID, testKey()))
 				opened += time.Since(start)
 				at := 0
-				err := snap.Fill(context.Background(), 0, func(x Span) ([][]byte, error) {
+				err := snap.Fill(context.Background(), 0, func(x Span) ([]Target, error) {
 					at += int(x.Size)
-					return [][]byte{dst[at-int(x.Size) : at]}, nil
+					return []Target{{Mem: dst[at-int(x.Size) : at]}}, nil
 				})
 				if err := errors.Join(err, snap.Close()); err != nil || at != size {
 					b.Fatal(at, err)

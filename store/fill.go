@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -12,9 +13,10 @@ import (
 	"edged/store/chunk"
 )
 
-// filling is the chunk files that are read at once: enough for a disk to have
-// something to do, and for every processor where files are in memory.
-const filling = 4
+// leastFilling and mostFilling bound the chunk files that are read at once: enough
+// for a disk to have something to do, and for every processor where files are in
+// memory.
+const leastFilling, mostFilling = 4, 16
 
 // Span is bytes of a payload's part.
 type Span struct {
@@ -24,16 +26,24 @@ type Span struct {
 	Size  int64
 }
 
-// Fill reads what [Snapshot.Read] gives into memory that place says: slices that
-// are as long as the span together, or nil for what is not wanted. place is called
-// for one span after the other, in the payload's order, before anything is read.
-// Bytes go there at once and are verified there: the memory holds what was stored
-// when Fill has returned nil, and anything before that and after an error.
-func (snap *Snapshot) Fill(ctx context.Context, from int, place func(Span) ([][]byte, error)) error {
+// Target is where a piece of a span goes. Bytes go to memory at once and are verified
+// there: it holds what was stored when Fill has returned nil, and anything before
+// that and after an error. Put gets bytes that are verified, from several goroutines
+// at once, and must not keep them.
+type Target struct {
+	Mem  []byte
+	Size int // of what Put takes
+	Put  func([]byte) error
+}
+
+// Fill reads what [Snapshot.Read] gives to where place says: pieces that are as long
+// as the span together, or nil for what is not wanted. place is called for one span
+// after the other, in the payload's order, before anything is read.
+func (snap *Snapshot) Fill(ctx context.Context, from int, place func(Span) ([]Target, error)) error {
 	files, err := snap.wanted(from, place)
 	if err == nil {
 		g, ctx := errgroup.WithContext(ctx)
-		g.SetLimit(filling)
+		g.SetLimit(min(max(runtime.GOMAXPROCS(0), leastFilling), mostFilling))
 		for _, f := range files {
 			g.Go(func() error { return f.fill(ctx, snap.s) })
 		}
@@ -54,12 +64,12 @@ type chunkFill struct {
 // extentFill is an extent and where it goes.
 type extentFill struct {
 	extent
-	to [][]byte
+	to []Target
 }
 
 // wanted asks where everything goes, and sorts it by chunks and by places in them,
 // so that a file is opened once and read from its begin to its end.
-func (snap *Snapshot) wanted(from int, place func(Span) ([][]byte, error)) ([]*chunkFill, error) {
+func (snap *Snapshot) wanted(from int, place func(Span) ([]Target, error)) ([]*chunkFill, error) {
 	var files []*chunkFill
 	byNumber := map[uint64]*chunkFill{}
 	for _, e := range snap.plan {
@@ -96,13 +106,52 @@ func (f *chunkFill) fill(ctx context.Context, s *Store) (err error) {
 		return s.suspect(f.extents, err)
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	var buf []byte
+	var buf, held []byte
+	var to [][]byte
 	for i, e := range f.extents {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := r.Fill(e.Extent, e.to, &buf); err != nil {
+		to, held = e.memory(to[:0], held)
+		if err := r.Fill(e.Extent, to, &buf); err != nil {
 			return s.suspect(f.extents[i:i+1], err)
+		}
+		if err := e.pass(to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memory is where an extent is read to: in a buffer, what is not wanted in memory.
+func (e extentFill) memory(to [][]byte, held []byte) (_ [][]byte, _ []byte) {
+	need := 0
+	for _, t := range e.to {
+		need += t.Size
+	}
+	if need > cap(held) {
+		held = make([]byte, need)
+	}
+	at := 0
+	for _, t := range e.to {
+		if t.Put == nil {
+			to = append(to, t.Mem)
+			continue
+		}
+		to = append(to, held[at:at+t.Size])
+		at += t.Size
+	}
+	return to, held[:cap(held)]
+}
+
+// pass gives on what is verified.
+func (e extentFill) pass(from [][]byte) error {
+	for i, t := range e.to {
+		if t.Put == nil {
+			continue
+		}
+		if err := t.Put(from[i]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -47,7 +47,7 @@ func (a *app) benchSessionsCommand() *cobra.Command {
 				}
 			}
 			line := a.statusLine()
-			b.Progress = line.set
+			b.Progress, b.Backend = line.set, e.Backend
 			report := benchSessions{}
 			var err error
 			if report.Sessions, err = b.Run(cmd.Context()); err == nil && e.Model != "" {
@@ -72,10 +72,12 @@ func (a *app) benchSessionsCommand() *cobra.Command {
 	f.IntVar(&b.KVHeads, "kv-heads", 8, "KV heads of a layer")
 	f.IntVar(&b.HeadDim, "head-dim", 128, "channels of a KV head")
 	f.StringVar(&b.Policy, "policy", "q8", "how its cache is kept: `NAME` of a policy")
+	f.BoolVar(&b.Options.Sparse, "sparse", false, "auto: choose tokens though all would fit the fast tier")
+	f.StringVar(&b.Options.Elem, "elem", "", "format of records, such as q8 or q6v4 (default: the policy's)")
 	f.IntVar(&b.Sessions, "sessions", 10_000, "sessions in the store of many; 0 leaves it out")
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model for a real session")
 	f.IntVar(&depth, "depth", 8000, "tokens of the real session's document")
-	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref")
+	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref; with cuda the cache lies where a GPU's would")
 	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd

@@ -1,7 +1,6 @@
 package backendtest
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -64,7 +63,7 @@ func (s *suite) resumeToy(t *testing.T, rng *rand.Rand, shape headShape, plans [
 // ways to go on: with the next token, and with a new prompt.
 func (s *suite) resumeCase(t *testing.T, rng *rand.Rand, prog *graph.Program, lim graph.Limits, tokens func(int) []int32) {
 	t.Helper()
-	first, second := newRig(t, s.backend, prog, lim), newRig(t, s.backend, prog, lim)
+	first, second := newTieredRig(t, s.backend, prog, lim), newTieredRig(t, s.backend, prog, lim)
 	q, fill := first.seq(0), 260
 	var v snapshot
 	for range 2 {
@@ -115,9 +114,13 @@ func (s *suite) resumePrompt(t *testing.T, rng *rand.Rand, first, second *rig, p
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := snapshot{tail: copyParts(ahead.Tail(done))}
+	parts, err := ahead.Tail(done)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := snapshot{tail: copyParts(t, parts)}
 	for i := range ahead.Blocks() {
-		v.blocks = append(v.blocks, copyParts(ahead.Block(i, 0, done)))
+		v.blocks = append(v.blocks, copyParts(t, ahead.Block(i, 0, done)))
 	}
 	r, err := second.pool.BeginRestoreAhead(v.tail[offload.StatePart], done)
 	if err != nil {
@@ -191,15 +194,25 @@ func (v *snapshot) save(t *testing.T, q *offload.Seq) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v.blocks = append(v.blocks, copyParts(parts))
+		v.blocks = append(v.blocks, copyParts(t, parts))
 	}
-	v.tail = copyParts(q.SnapshotTail())
+	parts, err := q.SnapshotTail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.tail = copyParts(t, parts)
 }
 
-func copyParts(parts []offload.Part) map[int][]byte {
+func copyParts(t *testing.T, parts []offload.Part) map[int][]byte {
+	t.Helper()
 	m := map[int][]byte{}
 	for _, p := range parts {
-		m[p.ID] = bytes.Join(p.Data, nil)
+		for b, err := range p.All() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			m[p.ID] = append(m[p.ID], b...)
+		}
 	}
 	return m
 }

@@ -24,17 +24,31 @@ func limits(p *graph.Program, elem offload.Elem) graph.Limits {
 	return graph.Limits{MaxRows: 64, MaxOut: 64, MaxSeqs: 4, Context: 1024, KV: offload.ExactLayers(p.KV, elem), Threads: 2}
 }
 
-// newRig compiles p. When the test ends, it closes everything and checks that
-// all memory has been given back.
+// newRig compiles p, with a cache in host memory. When the test ends, it closes
+// everything and checks that all memory has been given back.
 func newRig(t *testing.T, b graph.Backend, p *graph.Program, l graph.Limits) *rig {
 	t.Helper()
-	host := pinnedmem.NewHost(0)
-	l.Host = host
+	return newRigOn(t, b, p, l, offload.One(pinnedmem.NewHost(0)))
+}
+
+// newTieredRig has the cache's fast tier where the backend wants it.
+func newTieredRig(t *testing.T, b graph.Backend, p *graph.Program, l graph.Limits) *rig {
+	t.Helper()
+	d, ok := b.(graph.DeviceMemory)
+	if !ok {
+		return newRig(t, b, p, l)
+	}
+	return newRigOn(t, b, p, l, offload.Tiers{Fast: d.Memory(0), Host: pinnedmem.NewHost(0), Mover: d.Mover()})
+}
+
+func newRigOn(t *testing.T, b graph.Backend, p *graph.Program, l graph.Limits, tiers offload.Tiers) *rig {
+	t.Helper()
+	l.Host = tiers.Host
 	exec, err := b.Compile(p, l)
 	if err != nil {
 		t.Fatalf("compile: %v\n%s", err, p)
 	}
-	pool, err := offload.NewPool(offload.One(host), offload.Config{Layers: l.KV, Context: l.Context, Tokens: l.Context * l.MaxSeqs, MaxSeqs: l.MaxSeqs})
+	pool, err := offload.NewPool(tiers, offload.Config{Layers: l.KV, Context: l.Context, Tokens: l.Context * l.MaxSeqs, MaxSeqs: l.MaxSeqs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,8 +59,10 @@ func newRig(t *testing.T, b graph.Backend, p *graph.Program, l graph.Limits) *ri
 		if err := pool.Close(); err != nil {
 			t.Error(err)
 		}
-		if err := host.Close(); err != nil {
-			t.Errorf("after the program was closed: %v", err)
+		for _, host := range []*pinnedmem.Host{tiers.Host, tiers.Fast} {
+			if err := host.Close(); err != nil {
+				t.Errorf("after the program was closed: %v", err)
+			}
 		}
 	})
 	return &rig{t: t, exec: exec, pool: pool, lim: l}

@@ -79,7 +79,7 @@ func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows i
 	}
 	r.e = x.(*exec)
 	compiled := time.Now()
-	if r.pool, err = offload.NewPool(offload.Tiers{Fast: b.Memory(0), Host: host}, plan.Config); err != nil {
+	if r.pool, err = offload.NewPool(offload.Tiers{Fast: b.Memory(0), Host: host, Mover: b.Mover()}, plan.Config); err != nil {
 		t.Fatal(err)
 	}
 	r.fillRecords()

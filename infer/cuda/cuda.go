@@ -50,10 +50,11 @@ var ErrMemory = errors.New("device memory is too small")
 
 // Backend is one GPU.
 type Backend struct {
-	dev  *driver.Device
-	lib  *cudakern.Library
-	gpu  gpu
-	info driver.Info
+	dev   *driver.Device
+	lib   *cudakern.Library
+	gpu   gpu
+	mover *mover
+	info  driver.Info
 
 	mu    sync.Mutex                 // guards what follows
 	pools map[driver.Ptr]*registered // host memory that is locked for the device, by address
@@ -83,7 +84,9 @@ func New(ordinal int) (*Backend, error) {
 }
 
 func newBackend(info driver.Info, g gpu, dev *driver.Device, lib *cudakern.Library) *Backend {
-	return &Backend{dev: dev, lib: lib, gpu: g, info: info, pools: map[driver.Ptr]*registered{}, ours: map[driver.Ptr]int64{}}
+	b := &Backend{dev: dev, lib: lib, gpu: g, info: info, pools: map[driver.Ptr]*registered{}, ours: map[driver.Ptr]int64{}}
+	b.mover = newMover(b)
+	return b
 }
 
 // Info says what the device is.
@@ -94,7 +97,7 @@ func (b *Backend) Close() error {
 	if b.lib == nil {
 		return nil
 	}
-	return errors.Join(b.lib.Close(), b.dev.Close())
+	return errors.Join(b.mover.close(), b.lib.Close(), b.dev.Close())
 }
 
 // Compile implements graph.Backend.

@@ -61,7 +61,7 @@ func TestSpeed(t *testing.T) {
 	e := c.(*exec)
 	t.Logf("device opened and kernels loaded in %.2f s", begin.Sub(start).Seconds())
 	t.Logf("compiled in %.2f s", time.Since(begin).Seconds())
-	pool, err := offload.NewPool(offload.Tiers{Fast: b.Memory(0), Host: host}, offload.Config{Layers: l.KV, Context: context, Tokens: context, MaxSeqs: 1})
+	pool, err := offload.NewPool(offload.Tiers{Fast: b.Memory(0), Host: host, Mover: b.Mover()}, offload.Config{Layers: l.KV, Context: context, Tokens: context, MaxSeqs: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -216,6 +216,8 @@ type DeviceMemory interface {
 	Memory(budget int64) *pinnedmem.Host
 	// FreeMemory is the bytes that programs and pools may still take.
 	FreeMemory() (int64, error)
+	// Mover copies between it and the host's.
+	Mover() offload.Mover
 }
 
 // HiddenStates is an Exec that lets prompts be given up between two parts, and

@@ -42,15 +42,16 @@ type Config struct {
 
 // Runner is one sequence.
 type Runner struct {
-	cfg  Config
-	prog *graph.Program
-	host *pinnedmem.Host
-	fast *pinnedmem.Host
-	exec graph.Exec
-	pool *offload.Pool
-	seq  *offload.Seq
-	kv   []*offload.Seq // [1]
-	rows graph.Rows
+	cfg   Config
+	prog  *graph.Program
+	host  *pinnedmem.Host
+	fast  *pinnedmem.Host
+	mover offload.Mover
+	exec  graph.Exec
+	pool  *offload.Pool
+	seq   *offload.Seq
+	kv    []*offload.Seq // [1]
+	rows  graph.Rows
 }
 
 // New compiles a program and makes its cache.
@@ -58,7 +59,7 @@ func New(prog *graph.Program, cfg Config) (*Runner, error) {
 	r := &Runner{cfg: cfg, prog: prog, host: pinnedmem.NewHost(cfg.HostBytes)}
 	r.fast = r.host
 	if d, ok := cfg.Backend.(graph.DeviceMemory); ok {
-		r.fast = d.Memory(cfg.FastBytes)
+		r.fast, r.mover = d.Memory(cfg.FastBytes), d.Mover()
 	} else if cfg.FastBytes > 0 {
 		r.fast = pinnedmem.NewHost(cfg.FastBytes)
 	}
@@ -82,7 +83,7 @@ func (r *Runner) open() (err error) {
 	if err = errors.Join(err, dropped); err != nil {
 		return err
 	}
-	tiers := offload.Tiers{Fast: r.fast, Host: r.host}
+	tiers := offload.Tiers{Fast: r.fast, Host: r.host, Mover: r.mover}
 	if r.pool, err = offload.NewPool(tiers, offload.Config{Layers: c.Layers, Context: c.Context, Tokens: c.Context, MaxSeqs: 1}); err != nil {
 		return err
 	}
