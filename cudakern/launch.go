@@ -231,5 +231,6 @@ func Params() map[string]any {
 	}
 	p["prompt_wgmma_64"], p["prompt_wgmma_128"] = Prompt{}, Prompt{}
 	addCacheParams(p)
+	addSampleParams(p)
 	return p
 }

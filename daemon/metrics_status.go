@@ -26,6 +26,7 @@ var (
 	descMaxQueued  = describe("requests_queued_max", "Requests that may wait; more are refused.")
 	descRead       = describe("prompt_tokens_total", "Prompt tokens that were computed.")
 	descGenerated  = describe("generated_tokens_total", "Tokens that were sampled.")
+	descNarrowed   = describe("narrowed_tokens_total", "Generated tokens whose logits did not have to leave the device whole.")
 	descStepAge    = describe("last_step_age_seconds", "Since the last step that succeeded.")
 	descStepTime   = describe("last_step_seconds", "That the last step took.")
 	descMemory     = describe("memory_bytes", "Bytes that models hold.", "tier", "purpose")
@@ -43,7 +44,7 @@ var (
 func (statusCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descBuild, descCondition, descModel, descContext, descCache, descFree, descKept, descRunning, descQueued, descMaxQueued,
-		descRead, descGenerated, descStepAge, descStepTime, descMemory, descAvailable, descPressure, descSessions, descStoreBytes,
+		descRead, descGenerated, descNarrowed, descStepAge, descStepTime, descMemory, descAvailable, descPressure, descSessions, descStoreBytes,
 		descBudget, descFetched, descHits, descChosen,
 	} {
 		ch <- d
@@ -87,6 +88,7 @@ func (c statusCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descMaxQueued, float64(s.Requests.MaxQueued))
 	counter(descRead, float64(s.Tokens.Read))
 	counter(descGenerated, float64(s.Tokens.Generated))
+	counter(descNarrowed, float64(s.Tokens.Narrowed))
 	if s.LastStep != nil {
 		gauge(descStepAge, s.LastStep.AgeSeconds)
 		gauge(descStepTime, s.LastStep.Seconds)

@@ -57,7 +57,7 @@ func (o *operator) Status(context.Context) (api.Status, error) {
 		Version: o.version, PID: os.Getpid(), UptimeSeconds: time.Since(o.started).Seconds(), Backend: cfg.Engine.Backend,
 		Conditions: o.Conditions(),
 		Requests:   api.RequestStatus{Running: s.Running, Queued: s.Queued, MaxQueued: cfg.Engine.Queue},
-		Tokens:     api.TokenCounts{Read: s.ReadTok, Generated: s.GeneratedTok},
+		Tokens:     api.TokenCounts{Read: s.ReadTok, Generated: s.GeneratedTok, Narrowed: s.NarrowedTok},
 		Memory:     memoryUse(s),
 	}
 	if s.Model != "" {

@@ -90,7 +90,7 @@ func TestMetrics(t *testing.T) {
 	f, o := testOperator(t, "")
 	f.set(func(s *infer.Status) {
 		*s = infer.Status{State: infer.Ready, Model: "m", Context: 512, TrainContext: 1024, Cache: "q8 resident",
-			ReadTok: 30, GeneratedTok: 4, Running: 1, LastStep: time.Now()}
+			ReadTok: 30, GeneratedTok: 4, NarrowedTok: 3, Running: 1, LastStep: time.Now()}
 		s.Memory[0], s.FastMemory[0] = 100, 60
 	})
 	meter := newMeter()
@@ -110,7 +110,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`edged_requests_total{outcome="done"} 1`, `edged_requests_total{outcome="failed"} 1`, `edged_requests_total{outcome="refused"} 1`,
 		"edged_cached_tokens_total 5", "edged_restored_tokens_total 2", "edged_first_token_seconds_count 3", "edged_token_seconds_sum 0.01",
-		"edged_prompt_tokens_total 30", "edged_generated_tokens_total 4", "edged_requests_running 1",
+		"edged_prompt_tokens_total 30", "edged_generated_tokens_total 4", "edged_narrowed_tokens_total 3", "edged_requests_running 1",
 		`edged_memory_bytes{purpose="weights",tier="device"} 60`, `edged_memory_bytes{purpose="weights",tier="host"} 40`,
 		`edged_health_condition{code="context-short",severity="warning"} 1`, `edged_health_condition{code="engine-failed",severity="error"} 0`,
 		`edged_model_info{cache="q8 resident",model="m"} 1`, "process_resident_memory_bytes ", "go_goroutines ",

@@ -29,7 +29,7 @@ type owner struct {
 	hold     time.Duration // the longest that save has taken
 	stalled  bool          // no running task could take part in the last step
 
-	readTok, generatedTok uint64 // as in Status
+	readTok, generatedTok, narrowedTok uint64 // as in Status
 
 	// The step being built; the memory is reused.
 	rows  graph.Rows
@@ -149,7 +149,7 @@ func (o *owner) publish() {
 	e.running = len(o.running) + len(o.parked)
 	e.announceRequests()
 	e.status.KeptSeqs, e.status.LongestHold = len(o.kept), o.hold
-	e.status.ReadTok, e.status.GeneratedTok = o.readTok, o.generatedTok
+	e.status.ReadTok, e.status.GeneratedTok, e.status.NarrowedTok = o.readTok, o.generatedTok, o.narrowedTok
 	e.status.FreeTok, e.status.CacheTok, e.status.Cache, e.status.Traffic = 0, 0, "", offload.Traffic{}
 	if o.res != nil {
 		e.status.FreeTok, e.status.CacheTok = o.res.pool.FreeTok(), o.res.cacheTok

@@ -124,7 +124,7 @@ func (o *owner) endReading(t *task, logits graph.Logits) {
 	if err == nil {
 		o.readTok += uint64(n)
 		t.out.setProgress(Progress{Done: min(t.seq.Len(), t.nPrompt), Total: t.nPrompt, Cached: t.cached})
-		f, err = o.accept(t, logits.Row(0))
+		f, err = o.accept(t, logits, 0)
 	}
 	if err != nil {
 		err = fmt.Errorf("read prompt: %w", err)

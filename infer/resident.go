@@ -174,7 +174,7 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 		o.log.Warn("answers will be worse than with the whole cache: it does not fit, and only some tokens are attended to", "model", m.Name, "cache", r.cache)
 	}
 	r.exec, err = o.e.backend.Compile(r.prog, graph.Limits{
-		MaxRows: rows, MaxOut: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
+		MaxRows: rows, MaxOut: o.cfg.MaxSeqs, MaxAsk: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
 		Context: plan.Config.Context, KV: plan.Config.Layers, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
 		Copied: func(w *graph.Weight) { o.dropCopied(w) },
 	})

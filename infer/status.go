@@ -42,6 +42,7 @@ type Status struct {
 	FastMemory   pinnedmem.Usage // of these, those in a tier of its own, such as a device's
 	ReadTok      uint64          // prompt tokens evaluated since the start
 	GeneratedTok uint64          // tokens sampled since the start
+	NarrowedTok  uint64          // of these, those whose logits the backend did not have to give whole
 	FreeTok      int             // tokens that the KV cache can take without freeing anything
 	CacheTok     int             // tokens that the KV cache was made for
 	KeptSeqs     int             // finished sequences kept for their prefixes

@@ -83,6 +83,7 @@ func (o *owner) plan() {
 		}
 		o.parts, o.kv = append(o.parts, t), append(o.kv, t.seq)
 	}
+	o.ask()
 }
 
 // planReading lets one prompt be read on: that of whoever was served least, of
@@ -206,7 +207,7 @@ func (o *owner) commit(logits graph.Logits) {
 		}
 		if wanted {
 			if err == nil {
-				f, err = o.accept(t, logits.Row(row))
+				f, err = o.accept(t, logits, row)
 			}
 			row++
 		}
@@ -216,12 +217,14 @@ func (o *owner) commit(logits graph.Logits) {
 	}
 }
 
-func (o *owner) accept(t *task, logits []float32) (f Finish, err error) {
+func (o *owner) accept(t *task, l graph.Logits, row int) (f Finish, err error) {
 	defer catch(&err)
-	f, err = t.accept(logits, o.res.context)
+	before := t.narrowed
+	f, err = t.accept(l, row, o.res.context)
 	if err == nil {
 		o.generatedTok++
 	}
+	o.narrowedTok += t.narrowed - before
 	return f, err
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"edged/infer/fair"
 	"edged/infer/grammar"
+	"edged/infer/graph"
 	"edged/infer/sample"
 	"edged/infer/tok"
 	"edged/offload"
@@ -59,6 +60,8 @@ type task struct {
 	first                 time.Time     // first token
 	sampler               *sample.Sampler
 	matcher               *grammar.Matcher // nil: any answer
+	allowed               []uint64         // what it allows next, once that is known
+	narrowed              uint64           // tokens that were chosen of narrowed logits
 	grammarField          string           // of the request
 	text                  textStream
 
@@ -114,10 +117,10 @@ func (t *task) checkContext(context int) error {
 	return nil
 }
 
-// accept samples the next token from logits, passes its text on, and reports
-// why the generation has ended, "" if it has not.
-func (t *task) accept(logits []float32, context int) (Finish, error) {
-	c, err := t.sample(logits, t.left(context)-1)
+// accept samples the next token from a row of logits, passes its text on, and
+// reports why the generation has ended, "" if it has not.
+func (t *task) accept(l graph.Logits, row, context int) (Finish, error) {
+	c, err := t.sample(l, row, t.left(context)-1)
 	if err != nil {
 		return "", fmt.Errorf("sample token %d: %w", t.generated(), err)
 	}
@@ -132,7 +135,7 @@ func (t *task) accept(logits []float32, context int) (Finish, error) {
 		return FinishStop, nil
 	}
 	if t.logprobs {
-		t.text.note(c, logits, t.nTop)
+		t.text.note(&c, t.nTop)
 	}
 	stopped := t.text.push(c.ID)
 	if !stopped && t.matcher != nil && t.matcher.Finished() {
@@ -155,21 +158,12 @@ var errNoLogits = errors.New("the model gave no usable logits")
 
 // sample chooses the next token, after which there may be left more. With a
 // grammar it is one that leads to a complete answer.
-func (t *task) sample(logits []float32, left int) (sample.Choice, error) {
-	var allowed []uint64
-	if t.matcher != nil {
-		var err error
-		if allowed, err = t.matcher.Mask(); err != nil {
-			return sample.Choice{}, t.grammarError(err)
-		}
+func (t *task) sample(l graph.Logits, row, left int) (pick, error) {
+	c, err := t.pick(l, row)
+	if err != nil || t.matcher == nil {
+		return c, err
 	}
-	c := t.sampler.SampleAllowed(logits, allowed)
-	if c.ID == sample.NoToken {
-		return c, errNoLogits
-	}
-	if t.matcher == nil {
-		return c, nil
-	}
+	t.allowed = nil
 	id, err := t.matcher.Accept(c.ID, left)
 	if err != nil {
 		return c, t.grammarError(err)
@@ -177,7 +171,7 @@ func (t *task) sample(logits []float32, left int) (sample.Choice, error) {
 	if id != c.ID {
 		c.ID = id
 		if t.logprobs {
-			c.Logprob = sample.Logprob(logits, id)
+			c.Logprob = sample.Logprob(c.row, id) // it is there: such rows are not narrowed
 		}
 	}
 	return c, nil

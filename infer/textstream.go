@@ -34,9 +34,9 @@ type heldProb struct {
 
 // note remembers the log probability of the token that push is called with
 // next, and of nTop alternatives.
-func (s *textStream) note(c sample.Choice, logits []float32, nTop int) {
+func (s *textStream) note(c *pick, nTop int) {
 	n := len(s.heldTops)
-	s.heldTops = sample.TopLogprobs(s.heldTops, logits, nTop)
+	s.heldTops = c.tops(s.heldTops, nTop)
 	p := prob{id: c.ID, logprob: c.Logprob, nTop: len(s.heldTops) - n}
 	s.held = append(s.held, heldProb{p, s.decoded})
 }

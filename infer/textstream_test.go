@@ -54,7 +54,7 @@ func TestTextStream(t *testing.T) {
 				begins++
 			}
 			at += len(toy.Token(id))
-			s.note(sample.Choice{ID: id}, logits, 2)
+			s.note(&pick{Choice: sample.Choice{ID: id}, row: logits}, 2)
 			stopped = s.push(id)
 			take()
 			if stopped {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"edged/infer/chat"
@@ -123,6 +124,7 @@ type toyBackend struct {
 	compile func() error
 	step    func(ctx context.Context, rows *graph.Rows) error
 	say     func(pos int) int32 // the token that follows a position
+	narrow  func(whole int)     // rows are narrowed, and the whole ones that were brought all the same told of
 }
 
 func (b *toyBackend) Close() error { return nil }
@@ -185,7 +187,30 @@ func (e *toyExec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq)
 	if rows.States {
 		return graph.Logits{Data: e.states[:len(rows.Tok)*toyWidth], Width: toyWidth, Stride: toyWidth}, nil
 	}
-	return graph.Logits{Data: e.logits[:out*toyVocab], Width: toyVocab, Stride: toyVocab}, nil
+	l := graph.Logits{Data: e.logits[:out*toyVocab], Width: toyVocab, Stride: toyVocab}
+	if e.b.narrow != nil && len(rows.Ask) > 0 {
+		return e.narrow(l, rows.Ask), nil
+	}
+	return l, nil
+}
+
+// narrow takes rows away that were not asked for whole, until they are brought.
+func (e *toyExec) narrow(l graph.Logits, asks []*sample.Ask) graph.Logits {
+	kept := slices.Clone(l.Data)
+	for i, a := range asks {
+		l.Narrow = append(l.Narrow, nil)
+		if a != nil {
+			l.Narrow[i] = &sample.Narrow{}
+			l.Narrow[i].Fill(a, l.Row(i))
+			clear(l.Row(i))
+		}
+	}
+	l.Fetch = func(i int) error {
+		e.b.narrow(1)
+		copy(l.Row(i), kept[i*toyVocab:])
+		return nil
+	}
+	return l
 }
 
 func (e *toyExec) Part(context.Context, int, *graph.Rows, *offload.Seq) (graph.Logits, error) {

@@ -57,7 +57,7 @@ func (a *Arena) Close() error {
 // View reinterprets b as a slice of T without copying. b must be aligned for
 // T, as Alloc's results are when align was at least the size of T; T must
 // hold no pointers.
-func View[T ~uint16 | ~uint32 | ~int32 | ~float32](b []byte) []T {
+func View[T ~uint16 | ~uint32 | ~uint64 | ~int32 | ~float32](b []byte) []T {
 	var t T
 	n := len(b) / int(unsafe.Sizeof(t))
 	if n == 0 {

@@ -7,6 +7,7 @@ import (
 
 	"edged/infer/gguf"
 	"edged/infer/graph"
+	"edged/infer/sample"
 	"edged/offload"
 	"edged/pinnedmem"
 )
@@ -27,7 +28,7 @@ func (s *suite) testRefuse(t *testing.T) {
 func (s *suite) refuseRows(t *testing.T) {
 	rng := s.rng(t)
 	p := families[0].program(t, rng)
-	r := newRig(t, s.backend, p, graph.Limits{MaxRows: 8, MaxOut: 4, MaxSeqs: 2, Context: 64, KV: offload.ExactLayers(p.KV, s.opt.Elems[0]), Threads: 2})
+	r := newRig(t, s.backend, p, graph.Limits{MaxRows: 8, MaxOut: 4, MaxAsk: 2, MaxSeqs: 2, Context: 64, KV: offload.ExactLayers(p.KV, s.opt.Elems[0]), Threads: 2})
 	tok := tinyTokens(rng, 8)
 	q := r.seq(0)
 	base := r.feed(q, tok, 4)
@@ -38,6 +39,9 @@ func (s *suite) refuseRows(t *testing.T) {
 		t.Fatal(err)
 	}
 	both := []*offload.Seq{q, other}
+	one := func(asks ...*sample.Ask) graph.Rows {
+		return graph.Rows{Tok: []int32{1}, Pos: []int32{4}, Seq: []int32{0}, Out: []int32{0}, Ask: asks}
+	}
 	for _, c := range []struct {
 		name string
 		rows graph.Rows
@@ -58,6 +62,12 @@ func (s *suite) refuseRows(t *testing.T) {
 		{"negative sequence", graph.Rows{Tok: []int32{1}, Pos: []int32{4}, Seq: []int32{-1}}, both},
 		{"sequences interleaved", graph.Rows{Tok: []int32{1, 2, 3}, Pos: []int32{4, 0, 5}, Seq: []int32{0, 1, 0}}, both},
 		{"output that is not a row", graph.Rows{Tok: []int32{1}, Pos: []int32{4}, Seq: []int32{0}, Out: []int32{1}}, both},
+		{"fewer asks than outputs", one(&sample.Ask{}, nil), both},
+		{"more asks than limits", graph.Rows{Tok: []int32{1, 2, 3}, Pos: []int32{4, 5, 6}, Seq: make([]int32, 3), Out: []int32{0, 1, 2}, Ask: make([]*sample.Ask, 3)}, both},
+		{"mask of another vocabulary", one(&sample.Ask{Mask: make([]uint64, tinyVocab/64+2)}), both},
+		{"edit beyond the vocabulary", one(&sample.Ask{Edits: sample.Edits{Add: []sample.Edit{{ID: tinyVocab}}}}), both},
+		{"edit of a negative token", one(&sample.Ask{Edits: sample.Edits{Repeat: []sample.Edit{{ID: -1}}}}), both},
+		{"too many edits", one(&sample.Ask{Edits: sample.Edits{Subtract: make([]sample.Edit, sample.MaxEdits+1)}}), both},
 		{"outputs twice", graph.Rows{Tok: []int32{1, 2}, Pos: []int32{4, 5}, Seq: []int32{0, 0}, Out: []int32{1, 1}}, both},
 	} {
 		if _, err := r.exec.Step(t.Context(), &c.rows, c.kv); !errors.Is(err, graph.ErrRows) {

@@ -54,6 +54,8 @@ type Options struct {
 	// of whole classes that it refuses are left out, and others keep layers in
 	// the nearest way that it does not.
 	Keeps func(offload.LayerPlan) bool
+	// Narrows: rows of logits with an Ask are narrowed, every one.
+	Narrows bool
 }
 
 // Tolerance bounds a backend's distance from the reference, per op.
@@ -110,6 +112,7 @@ func Run(t *testing.T, b graph.Backend, opt Options) {
 		{"choice", s.testChoice, offload.Paged},
 		{"full_budget", s.testFullBudget, offload.Paged},
 		{"gathered", s.testGathered, offload.Gathered},
+		{"narrow", s.testNarrow, offload.Exact},
 		{"models", s.testModels, offload.Exact},
 		{"states", s.testStates, offload.Exact},
 		{"resume", s.testResume, offload.Exact},

@@ -38,6 +38,7 @@ func TestConformance(t *testing.T) {
 		Elems:     []offload.Elem{offload.F16},
 		Large:     true,
 		Keeps:     b.Keeps,
+		Narrows:   true,
 	})
 }
 

@@ -32,7 +32,10 @@ type exec struct {
 	state   state
 	tables  tables
 	answer  []byte // page-locked float32: [MaxOut, vocab], or states [MaxRows, width]
+	narrow  narrow
 	staging *pinnedmem.Arena
+
+	stagingAt driver.Ptr // where kernels see it
 
 	// What nodes share, as large as the largest of them needs.
 	halves        driver.Ptr // [MaxRows, maxK] float16
@@ -110,6 +113,7 @@ func (e *exec) placeBuffers() error {
 	}
 	e.planCold()
 	e.planWaiting()
+	e.narrow.plan(e)
 	if err := errors.Join(e.lower(), e.planStage()); err != nil {
 		return err
 	}
@@ -141,11 +145,11 @@ func (e *exec) prepare() (err error) {
 	if err := e.openWaiting(); err != nil {
 		return err
 	}
-	size := int64(e.state.bytes() + e.tables.bytes() + out + freq + e.coldBytes() + 4*alignBytes)
+	size := int64(e.state.bytes() + e.tables.bytes() + out + freq + e.coldBytes() + e.narrow.bytes() + 4*alignBytes)
 	if e.staging, err = e.lim.Host.Arena(pinnedmem.Activations, size, pinnedmem.Options{}); err != nil {
 		return err
 	}
-	if _, err := e.backend.gpu.Register(e.staging.Bytes()); err != nil {
+	if e.stagingAt, err = e.backend.gpu.Register(e.staging.Bytes()); err != nil {
 		return errors.Join(err, e.dropStaging())
 	}
 	if e.state.host, err = e.staging.Alloc(e.state.bytes(), alignBytes); err != nil {
@@ -170,6 +174,9 @@ func (e *exec) prepare() (err error) {
 	}
 	e.batch.clear(e.ticketAt, int64(e.tickets)*4)
 	if err := e.sendCold(); err != nil {
+		return err
+	}
+	if err := e.narrow.prepare(e); err != nil {
 		return err
 	}
 	e.tables.fill()

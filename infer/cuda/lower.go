@@ -17,6 +17,14 @@ type shape struct {
 	flush bool
 	// states: of all rows, in place of logits.
 	states bool
+	// What becomes of logits.
+	logits outcome
+}
+
+// outcome is what a step does with rows of logits.
+type outcome struct {
+	whole                    bool // some are brought whole
+	narrow, changed, weighed bool // some are narrowed, of these some masked or edited, some summed
 }
 
 func (s shape) of(x graph.Extent) int {

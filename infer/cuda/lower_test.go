@@ -183,7 +183,7 @@ func TestDecodeCommands(t *testing.T) {
 }
 
 const decodeCommands = `
-copy 2628 bytes to the device
+copy 2632 bytes to the device
 embed <1x1x1, 256, 0> embed tok x*
 tiled_q4k_q6k_2 <6x1x1, 512, 127232> x norm1 wq q* bq wk k* wv v*
 norm_rope_append <1x3x1, 128, 0> q* k v frequencies pages 0* tables pos seq qn kn

@@ -17,7 +17,7 @@ import (
 func (e *exec) Part(ctx context.Context, part int, rows *graph.Rows, q *offload.Seq) (graph.Logits, error) {
 	l, err := e.part(ctx, part, rows, q)
 	if err != nil {
-		return l, fmt.Errorf("run part %d on cuda: %w", part, err)
+		return l, fmt.Errorf("run part %d on cuda: %w", part, lost(err))
 	}
 	return l, nil
 }
@@ -40,7 +40,7 @@ func (e *exec) part(ctx context.Context, part int, rows *graph.Rows, q *offload.
 		return graph.Logits{}, err
 	}
 	s := e.state.fill(rows)
-	s.prompt = true
+	s.prompt, s.logits.whole = true, true
 	e.state.sequence(0, q, q.Prefilling())
 	err := errors.Join(e.waiting.failed, e.updateTables(rows, kv))
 	if err == nil {

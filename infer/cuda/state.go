@@ -18,6 +18,8 @@ type state struct {
 	seqs               driver.Ptr // [MaxSeqs][seqWords], see sequence
 	tiles              []tiles    // by grouping
 	rows, outs, most   int        // MaxRows, MaxOut, MaxSeqs
+	asks               driver.Ptr // [MaxAsk][askWords], see Ask of sample.cu
+	asksAt             int        // their first word
 	words32            int
 }
 
@@ -50,6 +52,9 @@ func (s *state) plan(e *exec) {
 		t.first, t.most = s.words32, ceil(s.rows, promptPairs/t.group)+e.lim.MaxSeqs
 		s.words32 += 3 * t.most
 	}
+	s.words32 += s.words32 % 2 // asks hold 64-bit numbers
+	s.asksAt = s.words32
+	s.words32 += askWords * e.lim.MaxAsk
 	e.bufMem.want(&s.at, int64(s.bytes()))
 }
 
@@ -59,6 +64,7 @@ func (s *state) bytes() int { return 4 * s.words32 }
 func (s *state) place() {
 	s.tok, s.pos, s.seq, s.out = s.at, s.at.Add(int64(4*s.rows)), s.at.Add(int64(8*s.rows)), s.at.Add(int64(12*s.rows))
 	s.seqs = s.at.Add(int64(4 * (3*s.rows + s.outs)))
+	s.asks = s.at.Add(int64(4 * s.asksAt))
 	for i := range s.tiles {
 		s.tiles[i].at = s.at.Add(int64(4 * s.tiles[i].first))
 	}

@@ -54,6 +54,7 @@ func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 		return graph.Logits{}, err
 	}
 	sh := e.state.fill(rows)
+	sh.logits = e.narrow.fill(e, rows)
 	sh.flush = e.fillSequences(kv)
 	err := e.updateTables(rows, kv)
 	if err == nil && sh.rows <= smallRows {
@@ -66,7 +67,11 @@ func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 		return graph.Logits{}, err
 	}
 	e.count(len(kv))
-	return e.logitsOf(sh), nil
+	l := e.logitsOf(sh)
+	if sh.logits.narrow {
+		l.Narrow, l.Fetch = e.narrow.read(rows.Ask), e.narrow.fetch
+	}
+	return l, nil
 }
 
 // answerOf is where a step of a shape leaves what it was asked for, in so many rows.
@@ -107,12 +112,15 @@ func (e *exec) replay(sh shape) error {
 // begin sends the step's state.
 func (e *exec) begin(b *batch) { b.copyIn(e.state.at, e.state.host) }
 
-// end brings the answer, and what choices have counted.
+// end brings the answer or what it is narrowed to, and what choices have counted.
 func (e *exec) end(b *batch, sh shape) {
 	if e.topFloats > 0 {
 		b.copyOut(e.cold.host, e.cold.traffic)
 	}
-	if x, n := e.answerOf(sh); n > 0 {
+	if sh.logits.narrow {
+		e.narrow.emit(e, b, sh)
+	}
+	if x, n := e.answerOf(sh); n > 0 && sh.logits.whole {
 		b.copyOut(e.answer[:4*n*x.width], x.at)
 	}
 }

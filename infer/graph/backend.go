@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"edged/infer/sample"
 	"edged/offload"
 	"edged/pinnedmem"
 )
@@ -20,6 +21,7 @@ var ErrLost = errors.New("the device is lost, only a new process can use it agai
 type Limits struct {
 	MaxRows int                     // tokens of one step, all sequences together
 	MaxOut  int                     // rows of one step whose logits are wanted
+	MaxAsk  int                     // of these, where some are narrowed; 0 = none are
 	MaxSeqs int                     // sequences of one step
 	Context int                     // largest position plus one
 	KV      []offload.LayerPlan     // [layers] how the sequences' pool keeps them
@@ -61,11 +63,15 @@ type Rows struct {
 	// States asks for the normed hidden state of every row instead: what the head
 	// would multiply. Out is then empty.
 	States bool
+
+	// Ask says how rows of logits may be narrowed, [nOut] or none; nil is a row
+	// that is wanted whole. It is of no account in parts of prompts.
+	Ask []*sample.Ask
 }
 
 // Reset empties the rows and keeps their memory.
 func (r *Rows) Reset() {
-	r.Tok, r.Pos, r.Seq, r.Out, r.States = r.Tok[:0], r.Pos[:0], r.Seq[:0], r.Out[:0], false
+	r.Tok, r.Pos, r.Seq, r.Out, r.States, r.Ask = r.Tok[:0], r.Pos[:0], r.Seq[:0], r.Out[:0], false, r.Ask[:0]
 }
 
 // Add appends one row; want asks for its logits.
@@ -89,7 +95,7 @@ func (r *Rows) Check(p *Program, l Limits, kv []*offload.Seq) error {
 	if len(r.Out) > l.MaxOut || len(kv) == 0 || len(kv) > l.MaxSeqs {
 		return fmt.Errorf("%w: %d outputs of at most %d, %d sequences of at most %d", ErrRows, len(r.Out), l.MaxOut, len(kv), l.MaxSeqs)
 	}
-	if err := r.checkStates(p); err != nil {
+	if err := errors.Join(r.checkStates(p), r.checkAsk(p.Vocab, l)); err != nil {
 		return err
 	}
 	for i, q := range kv {
@@ -124,6 +130,29 @@ func (r *Rows) Check(p *Program, l Limits, kv []*offload.Seq) error {
 func (r *Rows) checkStates(p *Program) error {
 	if r.States && (len(r.Out) > 0 || len(p.Final) == 0) {
 		return fmt.Errorf("%w: states are wanted beside %d outputs, of a program with %d ops for them", ErrRows, len(r.Out), len(p.Final))
+	}
+	return nil
+}
+
+// checkAsk verifies what is asked of logits.
+func (r *Rows) checkAsk(vocab int, l Limits) error {
+	if n := len(r.Ask); n != 0 && (n != len(r.Out) || n > l.MaxAsk) {
+		return fmt.Errorf("%w: %d outputs of which %d may be narrowed, of at most %d", ErrRows, len(r.Out), n, l.MaxAsk)
+	}
+	for i, a := range r.Ask {
+		if a == nil {
+			continue
+		}
+		if n := (vocab + 63) / 64; a.Mask != nil && len(a.Mask) != n || a.Edits.Len() > sample.MaxEdits {
+			return fmt.Errorf("%w: output %d is narrowed with a mask of %d words, not %d, and %d edits of at most %d", ErrRows, i, len(a.Mask), n, a.Edits.Len(), sample.MaxEdits)
+		}
+		for _, kind := range [...][]sample.Edit{a.Edits.Repeat, a.Edits.Subtract, a.Edits.Add} {
+			for _, e := range kind {
+				if e.ID < 0 || int(e.ID) >= vocab {
+					return fmt.Errorf("%w: output %d is narrowed with an edit of token %d, vocabulary is %d", ErrRows, i, e.ID, vocab)
+				}
+			}
+		}
 	}
 	return nil
 }
@@ -196,10 +225,34 @@ type Logits struct {
 	Data   []float32
 	Width  int // the vocabulary, or the width of a state
 	Stride int // floats from one row to the next
+
+	// Narrow is what is left of rows with an Ask, [nOut] or none; nil is a row that
+	// the backend gives whole all the same. Where Fetch is not nil, the others are
+	// in Data only once it has brought them.
+	Narrow []*sample.Narrow
+	Fetch  func(i int) error
 }
 
-// Row is the logits of the i-th wanted row.
+// Row is the logits of the i-th wanted row, which was not narrowed.
 func (l Logits) Row(i int) []float32 { return l.Data[i*l.Stride : i*l.Stride+l.Width] }
+
+// Narrowed is what the i-th wanted row was narrowed to, nil where it was not.
+func (l Logits) Narrowed(i int) *sample.Narrow {
+	if len(l.Narrow) == 0 {
+		return nil
+	}
+	return l.Narrow[i]
+}
+
+// Whole is the logits of the i-th wanted row, brought from where it was narrowed.
+func (l Logits) Whole(i int) ([]float32, error) {
+	if l.Fetch != nil && l.Narrowed(i) != nil {
+		if err := l.Fetch(i); err != nil {
+			return nil, fmt.Errorf("bring a row of logits: %w", err)
+		}
+	}
+	return l.Row(i), nil
+}
 
 // Backend turns programs into running code on one device.
 type Backend interface {

@@ -17,5 +17,6 @@ func TestConformance(t *testing.T) {
 		Tolerance:    backendtest.Tolerance{Embed: exact, Norm: exact, Rope: exact, Attend: exact, Linear: exact, Logits: exact},
 		BitIdentical: true,
 		Elems:        []offload.Elem{offload.F16},
+		Narrows:      true,
 	})
 }

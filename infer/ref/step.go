@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"edged/infer/graph"
+	"edged/infer/sample"
 	"edged/offload"
 	"edged/pinnedmem"
 )
@@ -59,7 +60,22 @@ func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 		return graph.Logits{}, fmt.Errorf("run step: %w", err)
 	}
 	kv[0].Pool().Count(offload.Traffic{Steps: int64(len(kv))})
-	return s.logits(), nil
+	l := s.logits()
+	l.Narrow = s.narrow(l)
+	return l, nil
+}
+
+// narrow narrows the rows of which it was asked, which stay whole beside that.
+func (s step) narrow(l graph.Logits) []*sample.Narrow {
+	var out []*sample.Narrow
+	for i, a := range s.rows.Ask {
+		out = append(out, nil)
+		if a != nil {
+			out[i] = &sample.Narrow{}
+			out[i].Fill(a, l.Row(i))
+		}
+	}
+	return out
 }
 
 func (s step) runAll(ctx context.Context, ops []graph.Op) error {

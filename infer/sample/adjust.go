@@ -18,6 +18,7 @@ type adjuster struct {
 	biasIDs []int32
 	bias    []float32 // logits, parallel to biasIDs
 	work    []float32 // [vocab], the adjusted row
+	changes Edits     // scratch of apply
 }
 
 // newAdjuster returns nil when p leaves logits as they are.
@@ -76,29 +77,32 @@ func (a *adjuster) slide(id int32) {
 // set, a bias of -MaxLogitBias removes its token.
 func (a *adjuster) apply(logits []float32, ban bool) []float32 {
 	copy(a.work, logits)
+	a.edits(&a.changes, ban)
+	a.changes.apply(a.work)
+	return a.work
+}
+
+// edits lists what apply does.
+func (a *adjuster) edits(e *Edits, ban bool) {
+	e.Repeat, e.Subtract, e.Add = e.Repeat[:0], e.Subtract[:0], e.Add[:0]
 	if a.window != nil {
 		for _, id := range a.window.ids {
-			if l := a.work[id]; l > 0 {
-				a.work[id] = l / a.repeat
-			} else {
-				a.work[id] = float32(l * a.repeat)
-			}
+			e.Repeat = append(e.Repeat, Edit{id, a.repeat})
 		}
 	}
 	if a.generated != nil {
 		for _, id := range a.generated.ids {
 			// The conversion rounds the product: see the package documentation.
-			a.work[id] -= float32(float32(a.generated.count[id])*a.frequency) + a.presence
+			e.Subtract = append(e.Subtract, Edit{id, float32(float32(a.generated.count[id])*a.frequency) + a.presence})
 		}
 	}
 	for i, id := range a.biasIDs {
-		if ban && a.bias[i] == -MaxLogitBias {
-			a.work[id] = float32(math.Inf(-1))
-		} else {
-			a.work[id] += a.bias[i]
+		b := a.bias[i]
+		if ban && b == -MaxLogitBias {
+			b = float32(math.Inf(-1)) // an infinite logit becomes NaN, which is no token either
 		}
+		e.Add = append(e.Add, Edit{id, b})
 	}
-	return a.work
 }
 
 // tokenBag counts tokens and lists the distinct ones, so that a pass over them

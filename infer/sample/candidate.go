@@ -25,6 +25,15 @@ func newCandidate(key float32, id int32) candidate {
 
 func (c candidate) id() int32 { return int32(uint32(c)) }
 
+// logit is the key; 0 for -0.
+func (c candidate) logit() float32 {
+	b := uint32(c >> 32)
+	if b>>31 == 0 {
+		b = ^b &^ (1 << 31)
+	}
+	return math.Float32frombits(b)
+}
+
 // selectTop appends to buf[:0] the k largest elements of row that are above
 // minus infinity, best first. One pass over row collects what beats the k-th
 // best so far and cuts the buffer back to k whenever it is full, which takes

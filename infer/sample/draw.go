@@ -2,9 +2,9 @@ package sample
 
 import "slices"
 
-// blockLen is how many logits share one partial sum of drawRow: the second
-// walk then recomputes at most one block.
-const blockLen = 512
+// SumBlock is how many logits share one partial sum, of which the row's sum is
+// made: blocks can be summed side by side, and a draw recomputes at most one.
+const SumBlock = 512
 
 // draw returns the token at the quantile u, in [0, 1), of the pool's
 // distribution at the given temperature. The pool must not be empty.
@@ -19,8 +19,8 @@ func (p *pool) draw(temperature float32, u float64) int32 {
 func (p *pool) drawRow(scale, u float64) int32 {
 	p.sums = p.sums[:0]
 	total := 0.0
-	for block := range slices.Chunk(p.row, blockLen) {
-		sum := sumExp(block, p.top, scale)
+	for block := range slices.Chunk(p.row, SumBlock) {
+		sum := sumBlock(block, p.top, scale)
 		p.sums = append(p.sums, sum)
 		total += sum
 	}
@@ -30,9 +30,9 @@ func (p *pool) drawRow(scale, u float64) int32 {
 			break
 		}
 	}
-	first := w.at * blockLen
+	first := w.at * SumBlock
 	w = walk{target: w.target - w.before, at: -1}
-	for i, l := range p.row[first:min(first+blockLen, len(p.row))] {
+	for i, l := range p.row[first:min(first+SumBlock, len(p.row))] {
 		if w.step(i, expNeg(float64((float64(l)-p.top)*scale))) {
 			break
 		}

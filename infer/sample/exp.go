@@ -20,6 +20,10 @@ const (
 // exp2Steps[i] is 2^(i/expSteps).
 var exp2Steps = makeExp2Steps()
 
+// ExpSteps is the table of powers, 2^(i/256), that exponentials are made with: a
+// device that makes the same ones needs it.
+func ExpSteps() []float64 { return exp2Steps[:] }
+
 // makeExp2Steps sums Taylor series, with products rounded by conversions: the
 // table, like expNeg, must come out equal on all machines.
 func makeExp2Steps() (t [expSteps]float64) {

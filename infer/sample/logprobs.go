@@ -1,6 +1,9 @@
 package sample
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // TokenProb is a token and the natural logarithm of its probability.
 type TokenProb struct {
@@ -74,6 +77,15 @@ func finiteMax(l float32) float64 { return min(float64(l), math.MaxFloat32) }
 // sumExp returns the sum of e^(scale * (l - top)) over row, where top is its
 // maximum made finite and scale is at least 0.
 func sumExp(row []float32, top, scale float64) float64 {
+	sum := 0.0
+	for block := range slices.Chunk(row, SumBlock) {
+		sum += sumBlock(block, top, scale)
+	}
+	return sum
+}
+
+// sumBlock is sumExp for at most SumBlock logits.
+func sumBlock(row []float32, top, scale float64) float64 {
 	sum := 0.0
 	for _, l := range row {
 		// Also skips NaN. The sum is sequential, so its order is fixed.

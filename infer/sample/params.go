@@ -72,6 +72,18 @@ type Params struct {
 	TopLogprobs int
 }
 
+// topK is TopK for a vocabulary, 0 where it keeps all tokens.
+func (p *Params) topK(vocab int) int {
+	if p.TopK >= vocab {
+		return 0
+	}
+	return p.TopK
+}
+
+func (p *Params) hasTypical() bool { return p.Typical > 0 && p.Typical < 1 }
+
+func (p *Params) hasTopP() bool { return p.TopP > 0 && p.TopP < 1 }
+
 // Validate reports the first parameter that is out of range for a vocabulary
 // of vocab tokens. NaN and infinities are out of every range.
 func (p Params) Validate(vocab int) error {

@@ -23,18 +23,76 @@ func (p *pool) reset(row []float32, top float32) {
 
 // filter runs the truncating filters. They never empty the pool.
 func (p *pool) filter(params *Params) {
-	if params.TopK > 0 && params.TopK < len(p.row) {
-		p.topK(params.TopK)
+	if k := params.topK(len(p.row)); k > 0 {
+		p.topK(k)
 	}
-	if params.Typical > 0 && params.Typical < 1 {
+	p.filterMore(params)
+}
+
+// filterMore runs what is behind top-k.
+func (p *pool) filterMore(params *Params) {
+	if params.hasTypical() {
 		p.typical(float64(params.Typical))
 	}
-	if params.TopP > 0 && params.TopP < 1 {
+	if params.hasTopP() {
 		p.topP(float64(params.TopP))
 	}
 	if params.MinP > 0 {
 		p.minP(float64(params.MinP))
 	}
+}
+
+// narrow fills the pool with a row's best tokens and filters them as filter would
+// the row, whose other logits do not have to be there. It returns false where
+// tokens that are not in the list may survive.
+func (p *pool) narrow(row []float32, n *Narrow, params *Params) bool {
+	p.row, p.dense, p.list = row, false, p.list[:0]
+	for _, k := range n.Keys {
+		c := candidate(k)
+		p.list = append(p.list, c)
+		row[c.id()] = c.logit()
+	}
+	p.top = p.listMax()
+	all := len(p.list) < MaxKeys
+	switch k := params.topK(len(row)); {
+	case k > 0:
+		p.list = p.list[:min(k, len(p.list))]
+		p.filterMore(params)
+	case params.hasTopP():
+		mass := float64(params.TopP)
+		all = p.cut(p.nucleus(mass, n.Total)) || all
+		if !p.keepMass(mass*n.Total, p.top) && !all {
+			return false
+		}
+		if params.MinP > 0 {
+			p.minP(float64(params.MinP))
+		}
+	default:
+		if all = p.cut(p.top+ln(float64(params.MinP))) || all; !all {
+			return false
+		}
+		slices.SortFunc(p.list, func(a, b candidate) int { return int(a.id() - b.id()) }) // as collect leaves them
+	}
+	return true
+}
+
+// cut leaves of a ranked list the tokens whose logits are at least floor, and says
+// whether there were others.
+func (p *pool) cut(floor float64) bool {
+	for i, c := range p.list {
+		if float64(p.row[c.id()]) < floor {
+			p.list = p.list[:i]
+			return true
+		}
+	}
+	return false
+}
+
+// nucleus is a logit below all those that mass of a row is made of, whose sum is sum.
+// Tokens below (1-mass)/vocab of the sum hold less than 1-mass together, so the
+// nucleus lies within the others. Half of that leaves room for rounding.
+func (p *pool) nucleus(mass, sum float64) float64 {
+	return p.top + ln((1-mass)*sum/float64(len(p.row))/2)
 }
 
 // topK keeps the k largest logits.
@@ -69,10 +127,7 @@ func (p *pool) typical(mass float64) {
 func (p *pool) topP(mass float64) {
 	if p.dense {
 		sum := sumExp(p.row, p.top, 1)
-		// Tokens below (1-mass)/vocab of the sum hold less than 1-mass
-		// together, so the nucleus lies within the others. Half of that
-		// leaves room for rounding.
-		p.collect(p.top + ln((1-mass)*sum/float64(len(p.row))/2))
+		p.collect(p.nucleus(mass, sum))
 		p.keepMass(mass*sum, p.top)
 		return
 	}
@@ -135,8 +190,9 @@ func (p *pool) listSum(top float64) float64 {
 }
 
 // keepMass cuts the list to the shortest prefix, in rank order, whose sum of
-// e^(logit - top) reaches target. It sorts only what it keeps, within a factor.
-func (p *pool) keepMass(target, top float64) {
+// e^(logit - top) reaches target, and says whether there is one. It sorts only what
+// it keeps, within a factor.
+func (p *pool) keepMass(target, top float64) bool {
 	const firstRun, growth = 64, 8
 	sum := 0.0
 	for done, run := 0, firstRun; done < len(p.list); run *= growth {
@@ -151,9 +207,9 @@ func (p *pool) keepMass(target, top float64) {
 			done++
 			if sum >= target {
 				p.list = p.list[:done]
-				return
+				return true
 			}
 		}
 	}
-	// Rounding kept the sum below target: everything survives.
+	return false // everything survives
 }

@@ -29,7 +29,12 @@ type Sampler struct {
 	rng    *rand.ChaCha8
 	adjust *adjuster // nil when logits are used as they are
 	masked []float32 // [vocab] scratch of SampleAllowed
+	sparse []float32 // [vocab] scratch of Choose, of which only the tokens of its list count
+	ask    Ask
 	pool   pool
+
+	u     float64 // the quantile to draw next, where drawn
+	drawn bool
 }
 
 // New checks p against a vocabulary of vocab tokens and returns a Sampler with
@@ -92,7 +97,7 @@ func (s *Sampler) Sample(logits []float32) Choice { return s.SampleAllowed(logit
 // the set bans none.
 func (s *Sampler) SampleAllowed(logits []float32, allowed []uint64) Choice {
 	choice := Choice{ID: NoToken, Logprob: float32(math.NaN())}
-	if len(logits) != s.vocab || allowed != nil && len(allowed) != (s.vocab+63)/64 {
+	if len(logits) != s.vocab || allowed != nil && len(allowed) != maskWords(s.vocab) {
 		return choice
 	}
 	row, best := s.prepare(logits, allowed)
@@ -103,7 +108,8 @@ func (s *Sampler) SampleAllowed(logits []float32, allowed []uint64) Choice {
 	if s.p.Temperature > 0 {
 		s.pool.reset(row, row[best])
 		s.pool.filter(&s.p)
-		choice.ID = s.pool.draw(s.p.Temperature, s.uniform())
+		choice.ID = s.pool.draw(s.p.Temperature, s.quantile())
+		s.drawn = false
 		s.pool.row = nil // it may be the caller's
 	}
 	if s.p.Logprobs {
@@ -135,10 +141,18 @@ func (s *Sampler) mask(logits []float32, allowed []uint64) []float32 {
 	if s.masked == nil {
 		s.masked = make([]float32, s.vocab)
 	}
+	mask(s.masked, logits, allowed)
+	return s.masked
+}
+
+// maskWords is the words of a set of tokens.
+func maskWords(vocab int) int { return (vocab + 63) / 64 }
+
+func mask(dst, logits []float32, allowed []uint64) {
 	banned := float32(math.Inf(-1))
 	for w, word := range allowed {
 		first := w * 64
-		in, out := logits[first:min(first+64, s.vocab)], s.masked[first:min(first+64, s.vocab)]
+		in, out := logits[first:min(first+64, len(dst))], dst[first:min(first+64, len(dst))]
 		switch word {
 		case 0:
 			for i := range out {
@@ -155,7 +169,15 @@ func (s *Sampler) mask(logits []float32, allowed []uint64) []float32 {
 			}
 		}
 	}
-	return s.masked
+}
+
+// quantile is the number that the next draw will use: the one that Ask has given
+// away, if that draw is still to come.
+func (s *Sampler) quantile() float64 {
+	if !s.drawn {
+		s.u, s.drawn = s.uniform(), true
+	}
+	return s.u
 }
 
 // uniform returns a number in [0, 1) with 53 random bits. It does not use

@@ -51,6 +51,7 @@ type RequestStatus struct {
 type TokenCounts struct {
 	Read      uint64 `json:"read"`      // prompt tokens that the model computed
 	Generated uint64 `json:"generated"` // sampled
+	Narrowed  uint64 `json:"narrowed"`  // of these, those whose logits did not have to leave the device whole
 }
 
 // StepStatus is the last step that succeeded.
