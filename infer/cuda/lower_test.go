@@ -18,8 +18,11 @@ import (
 )
 
 // toy is a program with every op, its weights of the given types in turn.
-func toy(types ...gguf.Type) *graph.Program {
-	const hidden, ffn, heads, kvHeads, dim, vocab = 512, 1280, 8, 2, 64, 300
+func toy(types ...gguf.Type) *graph.Program { return toyOf(300, types...) }
+
+// toyOf is the toy with a vocabulary.
+func toyOf(vocab int, types ...gguf.Type) *graph.Program {
+	const hidden, ffn, heads, kvHeads, dim = 512, 1280, 8, 2, 64
 	rng := rand.New(rand.NewPCG(1, 2))
 	p := &graph.Program{Name: "toy", Vocab: vocab, Context: 4096, KV: []offload.LayerSpec{{KVHeads: kvHeads, HeadDim: dim, Window: 100}}}
 	p.Ropes = []graph.RopeTable{{InvFreq: make([]float64, dim/2), Scale: 1}}
