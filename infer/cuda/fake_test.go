@@ -26,6 +26,7 @@ type fakeGPU struct {
 	graphs   map[driver.Graph][]command
 	queues   int
 	launches map[string]int
+	lost     error // of everything from now on
 }
 
 // fakeBase is above every number that kernels take and that is no address.
@@ -114,6 +115,9 @@ type fakeQueue struct{ *fakeGPU }
 func (q *fakeQueue) Run(cmds []command) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.lost != nil {
+		return q.lost
+	}
 	for i, c := range cmds {
 		if err := q.check(c); err != nil {
 			return fmt.Errorf("command %d of %d (%v): %w", i, len(cmds), c, err)
@@ -246,4 +250,4 @@ func (q *fakeQueue) Drop(g driver.Graph) error {
 	return nil
 }
 
-func (q *fakeQueue) Wait() error { return nil }
+func (q *fakeQueue) Wait() error { return q.lost }
