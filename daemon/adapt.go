@@ -102,6 +102,7 @@ func ipcResult(res infer.Result) ipc.Result {
 		PromptTokens:     res.Usage.Prompt,
 		CachedTokens:     res.Usage.Cached,
 		CompletionTokens: res.Usage.Completion,
+		ThoughtTokens:    res.Usage.Thought,
 		RestoredTokens:   res.Usage.Restored,
 		Reach:            (*ipc.Reach)(res.Reach),
 		RestoreTime:      res.Timings.Restore,
@@ -113,7 +114,7 @@ func ipcResult(res infer.Result) ipc.Result {
 func inferRequest(req *ipc.Request, def Sampling) (*infer.Request, error) {
 	r := &infer.Request{
 		ID: req.ID, Owner: req.UID, Client: req.Client, Model: req.Model, MaxTokens: req.MaxTokens, Stop: req.Stop,
-		Sampling: samplingParams(req, def), Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs, Reach: req.Reach,
+		Sampling: samplingParams(req, def), Logprobs: req.Logprobs, TopLogprobs: req.TopLogprobs, Reach: req.Reach, RawThoughts: req.RawThoughts,
 	}
 	if g := req.Grammar; g != nil {
 		r.Grammar = &infer.Grammar{Field: g.Field, GBNF: g.GBNF, Schema: g.Schema, AnyObject: g.AnyObject}
@@ -191,7 +192,7 @@ func or[T any](v *T, otherwise T) T {
 
 // ipcDelta copies what the engine reuses after emit.
 func ipcDelta(request string, d infer.Delta) ipc.Delta {
-	out := ipc.Delta{Text: string(d.Text), Logprobs: ipcLogprobs(d.Logprobs)}
+	out := ipc.Delta{Thought: string(d.Thought), Text: string(d.Text), Logprobs: ipcLogprobs(d.Logprobs)}
 	for _, c := range d.Calls {
 		out.Calls = append(out.Calls, ipc.CallDelta{Index: c.Index, ID: callID(request, c), Name: c.Name, Arguments: c.Arguments})
 	}

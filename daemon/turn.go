@@ -62,7 +62,8 @@ type turn struct {
 	sess  store.Session
 	req   *ipc.Request // Messages are the new ones only
 
-	writing   sync.Mutex // a checkpoint may still be written when the answer is there
+	writing   sync.Mutex      // a checkpoint may still be written when the answer is there
+	thought   strings.Builder // of the answer
 	answer    strings.Builder
 	calls     toolCalls // of the answer
 	recompute string    // why the stored payload is not used, "" when it is
@@ -83,6 +84,7 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 		return ipc.Result{}, sessionError(req.Session, err)
 	}
 	res, err := a.engine.Generate(ctx, r, func(d infer.Delta) error {
+		t.thought.Write(d.Thought)
 		t.answer.Write(d.Text)
 		out := ipcDelta(req.ID, d)
 		t.calls.add(out.Calls)

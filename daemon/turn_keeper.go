@@ -98,7 +98,7 @@ func (t *turn) next(s *infer.Saved) store.Turn {
 	// A template's tokens cannot be told apart by messages in general: those of all
 	// new ones are the last one's.
 	next.Messages[len(next.Messages)-1].Tokens = s.Tokens[s.Same:s.Prompt]
-	answer := ipc.Message{Role: "assistant", Content: t.answer.String(), ToolCalls: t.calls.json(), Note: t.req.Note}
+	answer := ipc.Message{Role: "assistant", Content: t.answer.String(), Reasoning: t.thought.String(), ToolCalls: t.calls.json(), Note: t.req.Note}
 	next.Messages = append(next.Messages, store.Message{Role: answer.Role, Body: encodeMessage(answer), Tokens: s.Tokens[s.Prompt:]})
 	for i := min(t.sess.Blocks, s.Same/store.BlockTok); i < s.Blocks(); i++ {
 		b := store.Block{Provenance: store.Decoded, Parts: storePayload(s.Block(i))}

@@ -436,3 +436,41 @@ func flip(t *testing.T, file string, at int) {
 	b[at] ^= 4
 	writeFile(t, file, string(b))
 }
+
+// thinker makes a thought of an answer's first piece of text.
+type thinker struct{ *infer.Engine }
+
+func (e thinker) Generate(ctx context.Context, req *infer.Request, emit func(infer.Delta) error) (infer.Result, error) {
+	first := true
+	return e.Engine.Generate(ctx, req, func(d infer.Delta) error {
+		if first && len(d.Text) > 0 {
+			first = false
+			d.Thought, d.Text = d.Text, nil
+		}
+		return emit(d)
+	})
+}
+
+// A session keeps what the model has thought apart from what it has answered.
+func TestThoughtIsStoredApart(t *testing.T) {
+	d := newDesk(t, "full", offload.Options{})
+	d.api.engine = thinker{d.engine}
+	id := d.create("thoughts")
+	var thought, text string
+	_, err := d.api.Generate(t.Context(), &ipc.Request{ID: "r", Model: "needle", UID: 1000, Session: id, MaxTokens: 12, Messages: []ipc.Message{{Role: "user", Content: "Hello?"}}},
+		func(x ipc.Delta) error {
+			thought, text = thought+x.Thought, text+x.Text
+			return nil
+		})
+	if err != nil || thought == "" || text == "" {
+		t.Fatalf("thought %q, text %q, %v", thought, text, err)
+	}
+	messages, err := d.store.User(1000).Messages(id)
+	if err != nil || len(messages) != 2 {
+		t.Fatal(len(messages), err)
+	}
+	got, err := decodeMessage(messages[1].Body)
+	if diff := cmp.Diff(ipc.Message{Role: "assistant", Content: text, Reasoning: thought}, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}

@@ -30,19 +30,32 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 		return Result{}, err
 	}
 	defer leave()
-	deliver := func(emit func(Delta) error) (Result, error) { return e.deliver(ctx, t, emit) }
-	var res Result
-	if t.calls != nil {
-		res, err = t.calls.converse(deliver, emit)
-	} else {
-		res, err = deliver(emit)
-	}
+	res, err := e.converse(ctx, t, emit)
 	if err != nil {
 		e.abandon(t)
 		return Result{}, fmt.Errorf("generate: %w", err)
 	}
 	res.Unsaved = e.passOn(ctx, t)
 	return res, nil
+}
+
+// converse delivers an answer, taken apart as its model's family writes it.
+func (e *Engine) converse(ctx context.Context, t *task, emit func(Delta) error) (Result, error) {
+	deliver := delivering(func(emit func(Delta) error) (Result, error) { return e.deliver(ctx, t, emit) })
+	if th := t.thoughts; th != nil {
+		whole := deliver
+		deliver = func(emit func(Delta) error) (Result, error) {
+			res, err := th.converse(whole, emit)
+			if err == nil {
+				res.Usage.Thought = th.tokens(t.tok, t.ids[t.nPrompt:])
+			}
+			return res, err
+		}
+	}
+	if t.calls != nil {
+		return t.calls.converse(deliver, emit)
+	}
+	return deliver(emit)
 }
 
 // enqueue puts a task into the queue, for a caller that leaves when it has its

@@ -157,7 +157,7 @@ func TestRawPromptTokens(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := f.promptTokens(&Request{Prompt: &c.prompt})
+		got, _, err := f.promptTokens(&Request{Prompt: &c.prompt})
 		if err != nil || !cmp.Equal(got, c.want) {
 			t.Errorf("%+v: got %v, %v; want %v", c.prompt, got, err, c.want)
 		}

@@ -17,7 +17,7 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 	if req.TopLogprobs > 0 && !req.Logprobs {
 		return nil, &InvalidError{"top_logprobs", fmt.Sprintf("is %d, but logprobs are not asked for", req.TopLogprobs)}
 	}
-	ids, err := f.promptTokens(req)
+	ids, text, err := f.promptTokens(req)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +39,7 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 		keeper: req.Keeper, session: req.Session, same: same,
 		id: req.ID, owner: req.Owner, client: req.Client, model: model, vocab: f.vocab, nPrompt: len(ids), maxNew: req.MaxTokens,
 		nTop: req.TopLogprobs, logprobs: req.Logprobs, reach: req.Reach, tok: f.tok, out: newOutbox(),
+		thoughts: f.thoughtsOf(req, text),
 	}
 	if t.sampler, err = f.sampler(req); err != nil {
 		return nil, err
@@ -122,29 +123,31 @@ func (f *front) sampler(req *Request) (*sample.Sampler, error) {
 	return sample.New(p, f.vocab)
 }
 
-// promptTokens renders and tokenizes what a request asks.
-func (f *front) promptTokens(req *Request) ([]int32, error) {
+// promptTokens renders and tokenizes what a request asks. text is what messages
+// are rendered to.
+func (f *front) promptTokens(req *Request) (ids []int32, text string, err error) {
 	switch {
 	case req.Prompt != nil && req.Messages != nil:
-		return nil, &InvalidError{"prompt", "must not be given together with messages"}
+		return nil, "", &InvalidError{"prompt", "must not be given together with messages"}
 	case req.Prompt != nil:
-		return f.rawTokens(req.Prompt)
+		ids, err = f.rawTokens(req.Prompt)
+		return ids, "", err
 	case len(req.Messages) == 0:
-		return nil, &InvalidError{"messages", "must hold at least one message"}
+		return nil, "", &InvalidError{"messages", "must hold at least one message"}
 	}
 	if f.chat == nil {
-		return nil, fmt.Errorf("%w: %s answers completions only", ErrNoTemplate, f.name)
+		return nil, "", fmt.Errorf("%w: %s answers completions only", ErrNoTemplate, f.name)
 	}
-	text, err := f.render(req)
-	if err != nil {
-		return nil, err
+	if text, err = f.render(req); err != nil {
+		return nil, "", err
 	}
-	ids := f.tok.EncodeRendered(nil, text)
+	ids = f.tok.EncodeRendered(nil, text)
 	// Most templates write the BOS themselves; one that does not must not lose it.
 	if bos := f.tok.BOS(); bos != tok.NoToken && (len(ids) == 0 || ids[0] != bos) {
 		ids = append(f.tok.AppendBOS(nil), ids...)
 	}
-	return notEmpty("messages", ids)
+	ids, err = notEmpty("messages", ids)
+	return ids, text, err
 }
 
 func (f *front) rawTokens(p *Prompt) ([]int32, error) {

@@ -37,6 +37,7 @@ type Request struct {
 	MaxTokens   int      // most tokens to generate; 0 = until the context is full
 	Stop        []string // text ends before the first of these
 	Sampling    sample.Params
+	RawThoughts bool // leave the model's thought in Delta.Text
 	Logprobs    bool // report the log probability of every token
 	TopLogprobs int  // and of this many alternatives, 0..20; needs Logprobs
 
@@ -69,6 +70,7 @@ type Prompt struct {
 // Delta is one piece of an answer. Its slices are reused: they are valid
 // during the call of emit only.
 type Delta struct {
+	Thought  []byte // before Text: what the model has thought before it answers
 	Text     []byte // valid UTF-8: bytes of the model that are not become U+FFFD
 	Logprobs []TokenLogprob
 	Calls    []CallDelta // after Text
@@ -103,6 +105,7 @@ type Usage struct {
 	Cached     int // of these, not evaluated because their K and V were kept
 	Restored   int // of these, those that a Keeper had
 	Completion int // generated, an end-of-generation token included
+	Thought    int // of these, those of the model's thought
 }
 
 // Timings are wall-clock times of one request.

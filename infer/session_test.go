@@ -191,7 +191,7 @@ func (a *archive) turn(ctx context.Context, e *Engine, id, question string) (got
 	if err != nil {
 		return "", "", r, err
 	}
-	ids, err := f.promptTokens(&Request{Messages: messages})
+	ids, _, err := f.promptTokens(&Request{Messages: messages})
 	if err != nil {
 		return "", "", r, err
 	}

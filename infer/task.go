@@ -30,6 +30,7 @@ type task struct {
 	tok      *tok.Tokenizer
 	out      *outbox
 	calls    *callStream     // of the caller; nil: the answer is text
+	thoughts *thoughtStream  // of the caller; nil: there is none to be told from the text
 	embed    *embedding      // nil: the task generates
 	ctx      context.Context // of the caller; for reading what its Keeper has
 	keeper   Keeper          // nil: nothing is kept outside the cache

@@ -32,7 +32,7 @@ func (e *Engine) CountTokens(ctx context.Context, req *Request) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("count tokens: %w", err)
 	}
-	ids, err := f.promptTokens(req)
+	ids, _, err := f.promptTokens(req)
 	if err != nil {
 		return 0, fmt.Errorf("count tokens: %w", err)
 	}

@@ -111,11 +111,14 @@ func (s *callStream) take(list []chat.Fragment) {
 }
 
 func (d Delta) empty() bool {
-	return len(d.Text) == 0 && len(d.Logprobs) == 0 && len(d.Calls) == 0 && d.Progress == nil
+	return len(d.Thought) == 0 && len(d.Text) == 0 && len(d.Logprobs) == 0 && len(d.Calls) == 0 && d.Progress == nil
 }
 
+// delivering hands an answer to a function, piece by piece.
+type delivering func(emit func(Delta) error) (Result, error)
+
 // converse is deliver for a request with tools.
-func (s *callStream) converse(deliver func(func(Delta) error) (Result, error), emit func(Delta) error) (Result, error) {
+func (s *callStream) converse(deliver delivering, emit func(Delta) error) (Result, error) {
 	pass := func(d Delta) error {
 		if d.empty() {
 			return nil

@@ -91,7 +91,7 @@ func (c *choices) one(i int) {
 func (c *choices) delta(i int, d Delta) error {
 	if i == 0 {
 		c.once.Do(func() { close(c.accepted) })
-	} else if d.Progress = nil; d.Text == "" && len(d.Logprobs) == 0 && len(d.Calls) == 0 {
+	} else if d.Progress = nil; d.Thought == "" && d.Text == "" && len(d.Logprobs) == 0 && len(d.Calls) == 0 {
 		return nil // of the same prompt
 	}
 	c.mu.Lock()
@@ -111,6 +111,7 @@ func (c *choices) total() Result {
 	sum := c.results[0]
 	for _, r := range c.results[1:] {
 		sum.CompletionTokens += r.CompletionTokens
+		sum.ThoughtTokens += r.ThoughtTokens
 		sum.PredictTime = max(sum.PredictTime, r.PredictTime)
 	}
 	return sum

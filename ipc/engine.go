@@ -118,6 +118,7 @@ type Request struct {
 	Stop        []string // generation ends before the first of these; not in the output
 	Sampling    Sampling
 	Logprobs    bool // report Delta.Logprobs
+	RawThoughts bool // leave what the model thinks before it answers in Delta.Text
 	TopLogprobs int  // alternatives per token, 0..MaxTopLogprobs
 	Reach       int  // spans of Result.Reach at most; 0 = not wanted
 }
@@ -174,6 +175,7 @@ type Sampling struct {
 
 // Delta is one piece of an answer: text, progress of the prefill, or both.
 type Delta struct {
+	Thought  string         // before Text, in which it is not: what the model has thought first
 	Text     string         // valid UTF-8; may be empty while a code point is incomplete
 	Logprobs []TokenLogprob // tokens behind Text, when the request asked for them
 	Calls    []CallDelta    // of tools, after Text
@@ -215,6 +217,7 @@ type Result struct {
 	CachedTokens     int // of these, taken from the cache
 	RestoredTokens   int // of these, read from where sessions are stored
 	CompletionTokens int // generated, the end-of-turn token included
+	ThoughtTokens    int // of these, those of the model's thought
 
 	RestoreTime time.Duration // until RestoredTokens were there
 	PromptTime  time.Duration // prefill of PromptTokens-CachedTokens

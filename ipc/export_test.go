@@ -119,3 +119,15 @@ const MaxTCPConns = maxTCPConns
 
 // TrustPeers lets connections in that are no Unix sockets.
 func (s *Server) TrustPeers() { s.SetPeerUID(uint32(os.Geteuid())) }
+
+// ChatDeltas is the data of the events that a piece of a chat's answer becomes.
+func ChatDeltas(d Delta) (data []string) {
+	for _, e := range (&chatFormat{choices: 1, logprobs: true}).delta(0, d) {
+		p, err := marshal(e.data)
+		if err != nil {
+			panic(err)
+		}
+		data = append(data, string(p))
+	}
+	return data
+}

@@ -24,6 +24,7 @@ type format interface {
 
 // answer is one choice of an answer that is sent as a whole.
 type answer struct {
+	thought  []byte
 	text     []byte
 	logprobs []TokenLogprob
 	calls    []ToolCall
@@ -83,11 +84,15 @@ type head struct {
 }
 
 func usageOf(r Result) api.Usage {
-	return api.Usage{
+	u := api.Usage{
 		PromptTokens: r.PromptTokens, CompletionTokens: r.CompletionTokens,
 		TotalTokens:         r.PromptTokens + r.CompletionTokens,
 		PromptTokensDetails: api.PromptTokensDetails{CachedTokens: r.CachedTokens},
 	}
+	if r.ThoughtTokens > 0 {
+		u.CompletionTokensDetails = &api.OutputTokensDetails{ReasoningTokens: r.ThoughtTokens}
+	}
+	return u
 }
 
 func timingsOf(r Result) api.Timings {

@@ -34,10 +34,19 @@ func (f *chatFormat) first() []event {
 
 func (f *chatFormat) delta(i int, d Delta) []event {
 	var events []event
-	if d.Text != "" || len(d.Logprobs) > 0 {
-		c := f.choice(i, api.ChatDelta{Content: &d.Text})
-		c.Choices[0].Logprobs = f.chatLogprobs(d.Logprobs)
+	logprobs := d.Logprobs
+	if d.Thought != "" {
+		c := f.choice(i, api.ChatDelta{ReasoningContent: d.Thought})
+		if d.Text == "" {
+			c.Choices[0].Logprobs = f.chatLogprobs(logprobs)
+			logprobs = nil
+		}
 		events = data(c)
+	}
+	if d.Text != "" || len(logprobs) > 0 {
+		c := f.choice(i, api.ChatDelta{Content: &d.Text})
+		c.Choices[0].Logprobs = f.chatLogprobs(logprobs)
+		events = append(events, event{data: c})
 	}
 	for _, call := range d.Calls {
 		piece := api.ToolCall{Index: &call.Index, ID: call.ID, Function: api.FunctionCall{Name: call.Name, Arguments: call.Arguments}}
@@ -93,7 +102,7 @@ func (f *chatFormat) whole(answers []answer, total Result) any {
 }
 
 func chatMessage(a answer) api.ChatMessage {
-	m := api.ChatMessage{Role: "assistant"}
+	m := api.ChatMessage{Role: "assistant", ReasoningContent: string(a.thought)}
 	if text := string(a.text); text != "" || len(a.calls) == 0 {
 		m.Content = &text
 	}

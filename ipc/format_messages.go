@@ -13,7 +13,7 @@ type messageFormat struct {
 	begun   bool   // message_start has been sent
 	blocks  int    // that have begun
 	open    bool   // the last of them has not ended
-	tool    int    // index of the call that it is, -1 for text
+	kind    string // of it, as a block's type
 }
 
 func (f *messageFormat) event(e api.AnthropicEvent) event { return event{e.Type, e} }
@@ -41,16 +41,21 @@ func (f *messageFormat) progress(p Progress) []event {
 
 func (f *messageFormat) delta(_ int, d Delta) []event {
 	var events []event
+	if d.Thought != "" {
+		if !f.open || f.kind != "thinking" {
+			events = f.begin(events, &api.AnthropicBlock{Type: "thinking", Thinking: new(""), Signature: new("")})
+		}
+		events = append(events, f.add(&api.AnthropicDelta{Type: "thinking_delta", Thinking: &d.Thought}))
+	}
 	if d.Text != "" {
-		if !f.open || f.tool >= 0 {
-			empty := ""
-			events = f.begin(events, -1, &api.AnthropicBlock{Type: "text", Text: &empty})
+		if !f.open || f.kind != "text" {
+			events = f.begin(events, &api.AnthropicBlock{Type: "text", Text: new("")})
 		}
 		events = append(events, f.add(&api.AnthropicDelta{Type: "text_delta", Text: &d.Text}))
 	}
 	for _, c := range d.Calls {
 		if c.Name != "" {
-			events = f.begin(events, c.Index, &api.AnthropicBlock{Type: "tool_use", ID: c.ID, Name: c.Name, Input: json.RawMessage("{}")})
+			events = f.begin(events, &api.AnthropicBlock{Type: "tool_use", ID: c.ID, Name: c.Name, Input: json.RawMessage("{}")})
 		}
 		events = append(events, f.add(&api.AnthropicDelta{Type: "input_json_delta", PartialJSON: &c.Arguments}))
 	}
@@ -58,10 +63,10 @@ func (f *messageFormat) delta(_ int, d Delta) []event {
 }
 
 // begin opens the next block, behind the one that is open.
-func (f *messageFormat) begin(events []event, tool int, b *api.AnthropicBlock) []event {
+func (f *messageFormat) begin(events []event, b *api.AnthropicBlock) []event {
 	events = f.end(events)
 	at := f.blocks
-	f.open, f.tool, f.blocks = true, tool, f.blocks+1
+	f.open, f.kind, f.blocks = true, b.Type, f.blocks+1
 	return append(events, f.event(api.AnthropicEvent{Type: "content_block_start", Index: &at, Block: b}))
 }
 
@@ -95,6 +100,9 @@ func (f *messageFormat) whole(answers []answer, r Result) any {
 	m := api.AnthropicMessage{
 		ID: f.id, Type: "message", Role: "assistant", Model: f.model, Content: []api.AnthropicBlock{},
 		StopReason: &reason, StopSequence: sequence, Usage: anthropicUsage(r), Session: sessionOf(r),
+	}
+	if thought := string(answers[0].thought); thought != "" {
+		m.Content = append(m.Content, api.AnthropicBlock{Type: "thinking", Thinking: &thought, Signature: new("")})
 	}
 	if text := string(answers[0].text); text != "" {
 		m.Content = append(m.Content, api.AnthropicBlock{Type: "text", Text: &text})

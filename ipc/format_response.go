@@ -59,16 +59,8 @@ func (f *responseFormat) alive() []byte {
 }
 
 func (f *responseFormat) delta(_ int, d Delta) []event {
-	var events []event
-	if d.Text != "" {
-		if n := len(f.items); !f.open || f.items[n-1].Type != "message" {
-			events = f.beginMessage(events)
-		}
-		at, item := f.item()
-		(*item.Content)[0].Text += d.Text
-		zero := 0
-		events = append(events, f.event(api.ResponseEvent{Type: "response.output_text.delta", ItemID: item.ID, OutputIndex: &at, ContentIndex: &zero, Delta: &d.Text, Logprobs: &[]int{}}))
-	}
+	events := f.say(nil, "reasoning", d.Thought)
+	events = f.say(events, "message", d.Text)
 	for _, c := range d.Calls {
 		if c.Name != "" {
 			events = f.beginCall(events, c)
@@ -85,21 +77,44 @@ func (f *responseFormat) item() (int, *api.ResponseItem) {
 	return len(f.items) - 1, &f.items[len(f.items)-1]
 }
 
-func (f *responseFormat) beginMessage(events []event) []event {
-	events = f.end(events, "completed")
-	at := len(f.items)
-	item := api.ResponseItem{ID: itemID(f.id, at), Type: "message", Status: "in_progress", Role: "assistant", Content: &[]api.ResponsePart{}}
-	events = append(events, f.event(api.ResponseEvent{Type: "response.output_item.added", OutputIndex: &at, Item: &item}))
-	part, zero := emptyPart(), 0
-	events = append(events, f.event(api.ResponseEvent{Type: "response.content_part.added", ItemID: item.ID, OutputIndex: &at, ContentIndex: &zero, Part: &part}))
-	kept := item
-	kept.Content = &[]api.ResponsePart{emptyPart()}
-	f.items, f.open = append(f.items, kept), true
-	return events
+// say adds text to an item of a kind, a new one if another is open.
+func (f *responseFormat) say(events []event, kind, text string) []event {
+	if text == "" {
+		return events
+	}
+	if n := len(f.items); !f.open || f.items[n-1].Type != kind {
+		events = f.beginText(events, kind)
+	}
+	at, item := f.item()
+	part := &(*item.Content)[0]
+	part.Text += text
+	zero := 0
+	e := api.ResponseEvent{Type: "response." + part.Type + ".delta", ItemID: item.ID, OutputIndex: &at, ContentIndex: &zero, Delta: &text}
+	if kind == "message" {
+		e.Logprobs = &[]int{}
+	}
+	return append(events, f.event(e))
 }
 
-func emptyPart() api.ResponsePart {
-	return api.ResponsePart{Type: "output_text", Annotations: []int{}, Logprobs: []int{}}
+func (f *responseFormat) beginText(events []event, kind string) []event {
+	events = f.end(events, "completed")
+	at := len(f.items)
+	item := api.ResponseItem{ID: itemID(f.id, at), Type: kind, Status: "in_progress", Content: &[]api.ResponsePart{}}
+	part, zero := api.ResponsePart{Type: "reasoning_text"}, 0
+	if kind == "message" {
+		item.Role = "assistant"
+		part = api.ResponsePart{Type: "output_text", Annotations: []int{}, Logprobs: []int{}}
+	} else {
+		item.Summary = &[]api.ResponsePart{}
+	}
+	added := part
+	events = append(events,
+		f.event(api.ResponseEvent{Type: "response.output_item.added", OutputIndex: &at, Item: &item}),
+		f.event(api.ResponseEvent{Type: "response.content_part.added", ItemID: item.ID, OutputIndex: &at, ContentIndex: &zero, Part: &added}))
+	kept := item
+	kept.Content = &[]api.ResponsePart{part}
+	f.items, f.open = append(f.items, kept), true
+	return events
 }
 
 func (f *responseFormat) beginCall(events []event, c CallDelta) []event {
@@ -125,10 +140,13 @@ func (f *responseFormat) end(events []event, status string) []event {
 	at, item := f.item()
 	item.Status = status
 	zero := 0
-	if item.Type == "message" {
+	if item.Type != "function_call" {
 		part := &(*item.Content)[0]
-		events = append(events,
-			f.event(api.ResponseEvent{Type: "response.output_text.done", ItemID: item.ID, OutputIndex: &at, ContentIndex: &zero, Text: &part.Text, Logprobs: &[]int{}}),
+		done := api.ResponseEvent{Type: "response." + part.Type + ".done", ItemID: item.ID, OutputIndex: &at, ContentIndex: &zero, Text: &part.Text}
+		if item.Type == "message" {
+			done.Logprobs = &[]int{}
+		}
+		events = append(events, f.event(done),
 			f.event(api.ResponseEvent{Type: "response.content_part.done", ItemID: item.ID, OutputIndex: &at, ContentIndex: &zero, Part: part}))
 	} else {
 		events = append(events, f.event(api.ResponseEvent{Type: "response.function_call_arguments.done", ItemID: item.ID, OutputIndex: &at, Name: item.Name, Arguments: item.Arguments}))
@@ -151,7 +169,7 @@ func (f *responseFormat) ended(r Result) *api.Response {
 	status, details := responseStatus(r.FinishReason == FinishLength)
 	done := f.response(status)
 	done.IncompleteDetails = details
-	done.Usage = responseUsage(r.PromptTokens, r.CachedTokens, r.CompletionTokens)
+	done.Usage = responseUsage(r)
 	done.Session = sessionOf(r)
 	return done
 }
@@ -164,10 +182,11 @@ func responseStatus(cut bool) (string, *api.ResponseIncomplete) {
 	return "completed", nil
 }
 
-func responseUsage(prompt, cached, completion int) *api.ResponseUsage {
+func responseUsage(r Result) *api.ResponseUsage {
 	return &api.ResponseUsage{
-		InputTokens: prompt, InputTokensDetails: api.PromptTokensDetails{CachedTokens: cached},
-		OutputTokens: completion, TotalTokens: prompt + completion,
+		InputTokens: r.PromptTokens, InputTokensDetails: api.PromptTokensDetails{CachedTokens: r.CachedTokens},
+		OutputTokens: r.CompletionTokens, OutputTokensDetails: api.OutputTokensDetails{ReasoningTokens: r.ThoughtTokens},
+		TotalTokens: r.PromptTokens + r.CompletionTokens,
 	}
 }
 
@@ -182,9 +201,7 @@ func (f *responseFormat) failed(x failure) []event {
 
 func (f *responseFormat) whole(answers []answer, r Result) any {
 	a := answers[0]
-	if len(a.text) > 0 {
-		f.delta(0, Delta{Text: string(a.text)})
-	}
+	f.delta(0, Delta{Thought: string(a.thought), Text: string(a.text)})
 	for i, c := range a.calls {
 		f.delta(0, Delta{Calls: []CallDelta{{Index: i, ID: c.ID, Name: c.Name, Arguments: c.Arguments}}})
 	}
@@ -193,7 +210,7 @@ func (f *responseFormat) whole(answers []answer, r Result) any {
 }
 
 // render shows a stored response as it was answered. Which of the prompt's tokens
-// were cached is not kept.
+// were cached, and which of the answer's are of the thought, is not kept.
 func (s *storedResponse) render(id string) *api.Response {
 	last := s.messages[len(s.messages)-1]
 	prompt := 0
@@ -210,7 +227,7 @@ func (s *storedResponse) render(id string) *api.Response {
 	if last.ToolCalls != nil && json.Unmarshal(last.ToolCalls, &calls) != nil {
 		calls = nil // of a file that was imported
 	}
-	a := []answer{{text: []byte(last.Content)}}
+	a := []answer{{thought: []byte(last.Reasoning), text: []byte(last.Content)}}
 	for _, c := range calls {
 		a[0].calls = append(a[0].calls, ToolCall{ID: c.ID, Name: c.Function.Name, Arguments: c.Function.Arguments})
 	}

@@ -99,7 +99,7 @@ type collector struct {
 // delta implements sink.
 func (c *collector) delta(choice int, d Delta) error {
 	a := &c.answers[choice]
-	a.text = append(a.text, d.Text...)
+	a.thought, a.text = append(a.thought, d.Thought...), append(a.text, d.Text...)
 	a.calls = appendCalls(a.calls, d.Calls)
 	a.logprobs = append(a.logprobs, cloneLogprobs(d.Logprobs)...)
 	return context.Cause(c.ctx)

@@ -22,6 +22,7 @@ func TestDecodeMessages(t *testing.T) {
 			Model: "m", Messages: append([]ipc.Message{{Role: "system", Content: "Be brief."}}, user...), MaxTokens: 50, Stop: []string{"a", "b"},
 			Sampling: ipc.Sampling{Temperature: new(0.5), TopK: new(3)}, TemplateVars: json.RawMessage(`{"enable_thinking":false}`),
 		},
+		anthropicWith(`,"thinking":{"type":"enabled","budget_tokens":1024}`): {Messages: user, MaxTokens: 50, TemplateVars: json.RawMessage(`{"enable_thinking":true}`)},
 		anthropicWith(`,"system":[{"type":"text","text":"x-anthropic-billing-header: v=2; cch=a1b2c;","cache_control":{"type":"ephemeral"}},{"type":"text","text":"cch=keep"}]`): {
 			Messages: append([]ipc.Message{{Role: "system", Content: "x-anthropic-billing-header: v=2; cch=0;\ncch=keep"}}, user...), MaxTokens: 50,
 		},
@@ -72,7 +73,9 @@ var badAnthropic = []struct{ body, param, message string }{
 	{`{"max_tokens":1,"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"i","name":"n","input":"x"}]}]}`, "messages[0].content[0].input", `messages[0].content[0].input must be a JSON object, got "x"`},
 	{anthropicWith(`,"system":5`), "system", "system must be a string or an array of blocks, got 5"},
 	{anthropicWith(`,"system":[{"type":"image"}]`), "system[0].type", `system[0].type must be text, got "image"`},
-	{anthropicWith(`,"thinking":{"type":"enabled","budget_tokens":1024}`), "thinking.type", `thinking.type "enabled" is not supported by this server; only disabled and adaptive are`},
+	{anthropicWith(`,"thinking":{"type":"deep"}`), "thinking.type", `thinking.type "deep" is not supported by this server; only enabled, disabled and adaptive are`},
+	{anthropicWith(`,"thinking":{"type":"enabled"}`), "thinking.budget_tokens", "thinking.budget_tokens is required: an integer from 1024"},
+	{anthropicWith(`,"thinking":{"type":"enabled","budget_tokens":5}`), "thinking.budget_tokens", "thinking.budget_tokens must be an integer from 1024 to 2147483647, got 5"},
 	{anthropicWith(`,"output_config":{"effort":"max"}`), "output_config.effort", `output_config.effort is not supported by this server, got "max"; only "high" is accepted`},
 	{anthropicWith(`,"tools":[{"type":"web_search_20250305","name":"web_search"}]`), "tools[0].type", `tools[0].type "web_search_20250305" is not supported by this server; only custom is`},
 	{anthropicWith(`,"tools":[{"name":"f"}]`), "tools[0].input_schema", "tools[0].input_schema is required: a JSON schema of an object, got nothing"},

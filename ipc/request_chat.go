@@ -27,6 +27,7 @@ func decodeChat(body []byte) (*job, *Error) {
 		}
 		j.req.TemplateVars = bytes.Clone(raw)
 	}
+	j.req.RawThoughts = decodeReasoningFormat(o)
 	j.req.Tools = decodeTools(o, j.req.Grammar)
 	decodeSession(o, &j.req)
 	j.req.Messages = decodeMessages(o)
@@ -34,6 +35,19 @@ func decodeChat(body []byte) (*job, *Error) {
 		return nil, o.err
 	}
 	return j, nil
+}
+
+// decodeReasoningFormat says whether thoughts stay in the text. The words are
+// llama-server's.
+func decodeReasoningFormat(o *object) (raw bool) {
+	switch f, ok := o.string("reasoning_format"); {
+	case !ok, f == "auto", f == "deepseek":
+	case f == "none":
+		return true
+	default:
+		o.fail("reasoning_format", `must be "auto", "deepseek" or "none", got %s`, show(o.fields["reasoning_format"]))
+	}
+	return false
 }
 
 func decodeMessages(o *object) []Message {

@@ -22,6 +22,7 @@ func decodeCompletion(body []byte) (*job, *Error) {
 		o.fail("echo", `is not supported together with "logprobs": the prompt's tokens have none here`)
 	}
 	refuseSession(o)
+	refuseListed(o, map[string][]string{"reasoning_format": {`"none"`}}) // a raw prompt's answer is one text
 	refuseTools(o)
 	j.req.Prompt = decodePrompt(o)
 	if o.err != nil {

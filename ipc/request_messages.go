@@ -389,7 +389,11 @@ func decodeAnthropicChoice(o *object, t *Tools, raw json.RawMessage) {
 	}
 }
 
-// decodeThinking turns thoughts off where the model's template can.
+// minThinkingBudget is the least that Anthropic's API takes.
+const minThinkingBudget = 1024
+
+// decodeThinking turns thoughts on or off where the model's template can. A budget is
+// a target there too, which nothing here aims at.
 func decodeThinking(o *object, req *Request) {
 	raw, ok := o.get("thinking")
 	if !ok {
@@ -402,10 +406,15 @@ func decodeThinking(o *object, req *Request) {
 	}
 	switch kind, _ := t.string("type"); kind {
 	case "adaptive": // as the model likes
+	case "enabled":
+		if t.int("budget_tokens", minThinkingBudget, math.MaxInt32) == nil {
+			t.fail("budget_tokens", "is required: an integer from %d", minThinkingBudget)
+		}
+		req.TemplateVars = json.RawMessage(`{"enable_thinking":true}`)
 	case "disabled":
 		req.TemplateVars = json.RawMessage(`{"enable_thinking":false}`)
 	default:
-		t.fail("type", "%s is not supported by this server; only disabled and adaptive are", show(orNothing(t.fields["type"])))
+		t.fail("type", "%s is not supported by this server; only enabled, disabled and adaptive are", show(orNothing(t.fields["type"])))
 	}
 	o.err = t.err
 }

@@ -230,10 +230,12 @@ func decodeInput(o *object) []Message {
 	return in.messages
 }
 
-// input makes messages of items: calls belong to the answer before them.
+// input makes messages of items: calls belong to the answer before them, thoughts to
+// the one behind.
 type input struct {
 	messages []Message
 	calls    []json.RawMessage
+	thought  string // of the answer to come
 }
 
 // close gives the calls so far to their message.
@@ -243,7 +245,8 @@ func (in *input) close() {
 	}
 	n := len(in.messages)
 	if n == 0 || in.messages[n-1].Role != "assistant" {
-		in.messages = append(in.messages, Message{Role: "assistant"})
+		in.messages = append(in.messages, Message{Role: "assistant", Reasoning: in.thought})
+		in.thought = ""
 		n++
 	}
 	in.messages[n-1].ToolCalls = append(append([]byte{'['}, bytes.Join(rawBytes(in.calls), []byte{','})...), ']')
@@ -267,14 +270,22 @@ func (in *input) item(x *object, name string) {
 		if _, ok := x.get("content"); !ok {
 			x.fail("content", "is required: a string or an array of parts")
 		}
+		if m.Role == "assistant" {
+			m.Reasoning = in.thought
+		}
+		in.thought = ""
 		in.messages = append(in.messages, m)
 	case "function_call_output":
 		m := Message{Role: "tool", Content: itemText(x, "output", name+".output")}
 		if m.ToolCallID, ok = x.string("call_id"); !ok {
 			x.fail("call_id", "is required: a string")
 		}
+		in.thought = ""
 		in.messages = append(in.messages, m)
-	case "reasoning": // of another model: it has nothing to say here
+	case "reasoning": // of another model, it may have nothing to say here
+		if _, ok := x.get("content"); ok {
+			in.thought = itemText(x, "content", name+".content")
+		}
 	default:
 		x.fail("type", "%s is not supported by this server", show(orNothing(x.fields["type"])))
 	}
@@ -299,7 +310,7 @@ func itemText(x *object, field, name string) string {
 	var texts []string
 	for _, part := range decodeBlocks(x, field, name) {
 		switch kind := part.kind(); kind {
-		case "text", "input_text", "output_text":
+		case "text", "input_text", "output_text", "reasoning_text":
 			text, ok := part.string("text")
 			if !ok {
 				part.fail("text", "is required: a string")

@@ -41,7 +41,6 @@ var unsupportedFields = map[string][]string{
 	"n_predict":             nil,
 	"n_probs":               {`0`},
 	"post_sampling_probs":   {`false`},
-	"reasoning_format":      {`"none"`},
 	"return_progress":       {`false`},
 	"return_tokens":         {`false`},
 	"samplers":              nil,

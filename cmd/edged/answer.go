@@ -26,10 +26,15 @@ const briefTokens = 512
 // cut says so on standard error.
 func (a *app) stream(ctx context.Context, g generate) (client.Answer, error) {
 	m := a.meter("reading the prompt:", tokens)
-	begun, atLineEnd := false, true
+	begun, thinking, atLineEnd := false, false, true
 	ans, err := g(ctx, func(d client.Delta) error {
 		if p := d.Progress; p != nil && !begun && p.Total-p.Cached > briefTokens {
 			m.update(int64(p.Done), int64(p.Total), strconv.Itoa(p.Cached)+" cached")
+		}
+		if d.Thought != "" && a.errTTY {
+			m.clear()
+			thinking = true
+			fmt.Fprint(a.err, dim, printable(d.Thought), undim)
 		}
 		if d.Text == "" {
 			return nil
@@ -37,6 +42,9 @@ func (a *app) stream(ctx context.Context, g generate) (client.Answer, error) {
 		if !begun {
 			begun = true
 			m.clear()
+			if thinking {
+				fmt.Fprint(a.err, "\n\n")
+			}
 		}
 		atLineEnd = strings.HasSuffix(d.Text, "\n")
 		return a.print(d.Text)
@@ -52,6 +60,9 @@ func (a *app) stream(ctx context.Context, g generate) (client.Answer, error) {
 	}
 	return ans, err
 }
+
+// What a model thinks is shown paler than what it answers, and only to a person.
+const dim, undim = "\x1b[2m", "\x1b[0m"
 
 func tokens(n int64) string { return strconv.FormatInt(n, 10) + " tokens" }
 
@@ -81,6 +92,7 @@ func (a *app) print(text string) error {
 type answerJSON struct {
 	Question     string             `json:"question,omitempty"`
 	Model        string             `json:"model"`
+	Thought      string             `json:"reasoning_content,omitempty"`
 	Text         string             `json:"text"`
 	FinishReason string             `json:"finish_reason"`
 	Usage        api.Usage          `json:"usage"`
@@ -96,7 +108,7 @@ func (a *app) answer(ctx context.Context, g generate, question string, asJSON, s
 		if err != nil {
 			return err
 		}
-		return a.printJSON(answerJSON{question, ans.Model, ans.Text, ans.FinishReason, ans.Usage, ans.Timings, ans.Session})
+		return a.printJSON(answerJSON{question, ans.Model, ans.Thought, ans.Text, ans.FinishReason, ans.Usage, ans.Timings, ans.Session})
 	}
 	ans, err := a.stream(ctx, g)
 	if err != nil {

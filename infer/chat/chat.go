@@ -2,6 +2,7 @@ package chat
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 
 	"edged/infer/chat/jinja"
@@ -47,6 +48,7 @@ type Template struct {
 	opt      Options
 	supports support
 	style    ToolStyle
+	thinks   bool
 }
 
 // New parses a template and renders probe conversations with it. The error of
@@ -65,11 +67,16 @@ func New(source string, opt Options) (*Template, error) {
 		return nil, err
 	}
 	t.style = styleOf(source, t.supports.tools)
+	t.thinks = strings.Contains(source, thoughtEnds)
 	return t, nil
 }
 
 // ToolStyle is the notation in which the model is to write calls of tools.
 func (t *Template) ToolStyle() ToolStyle { return t.style }
+
+// Thinks says whether the template knows answers that begin with a thought: those
+// that do, take it out of earlier turns or open it.
+func (t *Template) Thinks() bool { return t.thinks }
 
 // Render returns the prompt for a conversation.
 func (t *Template) Render(req Request) (string, error) {

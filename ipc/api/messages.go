@@ -16,13 +16,17 @@ type AnthropicMessage struct {
 	Session      *SessionResult   `json:"session,omitempty"` // extension
 }
 
-// AnthropicBlock is a part of a message: text, or a call of a tool.
+// AnthropicBlock is a part of a message: text, a call of a tool, or what the model
+// has thought before.
 type AnthropicBlock struct {
-	Type  string          `json:"type"`            // text or tool_use
+	Type  string          `json:"type"`            // text, tool_use or thinking
 	Text  *string         `json:"text,omitempty"`  // of text
 	ID    string          `json:"id,omitempty"`    // of tool_use
 	Name  string          `json:"name,omitempty"`  // of tool_use
 	Input json.RawMessage `json:"input,omitempty"` // of tool_use: an object
+
+	Thinking  *string `json:"thinking,omitempty"`  // of thinking
+	Signature *string `json:"signature,omitempty"` // of thinking: always ""
 }
 
 // AnthropicUsage counts tokens. InputTokens are those that had to be computed.
@@ -46,9 +50,10 @@ type AnthropicEvent struct {
 
 // AnthropicDelta adds to a block.
 type AnthropicDelta struct {
-	Type        string  `json:"type"` // text_delta or input_json_delta
+	Type        string  `json:"type"` // text_delta, input_json_delta or thinking_delta
 	Text        *string `json:"text,omitempty"`
 	PartialJSON *string `json:"partial_json,omitempty"`
+	Thinking    *string `json:"thinking,omitempty"`
 }
 
 // AnthropicStop closes a message.

@@ -22,10 +22,12 @@ type ChatChoice struct {
 
 // ChatMessage is the assistant's turn.
 type ChatMessage struct {
-	Role      string     `json:"role"`
-	Content   *string    `json:"content"` // null when tools are called and nothing is said
-	Refusal   *string    `json:"refusal"` // always null; clients require the key
-	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
+	Role    string  `json:"role"`
+	Content *string `json:"content"` // null when tools are called and nothing is said
+	Refusal *string `json:"refusal"` // always null; clients require the key
+
+	ReasoningContent string     `json:"reasoning_content,omitempty"` // what the model has thought first; DeepSeek's name
+	ToolCalls        []ToolCall `json:"tool_calls,omitempty"`
 }
 
 // ToolCall is a call of a function, or a piece of it in a stream.
@@ -69,7 +71,8 @@ type ChatDelta struct {
 	Role    string  `json:"role,omitempty"`
 	Content *string `json:"content,omitempty"`
 
-	ToolCalls []ToolCall `json:"tool_calls,omitempty"`
+	ReasoningContent string     `json:"reasoning_content,omitempty"`
+	ToolCalls        []ToolCall `json:"tool_calls,omitempty"`
 }
 
 // ChatLogprobs lists the tokens behind a message or delta.
@@ -129,6 +132,8 @@ type Usage struct {
 	CompletionTokens    int                 `json:"completion_tokens"`
 	TotalTokens         int                 `json:"total_tokens"`
 	PromptTokensDetails PromptTokensDetails `json:"prompt_tokens_details"`
+
+	CompletionTokensDetails *OutputTokensDetails `json:"completion_tokens_details,omitempty"` // of answers with a thought
 }
 
 // PromptTokensDetails tells how much of the prompt was not computed again.

@@ -45,24 +45,26 @@ type ResponseIncomplete struct {
 	Reason string `json:"reason"` // "max_output_tokens"
 }
 
-// ResponseItem is a message or a call of a function.
+// ResponseItem is a message, a call of a function, or what the model has thought
+// before.
 type ResponseItem struct {
 	ID        string          `json:"id"`
-	Type      string          `json:"type"` // message or function_call
+	Type      string          `json:"type"` // message, function_call or reasoning
 	Status    string          `json:"status"`
 	Role      string          `json:"role,omitempty"`    // message
-	Content   *[]ResponsePart `json:"content,omitempty"` // message
+	Content   *[]ResponsePart `json:"content,omitempty"` // message and reasoning
+	Summary   *[]ResponsePart `json:"summary,omitempty"` // reasoning: always empty
 	CallID    string          `json:"call_id,omitempty"` // function_call, as the others
 	Name      string          `json:"name,omitempty"`
 	Arguments *string         `json:"arguments,omitempty"`
 }
 
-// ResponsePart is text of a message.
+// ResponsePart is text of a message or of a thought.
 type ResponsePart struct {
-	Type        string `json:"type"` // output_text
+	Type        string `json:"type"` // output_text or reasoning_text
 	Text        string `json:"text"`
-	Annotations []int  `json:"annotations"` // always empty, as Logprobs
-	Logprobs    []int  `json:"logprobs"`
+	Annotations []int  `json:"annotations,omitzero"` // of a message: always empty, as Logprobs
+	Logprobs    []int  `json:"logprobs,omitzero"`
 }
 
 // ResponseUsage counts tokens.
@@ -74,7 +76,7 @@ type ResponseUsage struct {
 	TotalTokens         int                 `json:"total_tokens"`
 }
 
-// OutputTokensDetails is always zero: thoughts are text here.
+// OutputTokensDetails counts the tokens of the model's thought.
 type OutputTokensDetails struct {
 	ReasoningTokens int `json:"reasoning_tokens"`
 }

@@ -12,6 +12,7 @@ import (
 
 // Delta is one piece of an answer.
 type Delta struct {
+	Thought  string // Chat only: what the model thinks before it answers
 	Text     string
 	Logprobs []api.TokenLogprob // Chat only, when asked for
 	Progress *api.Progress      // of the prefill; nil in pieces of text
@@ -21,6 +22,7 @@ type Delta struct {
 type Answer struct {
 	ID           string
 	Model        string
+	Thought      string // Chat only
 	Text         string
 	FinishReason string // "stop" or "length"
 	Usage        api.Usage
@@ -48,6 +50,7 @@ func (c *Client) Chat(ctx context.Context, req api.ChatRequest, onDelta func(Del
 		}
 		d := Delta{Progress: chunk.Progress}
 		for _, choice := range chunk.Choices {
+			d.Thought += choice.Delta.ReasoningContent
 			if choice.Delta.Content != nil {
 				d.Text += *choice.Delta.Content
 			}
@@ -84,7 +87,7 @@ func (c *Client) Complete(ctx context.Context, req api.CompletionRequest, onDelt
 // answering is an Answer on its way in.
 type answering struct {
 	Answer
-	text strings.Builder
+	thought, text strings.Builder
 }
 
 func (a *answering) finish(reason *string) {
@@ -136,13 +139,14 @@ func (c *Client) generate(ctx context.Context, path string, req any, onDelta fun
 		if err != nil {
 			return fmt.Errorf("decode event: %w", err)
 		}
+		a.thought.WriteString(d.Thought)
 		a.text.WriteString(d.Text)
-		if onDelta == nil || d.Text == "" && d.Progress == nil && len(d.Logprobs) == 0 {
+		if onDelta == nil || d.Thought == "" && d.Text == "" && d.Progress == nil && len(d.Logprobs) == 0 {
 			return nil
 		}
 		return onDelta(d)
 	})
-	a.Text = a.text.String()
+	a.Thought, a.Text = a.thought.String(), a.text.String()
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}

@@ -27,6 +27,8 @@ const (
 	Endless = "endless"
 	// Arguments are those of every call of a tool.
 	Arguments = `{"city": "Rome"}`
+	// Pondering in a prompt makes the engine think first.
+	Pondering = "ponder"
 	// Failing in a prompt makes the engine fail after the first piece.
 	Failing = "fail"
 )
@@ -36,6 +38,7 @@ const FirstPieceID = 1000
 
 // Engine is an ipc.Engine that answers every request with its script.
 type Engine struct {
+	Thought []string        // pieces of a thought before the answer, one token each
 	Script  []string        // pieces of the answer, one token each
 	Context int             // tokens
 	Pause   time.Duration   // before each piece
@@ -211,6 +214,20 @@ func (e *Engine) play(ctx context.Context, req *ipc.Request, emit func(ipc.Delta
 	}
 	if calls, ok := callsOf(req); ok {
 		return e.call(ctx, calls, res, emit)
+	}
+	thought := e.Thought
+	if strings.Contains(prompt, Pondering) {
+		thought = []string{"Let me", " see."}
+	}
+	for _, piece := range thought {
+		if err := e.pause(ctx); err != nil {
+			return res, err
+		}
+		if err := emit(ipc.Delta{Thought: piece}); err != nil {
+			return res, err
+		}
+		res.CompletionTokens++
+		res.ThoughtTokens++
 	}
 	endless := strings.Contains(prompt, Endless)
 	for i := 0; endless || i < len(e.Script); i++ {

@@ -197,8 +197,9 @@ type answered struct {
 }
 
 func (a *answered) add(d ipc.Delta) {
+	a.Reasoning += d.Thought
 	a.Content += d.Text
-	if d.Text != "" || d.Calls != nil {
+	if d.Thought != "" || d.Text != "" || d.Calls != nil {
 		a.tokens++
 	}
 	for _, c := range d.Calls {

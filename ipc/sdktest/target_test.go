@@ -102,6 +102,10 @@ func TestPythonAnthropic(t *testing.T) {
 	runSDK(t, 3, sdkDir("python", "bin", "python"), filepath.Join("python", "check_anthropic.py"))
 }
 
+func TestPythonThoughts(t *testing.T) {
+	runScripted(t, sdkDir("python", "bin", "python"), filepath.Join("python", "check_thoughts.py"))
+}
+
 func TestNode(t *testing.T) {
 	if os.Getenv("EDGED_SDK_TESTS") == "1" {
 		// Node looks for packages beside the program.

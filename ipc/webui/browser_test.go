@@ -120,6 +120,13 @@ func (p *page) turn(_ context.Context, req *ipc.Request, emit func(ipc.Delta) er
 	if strings.HasPrefix(asked, "refuse") {
 		return ipc.Result{}, &ipc.Error{Kind: ipc.KindInvalidRequest, Param: "messages", Message: "this is refused"}
 	}
+	thought := ""
+	if strings.HasPrefix(asked, ipctest.Pondering) {
+		thought = "Hm, <i>well</i>."
+		if err := emit(ipc.Delta{Thought: thought}); err != nil {
+			return ipc.Result{}, err
+		}
+	}
 	answer := fmt.Sprintf("Answer to message %d: <b>%s</b>\n```go\nvar x = 1\n```\nEnd.", n, asked)
 	for _, d := range []ipc.Delta{{Progress: &ipc.Progress{Total: 8}}, {Progress: &ipc.Progress{Done: 8, Total: 8}}, {Text: answer[:9]}, {Text: answer[9:]}} {
 		if err := emit(d); err != nil {
@@ -129,13 +136,23 @@ func (p *page) turn(_ context.Context, req *ipc.Request, emit func(ipc.Delta) er
 	res := ipc.Result{FinishReason: ipc.FinishStop, PromptTokens: 8, CompletionTokens: 4, PredictTime: time.Second}
 	if req.Session != "" {
 		p.sessions.Append(req.Session, ipc.SessionMessage{Message: req.Messages[n-1], Tokens: 8})
-		p.sessions.Append(req.Session, ipc.SessionMessage{Message: ipc.Message{Role: "assistant", Content: answer}, Tokens: 4})
+		p.sessions.Append(req.Session, ipc.SessionMessage{Message: ipc.Message{Role: "assistant", Content: answer, Reasoning: thought}, Tokens: 4})
 		res.Session = &ipc.SessionResult{ID: req.Session, Durable: true}
 	}
 	if req.Reach > 0 {
 		res.Reach = &ipc.Reach{Tokens: 4000, Layers: 8, Sparse: 6, Share: []float32{1, 0, 0.5, 0.5}}
 	}
 	return res, nil
+}
+
+// What the model thinks is shown while it does, and folded once it answers.
+func TestThoughtIsFolded(t *testing.T) {
+	p := openPage(t)
+	p.say("ponder this")
+	p.shows("#transcript li.assistant .content", "Answer to message 1")
+	p.shows("#transcript li.assistant details.thought", "Hm, <i>well</i>.")
+	p.do(chromedp.Poll("document.querySelector('#transcript details.thought').open === false", nil))
+	p.lacks("#transcript li.assistant .content", "Hm")
 }
 
 func TestMemoryAndAttentionAreShown(t *testing.T) {

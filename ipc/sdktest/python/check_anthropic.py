@@ -71,8 +71,8 @@ def errors():
     expect(e.body["error"]["type"] == "not_found_error" and e.body["request_id"].startswith("req-"), e.body)
     e = fails(anthropic.BadRequestError, ask(extra_body={"temperature": 5}))
     expect(e.body["error"]["type"] == "invalid_request_error" and "temperature" in e.body["error"]["message"], e.body)
-    e = fails(anthropic.BadRequestError, ask(thinking={"type": "enabled", "budget_tokens": 1024}, max_tokens=2048))
-    expect("thinking.type" in e.body["error"]["message"], e.body)
+    e = fails(anthropic.BadRequestError, ask(thinking={"type": "enabled", "budget_tokens": 5}, max_tokens=2048))
+    expect("thinking.budget_tokens" in e.body["error"]["message"], e.body)
     too_long = [{"role": "user", "content": "word " * 20000}]
     e = fails(anthropic.BadRequestError, ask(messages=too_long))
     expect("context" in e.body["error"]["message"], e.body)

@@ -198,8 +198,9 @@ function receive(event, out, answer) {
   if (event.usage) Object.assign(answer, { usage: event.usage, timings: event.timings });
   if (event.session) answer.session = event.session;
   if (event.reach) answer.reach = event.reach;
-  const more = event.choices[0]?.delta.content;
-  if (more) { progress(null); out.write(more); }
+  const { content, reasoning_content: thought } = event.choices[0]?.delta ?? {};
+  if (thought) { progress(null); out.think(thought); }
+  if (content) { progress(null); out.write(content); }
 }
 
 // progress shows how much of a prompt has been read.

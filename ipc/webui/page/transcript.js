@@ -21,7 +21,12 @@ export function add(message, buttons = []) {
 function item(m, buttons) {
   const body = m.content.length > long && m.role !== 'assistant' ? folded(m.content) : formatted(m.content);
   const tools = buttons.length > 0 ? el('div', { class: 'tools row' }, ...buttons) : null;
-  return el('li', { class: m.role }, el('div', { class: 'who' }, who(m)), body, tools);
+  return el('li', { class: m.role }, el('div', { class: 'who' }, who(m)), thought(m.reasoning_content), body, tools);
+}
+
+// thought is what the model has thought before it answered, folded.
+function thought(text) {
+  return text ? el('details', { class: 'thought' }, el('summary', {}, 'Thought'), el('div', { class: 'text' }, text)) : null;
 }
 
 // note writes under the last message.
@@ -58,7 +63,7 @@ function formatted(text) {
 export function writer() {
   const e = add({ role: 'assistant', content: '' });
   e.setAttribute('aria-busy', 'true');
-  let text = '', due = false;
+  let text = '', thinking = null, due = false;
   const draw = () => {
     due = false;
     const follow = atEnd();
@@ -66,7 +71,19 @@ export function writer() {
     if (follow) toEnd();
   };
   return {
+    think(more) {
+      if (thinking === null) {
+        thinking = thought(' ');
+        thinking.open = true;
+        e.querySelector('.content').before(thinking);
+      }
+      const follow = atEnd(), body = thinking.lastElementChild;
+      body.textContent = (body.textContent + more).trimStart();
+      body.scrollTop = body.scrollHeight;
+      if (follow) toEnd();
+    },
     write(more) {
+      if (text === '' && thinking !== null) thinking.open = false;
       text += more;
       if (!due) { due = true; requestAnimationFrame(draw); }
     },
@@ -74,7 +91,7 @@ export function writer() {
       draw();
       e.removeAttribute('aria-busy');
       if (note) e.append(el('div', { class: 'who' }, note));
-      if (text === '' && !note) e.remove();
+      if (text === '' && thinking === null && !note) e.remove();
       announce(text);
       return text;
     },
