@@ -26,6 +26,7 @@ type desk struct {
 	t          *testing.T
 	dir        string
 	model      infer.ModelConfig
+	others     []infer.ModelConfig // that requests may switch to
 	checkpoint time.Duration
 	began      float64 // share of the last prompt that did not have to be read
 	engine     *infer.Engine
@@ -45,7 +46,7 @@ func newDesk(t *testing.T, policy string, o offload.Options) *desk {
 func (d *desk) start() {
 	d.t.Helper()
 	var err error
-	d.engine, err = infer.New(infer.Config{Models: []infer.ModelConfig{d.model}, Threads: 2, HostBytes: 1 << 30, MaxSeqs: 2, CacheSeqs: 2, ChunkTok: 256, Checkpoint: d.checkpoint})
+	d.engine, err = infer.New(infer.Config{Models: append([]infer.ModelConfig{d.model}, d.others...), AllowSwitch: true, Threads: 2, HostBytes: 1 << 30, MaxSeqs: 2, CacheSeqs: 2, ChunkTok: 256, Checkpoint: d.checkpoint})
 	if err != nil {
 		d.t.Fatal(err)
 	}
