@@ -1,12 +1,12 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"edged/ipc/client"
 )
 
 // Paths are the places that apply when neither the configuration nor a flag
@@ -80,15 +80,7 @@ func ProcessPaths() Paths { return DefaultPaths(os.Getenv, os.Getuid()) }
 // ClientSocket is the socket that a client talks to: the first of p.Sockets that
 // exists, or of which this user may not even see whether it does; otherwise the one
 // that the user's own daemon would make.
-func (p Paths) ClientSocket() string {
-	for _, s := range p.Sockets {
-		fi, err := os.Stat(s)
-		if err == nil && fi.Mode()&os.ModeSocket != 0 || errors.Is(err, fs.ErrPermission) {
-			return s
-		}
-	}
-	return p.Sockets[0]
-}
+func (p Paths) ClientSocket() string { return client.FirstSocket(p.Sockets...) }
 
 func distinct(paths ...string) []string {
 	var out []string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"syscall"
 
+	"edged/infer"
 	"edged/ipc"
 	"edged/store"
 )
@@ -15,12 +16,16 @@ import (
 // internal error.
 func sessionError(id string, err error) error {
 	var mismatch *store.MismatchError
+	var full *infer.ContextError
 	var errno syscall.Errno
 	switch {
 	case err == nil, errors.Is(err, context.Canceled), errors.As(err, new(*ipc.Error)):
 		return err
 	case errors.Is(err, store.ErrNotFound):
 		return ipc.SessionNotFoundError(id)
+	case errors.As(err, &full):
+		return &ipc.Error{Kind: ipc.KindContextLength, Param: "session", NPrompt: full.Prompt, NCtx: full.Context,
+			Message: fmt.Sprintf("with these messages session %s has %d tokens, but the context holds %d; fork it at an earlier message, or begin a new one with a summary of it", id, full.Prompt, full.Context)}
 	case errors.As(err, &mismatch):
 		return &ipc.Error{Kind: ipc.KindConflict, Code: ipc.CodeSessionMismatch, Param: "session", Message: mismatch.Error()}
 	}

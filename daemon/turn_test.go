@@ -475,3 +475,20 @@ func TestThoughtIsStoredApart(t *testing.T) {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }
+
+// A session that has no room for a message says so with the numbers and what can be
+// done, and stays as it was.
+func TestFullSessionIsToldWhatToDo(t *testing.T) {
+	d := newDesk(t, "full", offload.Options{})
+	id := d.create("full")
+	d.ask(id, "Hello?")
+	_, _, err := d.try(t.Context(), id, strings.Repeat("word ", 4096), nil)
+	var refused *ipc.Error
+	if !errors.As(err, &refused) || refused.Kind != ipc.KindContextLength || refused.NCtx != 4096 || refused.NPrompt < 4096 || refused.Param != "session" ||
+		!strings.Contains(refused.Message, fmt.Sprint(refused.NPrompt)) || !strings.Contains(refused.Message, "fork it at an earlier message, or begin a new one with a summary") {
+		t.Fatalf("got %+v", err)
+	}
+	if _, res := d.ask(id, "Still there?"); res.Session.Messages != 4 {
+		t.Errorf("%+v", res.Session)
+	}
+}
