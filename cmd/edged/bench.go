@@ -16,7 +16,8 @@ const benchHelp = `Measure the speed of a model on this machine, without a daemo
 pp is prompt tokens read per second, tg tokens generated per second with the
 given number of tokens (depth) in the KV cache before. Beside each figure stand
 the bytes that a token has to read at least, and their share of the memory
-bandwidth that was measured in the same run. Stop a running daemon first: two
+bandwidth that was measured in the same run. With --ops, the same is printed
+for each op of a step at each depth (cuda alone). Stop a running daemon first: two
 engines on one processor disturb each other.`
 
 func (a *app) benchCommand() *cobra.Command {
@@ -79,6 +80,7 @@ func (a *app) benchCommand() *cobra.Command {
 	f.IntSliceVar(&c.Depths, "depth", []int{0}, "tokens in the KV cache before generation")
 	f.IntVar(&c.ChunkTok, "chunk", bench.DefaultChunkTok, "most prompt tokens of one step")
 	f.IntVar(&c.Reps, "reps", bench.DefaultReps, "repetitions of each measurement; the median counts")
+	f.BoolVar(&c.Ops, "ops", false, "say too what each op of a step takes, and the bytes that it moves")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	f.BoolVar(&goBench, "gobench", false, "print the format that benchstat compares")
 	cmd.AddCommand(a.benchSessionsCommand(), a.benchClientsCommand())

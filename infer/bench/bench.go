@@ -53,6 +53,7 @@ type Config struct {
 	Depths  []int // tokens in the KV cache when generation begins
 	Gen     int   // tokens to generate at each depth
 	Reps    int   // repetitions of every measurement
+	Ops     bool  // say too what each op of a step takes, at each depth
 
 	Progress func(test string, done, total int) // tests; may be nil
 }
@@ -92,6 +93,9 @@ func (c *Config) check() error {
 	}
 	if len(c.Prompts)+len(c.Depths) == 0 {
 		return errors.New("no prompt length and no depth is given")
+	}
+	if c.Ops && len(c.Depths) == 0 {
+		return errors.New("ops are measured at a depth, and none is given")
 	}
 	c.Depths = slices.Compact(slices.Sorted(slices.Values(c.Depths)))
 	return nil
@@ -239,6 +243,11 @@ func (m *machine) generate(ctx context.Context, r *Report, depth int) error {
 			row.spend(c-choice, a-attention)
 		}
 		if err := m.rewind(ctx, depth); err != nil {
+			return err
+		}
+	}
+	if m.cfg.Ops {
+		if err := m.profile(ctx, &row); err != nil {
 			return err
 		}
 	}

@@ -48,6 +48,8 @@ type Row struct {
 	Choice    *float64 `json:"choice_share,omitempty"`
 	Attention *float64 `json:"attention_share,omitempty"`
 
+	Ops []Op `json:"ops,omitempty"` // of a step behind Depth tokens, where they were asked for
+
 	choice, attention time.Duration // of all threads and repetitions
 	noted             bool
 }
@@ -86,6 +88,9 @@ func (r *Report) finish(bandwidth float64) {
 		row.Min, row.Max = n/slices.Max(row.Seconds), n/slices.Min(row.Seconds)
 		row.BytesPerSec = row.TokPerSec * float64(row.BytesPerTok)
 		row.Share = row.BytesPerSec / bandwidth
+		for i := range row.Ops {
+			row.Ops[i].Share = row.Ops[i].BytesPerSec / bandwidth
+		}
 		row.Choice, row.Attention = row.share(row.choice, r.Threads), row.share(row.attention, r.Threads)
 	}
 }
@@ -110,7 +115,10 @@ func (r *Report) WriteTable(w io.Writer) error {
 		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.0f %%\t%s\t%s\t\n", row.Test, row.Depth, row.TokPerSec, row.Min, row.Max,
 			float64(row.BytesPerTok)/1e6, row.BytesPerSec/1e9, 100*row.Share, percent(row.Choice), percent(row.Attention))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return r.writeOps(w)
 }
 
 // WriteGoBench prints one line per repetition in the format of Go benchmarks,

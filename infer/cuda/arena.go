@@ -55,6 +55,9 @@ func (a *arena) open(m memory) error {
 	return nil
 }
 
+// holds says whether an address lies in the arena.
+func (a *arena) holds(p driver.Ptr) bool { return a.base != 0 && p >= a.base && p < a.base.Add(a.size) }
+
 func (a *arena) close(m memory) error {
 	if a.base == 0 {
 		return nil

@@ -42,7 +42,7 @@ func (b *Backend) ReadBandwidth() (rate float64, err error) {
 	}
 	var rates []float64
 	for range bandwidthReps {
-		t, err := b.timed(s, func(l *driver.List) { l.Launch(read) })
+		t, err := timed(b.dev, s, func(l *driver.List) { l.Launch(read) })
 		if err != nil {
 			return 0, err
 		}
@@ -53,22 +53,22 @@ func (b *Backend) ReadBandwidth() (rate float64, err error) {
 }
 
 // timed is the device's seconds for commands.
-func (b *Backend) timed(s driver.Stream, fill func(*driver.List)) (seconds float64, err error) {
+func timed(dev *driver.Device, s driver.Stream, fill func(*driver.List)) (seconds float64, err error) {
 	var marks [2]driver.Event
 	for i := range marks {
-		if marks[i], err = b.dev.NewEvent(true); err != nil {
+		if marks[i], err = dev.NewEvent(true); err != nil {
 			return 0, err
 		}
-		defer func() { err = errors.Join(err, b.dev.FreeEvent(marks[i])) }()
+		defer func() { err = errors.Join(err, dev.FreeEvent(marks[i])) }()
 	}
 	var l driver.List
 	l.Reset(s)
 	l.Record(marks[0])
 	fill(&l)
 	l.Record(marks[1])
-	if err := errors.Join(b.dev.Submit(&l), b.dev.WaitStream(s)); err != nil {
+	if err := errors.Join(dev.Submit(&l), dev.WaitStream(s)); err != nil {
 		return 0, err
 	}
-	d, err := b.dev.Elapsed(marks[0], marks[1])
+	d, err := dev.Elapsed(marks[0], marks[1])
 	return d.Seconds(), err
 }

@@ -93,6 +93,13 @@ func (e *exec) sendCold() (err error) {
 	return nil
 }
 
+// forgetCounts leaves what kernels have counted since the last step uncounted.
+func (e *exec) forgetCounts() {
+	for i := range e.cold.seen {
+		e.cold.seen[i] = binary.NativeEndian.Uint64(e.cold.host[8*i:])
+	}
+}
+
 // count adds a step to the pool's traffic, by what its kernels have counted.
 func (e *exec) count(steps int) {
 	var d [trafficWords]int64

@@ -23,6 +23,8 @@ type queue interface {
 	Replay(driver.Graph) error
 	Drop(driver.Graph) error
 	Wait() error
+	// Time is the device's seconds for one of so many runs of a graph.
+	Time(g driver.Graph, runs int) (float64, error)
 }
 
 // gpu is what an exec needs of a device.
@@ -93,6 +95,15 @@ func (s *stream) Replay(g driver.Graph) error {
 	s.list.Reset(s.s)
 	s.list.Graph(g)
 	return s.d.Submit(&s.list)
+}
+
+func (s *stream) Time(g driver.Graph, runs int) (float64, error) {
+	d, err := timed(s.d.Device, s.s, func(l *driver.List) {
+		for range runs {
+			l.Graph(g)
+		}
+	})
+	return d / float64(runs), err
 }
 
 func (s *stream) Drop(g driver.Graph) error { return s.d.FreeGraph(g) }

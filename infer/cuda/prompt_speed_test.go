@@ -116,7 +116,7 @@ func (r *cacheRun) chunkKernels(rows *graph.Rows, q *offload.Seq) {
 	lines := []string{fmt.Sprintf("one layer, %d rows at %d:", len(rows.Pos), rows.Pos[0])}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[name]
-		lines = append(lines, fmt.Sprintf("%9.1f us %2d launches %s", e.timeGraph(r.t, g)*1e6, len(g), name))
+		lines = append(lines, fmt.Sprintf("%9.1f us %2d launches %s", e.timeCommands(r.t, g)*1e6, len(g), name))
 	}
 	r.t.Log(strings.Join(lines, "\n"))
 }

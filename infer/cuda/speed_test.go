@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"cmp"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"edged/cudakern/driver"
 	"edged/infer/gguf"
 	"edged/infer/graph"
 	"edged/infer/model"
@@ -144,7 +144,7 @@ func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
 		}
 		groups[name] = append(groups[name], c)
 	}
-	whole := e.timeGraph(t, all)
+	whole := e.timeCommands(t, all)
 	t.Logf("depth %d, %d rows: %d launches, %.1f us as one graph", depth, rows, len(all), whole*1e6)
 	type line struct {
 		name    string
@@ -154,7 +154,7 @@ func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
 	}
 	var lines []line
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		x := line{name: name, n: len(groups[name]), seconds: e.timeGraph(t, groups[name])}
+		x := line{name: name, n: len(groups[name]), seconds: e.timeCommands(t, groups[name])}
 		for _, c := range groups[name] {
 			for _, u := range c.uses {
 				if strings.HasSuffix(u.name, ".weight") && strings.HasPrefix(c.kernel, "tiled") {
@@ -173,8 +173,8 @@ func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
 	}
 }
 
-// timeGraph is the median time of commands as a graph.
-func (e *exec) timeGraph(t *testing.T, cmds []command) float64 {
+// timeCommands is the median time of commands as a graph.
+func (e *exec) timeCommands(t *testing.T, cmds []command) float64 {
 	t.Helper()
 	cmds = slices.Clone(cmds)
 	cmds[0].overlap = false
@@ -182,23 +182,9 @@ func (e *exec) timeGraph(t *testing.T, cmds []command) float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := e.queue.(*stream).s
-	var times []float64
-	for range 9 {
-		const reps = 5
-		d, err := e.backend.timed(s, func(l *driver.List) {
-			for range reps {
-				l.Graph(g)
-			}
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		times = append(times, d/reps)
-	}
-	slices.Sort(times)
-	if err := e.queue.Drop(g); err != nil {
+	seconds, err := e.timeGraph(g)
+	if err = errors.Join(err, e.queue.Drop(g)); err != nil {
 		t.Fatal(err)
 	}
-	return times[len(times)/2]
+	return seconds
 }

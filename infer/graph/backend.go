@@ -282,6 +282,23 @@ type HiddenStates interface {
 	Hidden(n int) []float32
 }
 
+// Profiler is an Exec that can say where the time of a step goes.
+type Profiler interface {
+	// Profile runs rows as Step does, and says what each op takes by itself. The
+	// sequences are left as by Step.
+	Profile(ctx context.Context, rows *Rows, kv []*offload.Seq) ([]OpTime, error)
+}
+
+// OpTime is what one op takes in a step, all layers together.
+type OpTime struct {
+	Name     string  `json:"op"`
+	Launches int     `json:"launches"`
+	Seconds  float64 `json:"seconds"`
+	// Bytes of weights, activations and cache that it moves at least, in the
+	// encoding in which the device holds them; 0 where they depend on the data.
+	Bytes int64 `json:"bytes"`
+}
+
 // Exec is a compiled program. It belongs to one goroutine.
 type Exec interface {
 	// Step runs the rows, writes their K and V to reserved positions of kv,

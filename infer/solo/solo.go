@@ -155,6 +155,24 @@ func (r *Runner) Decode(ctx context.Context, tok int32) ([]float32, error) {
 	return l.Row(0), r.seq.Commit(1)
 }
 
+// ErrNoProfile says that a backend does not time ops.
+var ErrNoProfile = errors.New("the backend does not say what ops take")
+
+// Profile says where the time of the next token's step goes. The sequence stays as
+// it is.
+func (r *Runner) Profile(ctx context.Context, tok int32) ([]graph.OpTime, error) {
+	p, ok := r.exec.(graph.Profiler)
+	if !ok {
+		return nil, ErrNoProfile
+	}
+	if err := r.seq.Reserve(1); err != nil {
+		return nil, err
+	}
+	r.rows.Reset()
+	r.rows.Add(tok, int32(r.seq.Len()), 0, true)
+	return p.Profile(ctx, &r.rows, r.kv)
+}
+
 // Prefill evaluates tokens as a prompt is evaluated, the last one's logits too.
 func (r *Runner) Prefill(ctx context.Context, tok []int32) error {
 	if len(tok) == 0 {
