@@ -156,7 +156,7 @@ template <class T, bool GATED, int COLUMNS> static __device__ void multiply(cons
 		}
 		for (int i = 0; i < S::W_STAGES; i++) {
 			barrier_init(w_full + 8 * i, 1);
-			barrier_init(w_empty + 8 * i, S::TILES);
+			barrier_init(w_empty + 8 * i, S::TILES * 32);
 		}
 		barriers_ready();
 	}
@@ -225,9 +225,7 @@ template <class T, bool GATED, int COLUMNS> static __device__ void multiply(cons
 		operand((const T *)0, r1, step_of_unit, lane, 1, a);
 		if (++step_of_unit == S::UNIT_STEPS) {
 			step_of_unit = 0;
-			__syncwarp();
-			if (lane == 0)
-				barrier_arrive(w_empty + 8 * wr.at);
+			barrier_arrive(w_empty + 8 * wr.at); // every lane, for what it has read itself
 			wr.next();
 		}
 	};
