@@ -54,6 +54,7 @@ type Engine struct {
 	RequestTimeout Duration `toml:"request_timeout" reload:"live"`
 	CacheTokens    int      `toml:"cache_tokens"`    // tokens in the KV cache; 0 = twice the context
 	CacheSequences int      `toml:"cache_sequences"` // finished conversations kept for their prefixes
+	GPUReserve     Size     `toml:"gpu_reserve"`     // bytes of GPU memory that are left to other programs; 0 = 512 MiB, or 1 GiB where it draws
 	HostMemory     Size     `toml:"host_memory"`     // most bytes of weights, KV and activations; 0 = 3/4 of what is available
 	LockMemory     bool     `toml:"lock_memory"`     // keep the KV cache from being swapped
 }

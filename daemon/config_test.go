@@ -24,6 +24,7 @@ keepalive = "5s"
 [engine]
 threads = 2
 host_memory = "1.5GiB"
+gpu_reserve = "2GiB"
 [[model]]
 name = "a"
 [[model]]
@@ -49,7 +50,7 @@ drain = "1m"
 	want := DefaultConfig()
 	want.DefaultModel, want.AllowSwitch = "b", false
 	want.Socket = Socket{Path: "/tmp/x.sock", Mode: FileMode{0o660}, AllowUIDs: []uint32{1000, 1001}, KeepAlive: Duration{5 * time.Second}}
-	want.Engine.Threads, want.Engine.HostMemory = 2, 3<<29
+	want.Engine.Threads, want.Engine.HostMemory, want.Engine.GPUReserve = 2, 3<<29, 2<<30
 	want.Models = []Model{{Name: "a"}, {Name: "b", Path: "b.gguf", Context: 4096, Policy: "full"}}
 	want.Store = Store{Dir: "/srv/s", Budget: 1 << 30, KeyCredential: "edged-key", Checkpoint: Duration{30 * time.Second}}
 	want.Sampling.Temperature = 0
@@ -87,6 +88,7 @@ func TestConfigErrors(t *testing.T) {
 		{"bad level", "[log]\nlevel = \"loud\"\n", `c.toml:2: log.level: "loud" is not a log level; known: debug, info, warn, error: level = "loud"`},
 		{"bad size", "[engine]\nhost_memory = \"much\"\n", `c.toml:2: engine.host_memory: "much" is not a size such as "512MiB", "8GiB" or "8589934592": host_memory = "much"`},
 		{"negative size", "\n[engine]\nhost_memory = -1\n", "c.toml:3: engine.host_memory must not be negative, got -1"},
+		{"negative reserve", "\n[engine]\ngpu_reserve = -1\n", "c.toml:3: engine.gpu_reserve must not be negative, got -1"},
 		{"range", "[engine]\nthreads = 5000\n", "c.toml:2: engine.threads must be between 0 and 256, got 5000"},
 		{"all ranges at once", "[engine]\nchunk = 0\nqueue = 0\n", "c.toml:2: engine.chunk must be between 1 and 8192, got 0\nc.toml:3: engine.queue must be between 1 and 100000, got 0"},
 		{"dotted key", "engine.chunk = 0\n", "c.toml:1: engine.chunk must be between 1 and 8192, got 0"},

@@ -111,7 +111,7 @@ func EngineConfig(c Config, budget int64, log *slog.Logger) infer.Config {
 		Backend: c.Engine.Backend, Threads: c.Engine.Threads,
 		ChunkTok: c.Engine.Chunk, MaxSeqs: c.Engine.MaxSequences, MaxQueue: c.Engine.Queue, QueueTimeout: c.Engine.QueueTimeout.Duration,
 		CacheTok: c.Engine.CacheTokens, CacheSeqs: c.Engine.CacheSequences,
-		HostBytes: budget, LockKV: c.Engine.LockMemory, Checkpoint: c.Store.Checkpoint.Duration, Logger: log,
+		HostBytes: budget, DeviceReserve: int64(c.Engine.GPUReserve), LockKV: c.Engine.LockMemory, Checkpoint: c.Store.Checkpoint.Duration, Logger: log,
 	}
 	for _, m := range c.Models {
 		e.Models = append(e.Models, infer.ModelConfig{Name: m.Name, Path: m.Path, Context: m.Context, Policy: m.Policy})

@@ -99,6 +99,9 @@ func (c Config) validate() []problem {
 	k.duration("engine.request_timeout", c.Engine.RequestTimeout, 0, maxTimeout)
 	k.between("engine.cache_tokens", c.Engine.CacheTokens, 0, maxCacheTok)
 	k.between("engine.cache_sequences", c.Engine.CacheSequences, 1, maxSequences)
+	if c.Engine.GPUReserve < 0 {
+		k.addf("engine.gpu_reserve", "must not be negative, got %d", int64(c.Engine.GPUReserve))
+	}
 	if c.Engine.HostMemory < 0 {
 		k.addf("engine.host_memory", "must not be negative, got %d", int64(c.Engine.HostMemory))
 	}

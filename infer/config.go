@@ -65,7 +65,10 @@ type Config struct {
 	// FastBytes is the most bytes of the cache's fast tier, beside HostBytes:
 	// what a device's memory would be. 0 has both tiers in HostBytes.
 	FastBytes int64
-	LockKV    bool // mlock KV pages
+	// DeviceReserve is the bytes of a device's memory that are left to other
+	// programs. 0 is what the backend thinks right.
+	DeviceReserve int64
+	LockKV        bool // mlock KV pages
 
 	// Checkpoint is the time after which a session's first prompt, while it is being
 	// read, is kept as far as it has come. 0 is DefaultCheckpoint.

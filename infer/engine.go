@@ -97,6 +97,9 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 	}
 	if d, ok := b.(graph.DeviceMemory); ok {
 		e.device, e.fast = d, d.Memory(cfg.FastBytes)
+		if cfg.DeviceReserve > 0 {
+			d.Reserve(cfg.DeviceReserve)
+		}
 	}
 	e.owner = newOwner(e)
 	return e, nil

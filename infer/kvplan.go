@@ -70,6 +70,9 @@ func (p kvPlan) context(want int, shorter bool, budget, used int64) (*offload.Pl
 	if n := pages * offload.PageTok; shorter && n >= MinContext {
 		return p.plan(n, n, budget-used)
 	}
+	if p.fast > 0 {
+		return nil, fmt.Errorf("a context of %d tokens beside the weights, in %d bytes of fast memory: %w: %w", want, p.fast, pinnedmem.ErrBudget, err)
+	}
 	return nil, fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w", want, used, pinnedmem.ErrBudget, budget, err)
 }
 
@@ -147,7 +150,8 @@ func shrink(c offload.Config, shorter bool, fast, room int64) (offload.Config, e
 		try.Context, try.Tokens = i*offload.PageTok, i*offload.PageTok
 		return i > 0 && !fits(try)
 	}) - 1
-	if n := pages * offload.PageTok; shorter && n >= MinContext {
+	n := pages * offload.PageTok
+	if shorter && n >= MinContext {
 		c.Context, c.Tokens = n, n
 		return c, nil
 	}
@@ -155,5 +159,25 @@ func shrink(c offload.Config, shorter bool, fast, room int64) (offload.Config, e
 	if err != nil {
 		return c, err
 	}
-	return c, fmt.Errorf("a context of %d tokens needs %d bytes of KV cache: %w: %d bytes are left", c.Context, b.Fast.Total()+b.Host.Total(), pinnedmem.ErrBudget, room)
+	return c, fmt.Errorf("a context of %d tokens needs %s of KV cache: %w: %s", c.Context, sizes(fast, b.Fast.Total(), b.Host.Total()), pinnedmem.ErrBudget, left(fast, room, n))
+}
+
+// sizes names bytes by tier, where there are two.
+func sizes(tier, fast, host int64) string {
+	if tier == 0 {
+		return fmt.Sprintf("%d bytes", fast+host)
+	}
+	return fmt.Sprintf("%d bytes of device memory and %d of host memory", fast, host)
+}
+
+// left says what there is, and what would fit into it.
+func left(fast, room int64, context int) string {
+	s := fmt.Sprintf("%s are left", sizes(fast, fast, room))
+	if fast == 0 {
+		s = fmt.Sprintf("%d bytes are left", room)
+	}
+	if context < MinContext {
+		return s + ", and no shorter context fits either"
+	}
+	return fmt.Sprintf("%s; what fits: a context of %d tokens", s, context)
 }

@@ -173,19 +173,44 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if slices.ContainsFunc(plan.Config.Layers, func(l offload.LayerPlan) bool { return l.Class.Cold() }) {
 		o.log.Warn("answers will be worse than with the whole cache: it does not fit, and only some tokens are attended to", "model", m.Name, "cache", r.cache)
 	}
-	r.exec, err = o.e.backend.Compile(r.prog, graph.Limits{
+	limits := graph.Limits{
 		MaxRows: rows, MaxOut: o.cfg.MaxSeqs, MaxAsk: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
 		Context: plan.Config.Context, KV: plan.Config.Layers, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
 		Copied: func(w *graph.Weight) { o.dropCopied(w) },
-	})
+	}
+	config, err := o.fitDevice(r.prog, limits, plan.Config, m.Context == 0)
 	if err != nil {
 		return err
 	}
-	if err := o.makePool(r, plan.Config, m.Context == 0); err != nil {
+	limits.Context = config.Context
+	if r.exec, err = o.e.backend.Compile(r.prog, limits); err != nil {
+		return err
+	}
+	if err := o.makePool(r, config, m.Context == 0); err != nil {
 		return err
 	}
 	r.key = keyFor(r.front.identity, r.pool, m.Policy)
 	return nil
+}
+
+// fitDevice fits a cache into what a device has beside a program, before anything of
+// it is loaded.
+func (o *owner) fitDevice(p *graph.Program, l graph.Limits, c offload.Config, shorter bool) (offload.Config, error) {
+	if o.e.device == nil {
+		return c, nil
+	}
+	size, err := o.e.device.Size(p, l)
+	if err != nil {
+		return c, err
+	}
+	fast, _, err := o.fastRoom(size)
+	if err != nil {
+		return c, err
+	}
+	if c, err = shrink(c, shorter, fast, o.cfg.HostBytes-o.e.host.Usage().Total()); err != nil {
+		return c, fmt.Errorf("beside %d bytes of weights and activations on the device: %w", size, err)
+	}
+	return c, nil
 }
 
 // dropCopied keeps a weight from being in memory twice.
@@ -232,7 +257,8 @@ func (o *owner) fastRoom(program int64) (fast, host int64, err error) {
 	}
 	fast = free - program
 	if fast <= 0 {
-		return 0, 0, fmt.Errorf("weights and activations of about %d bytes: %w: the device has %d free", program, pinnedmem.ErrBudget, free)
+		return 0, 0, fmt.Errorf("weights and activations of about %d bytes of device memory: %w: %d may be taken; what fits: a model of fewer or more strongly quantized weights",
+			program, pinnedmem.ErrBudget, free)
 	}
 	if o.cfg.FastBytes > 0 {
 		fast = min(fast, o.cfg.FastBytes)

@@ -30,18 +30,18 @@ func (a *arena) want(p *driver.Ptr, bytes int64) {
 	a.size += (bytes + alignBytes - 1) / alignBytes * alignBytes
 }
 
-func (a *arena) open(m memory) error {
+func (a *arena) open(b *Backend) error {
 	if a.size == 0 {
 		return nil
 	}
-	free, _, err := m.MemInfo()
+	free, total, err := b.gpu.MemInfo()
 	if err != nil {
 		return err
 	}
-	if a.size > free-reserveBytes {
-		return fmt.Errorf("%w: %s take %d bytes, %d are free, of which %d stay free for others", ErrMemory, a.what, a.size, free, int64(reserveBytes))
+	if a.size > free-b.reserve {
+		return fmt.Errorf("%w: %s take %d bytes, %d of %d are free on %s, of which %d stay free for others", ErrMemory, a.what, a.size, free, total, b.info.Name, b.reserve)
 	}
-	base, err := m.Alloc(a.size)
+	base, err := b.gpu.Alloc(a.size)
 	if errors.Is(err, driver.ErrOutOfMemory) {
 		return fmt.Errorf("%w: %s: %w", ErrMemory, a.what, err)
 	}

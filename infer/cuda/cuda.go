@@ -56,6 +56,8 @@ type Backend struct {
 	mover *mover
 	info  driver.Info
 
+	reserve int64 // bytes that stay free
+
 	mu    sync.Mutex                 // guards what follows
 	pools map[driver.Ptr]*registered // host memory that is locked for the device, by address
 	ours  map[driver.Ptr]int64       // managed memory, by address; bytes
@@ -80,11 +82,13 @@ func New(ordinal int) (*Backend, error) {
 	if err != nil {
 		return nil, errors.Join(err, dev.Close())
 	}
-	return newBackend(dev.Info, &device{Device: dev, lib: lib}, dev, lib), nil
+	b := newBackend(dev.Info, &device{Device: dev, lib: lib}, dev, lib)
+	b.Reserve(reserveFor(driver.Probe().Devices, ordinal))
+	return b, nil
 }
 
 func newBackend(info driver.Info, g gpu, dev *driver.Device, lib *cudakern.Library) *Backend {
-	b := &Backend{dev: dev, lib: lib, gpu: g, info: info, pools: map[driver.Ptr]*registered{}, ours: map[driver.Ptr]int64{}}
+	b := &Backend{dev: dev, lib: lib, gpu: g, info: info, reserve: reserveBytes, pools: map[driver.Ptr]*registered{}, ours: map[driver.Ptr]int64{}}
 	b.mover = newMover(b)
 	return b
 }
@@ -125,7 +129,7 @@ func (b *Backend) Memory(budget int64) *pinnedmem.Host {
 // FreeMemory is the bytes that programs and pools may still take.
 func (b *Backend) FreeMemory() (int64, error) {
 	free, _, err := b.gpu.MemInfo()
-	return max(free-reserveBytes, 0), err
+	return max(free-b.reserve, 0), err
 }
 
 // managed maps arenas on the device.
@@ -155,6 +159,3 @@ func (m managed) Unmap(mem []byte) error {
 	m.b.mu.Unlock()
 	return m.b.dev.FreeManaged(mem)
 }
-
-// reserveBytes stay free for the desktop and for the driver's own use.
-const reserveBytes = 512 << 20

@@ -69,34 +69,45 @@ type exec struct {
 }
 
 func (e *exec) build() error {
-	e.norms, e.graphs = map[graph.Buf]*normNode{}, map[shape]driver.Graph{}
-	e.weightMem.what, e.bufMem.what = "weights", "activations"
-	e.caches, e.ends = make([]cache, len(e.prog.KV)), make([]int, e.lim.MaxSeqs)
-	if err := e.checkPlans(); err != nil {
+	if err := e.begun(); err != nil {
 		return err
 	}
-	if err := e.planWeights(); err != nil {
-		return err
-	}
-	if err := e.weightMem.open(e.backend.gpu); err != nil {
+	if err := e.weightMem.open(e.backend); err != nil {
 		return err
 	}
 	var err error
 	if e.queue, e.endQueue, err = e.backend.gpu.Queue(); err != nil {
 		return err
 	}
-	if err := e.loadWeights(); err != nil {
+	// All memory is taken before the first weight is read.
+	if err := e.planBuffers(); err != nil {
 		return err
 	}
-	if err := e.placeBuffers(); err != nil {
+	if err := e.bufMem.open(e.backend); err != nil {
+		return e.whatFits(err)
+	}
+	e.state.place()
+	if err := e.loadWeights(); err != nil {
 		return err
 	}
 	return e.prepare()
 }
 
-// placeBuffers lowers the program, which says how large what nodes share must
-// be, and takes all memory of steps. Nodes hold addresses that are filled in here.
-func (e *exec) placeBuffers() error {
+// begun plans the weights.
+func (e *exec) begun() error {
+	e.norms, e.graphs = map[graph.Buf]*normNode{}, map[shape]driver.Graph{}
+	e.weightMem.what, e.bufMem.what = "weights", "activations"
+	e.caches, e.ends = make([]cache, len(e.prog.KV)), make([]int, e.lim.MaxSeqs)
+	if err := e.checkPlans(); err != nil {
+		return err
+	}
+	return e.planWeights()
+}
+
+// planBuffers lowers the program, which says how large what nodes share must be,
+// and plans all memory of steps. Nodes hold addresses that are filled in once it is
+// taken; those of weights are there already, but where only the size is wanted.
+func (e *exec) planBuffers() error {
 	e.bufs = make([]array, len(e.prog.Buffers))
 	for i, b := range e.prog.Buffers {
 		e.bufs[i] = array{name: b.Name, width: b.Width, rows: b.Rows}
@@ -128,10 +139,6 @@ func (e *exec) placeBuffers() error {
 	e.bufMem.want(&e.topSums, int64(e.topFloats/blockPages)*8)
 	e.state.plan(e)
 	e.tables.plan(e)
-	if err := e.bufMem.open(e.backend.gpu); err != nil {
-		return err
-	}
-	e.state.place()
 	return nil
 }
 

@@ -91,7 +91,7 @@ func (l *loader) open() (err error) {
 			return err
 		}
 	}
-	return l.room.open(l.e.backend.gpu)
+	return l.room.open(l.e.backend)
 }
 
 // pieceSize is enough for whole tiles of rows of every weight, and no more than

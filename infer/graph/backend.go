@@ -269,6 +269,11 @@ type DeviceMemory interface {
 	Memory(budget int64) *pinnedmem.Host
 	// FreeMemory is the bytes that programs and pools may still take.
 	FreeMemory() (int64, error)
+	// Size is the bytes that a program will take of it when it is compiled.
+	Size(*Program, Limits) (int64, error)
+	// Reserve says how many bytes are left to other programs, in place of what the
+	// backend thinks right.
+	Reserve(bytes int64)
 	// Mover copies between it and the host's.
 	Mover() offload.Mover
 }
