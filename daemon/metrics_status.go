@@ -40,16 +40,9 @@ var (
 	descChosen     = describe("cache_pages_chosen_total", "Pages that decode steps attended to, since the model was loaded.")
 )
 
-// Describe implements prometheus.Collector: what there is depends on the state.
-func (statusCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		descBuild, descCondition, descModel, descContext, descCache, descFree, descKept, descRunning, descQueued, descMaxQueued,
-		descRead, descGenerated, descNarrowed, descStepAge, descStepTime, descMemory, descAvailable, descPressure, descSessions, descStoreBytes,
-		descBudget, descFetched, descHits, descChosen,
-	} {
-		ch <- d
-	}
-}
+// Describe implements prometheus.Collector. Nothing is promised: what there is depends
+// on the state, and what comes is checked when it is asked for.
+func (statusCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (c statusCollector) Collect(ch chan<- prometheus.Metric) {

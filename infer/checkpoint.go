@@ -109,7 +109,7 @@ func (o *owner) stageBlocks(t *task) {
 	}
 	t.points.blocks = h.Next()
 	n := h.Next() * offload.BlockTok
-	s.Tail = []offload.Part{{ID: offload.StatePart, Data: []offload.Piece{offload.InMemory(reach{tokens: n, hash: hashTokens(t.ids[:n])}.encode())}}}
+	s.Tail = []offload.Part{{ID: offload.StatePart, Data: []offload.Piece{offload.InMemory(headway{tokens: n, hash: hashTokens(t.ids[:n])}.encode())}}}
 	o.stage(t, &staging{hold: h}, s)
 }
 
@@ -140,7 +140,7 @@ func (o *owner) stageLayers(t *task) bool {
 	t.points.layers = done
 	n := t.seq.Prefilling()
 	s.Tail = tail
-	s.Tail[0].Data = append([]offload.Piece{offload.InMemory(reach{tokens: n, layers: done, hash: hashTokens(t.ids[:n])}.encode())}, s.Tail[0].Data...)
+	s.Tail[0].Data = append([]offload.Piece{offload.InMemory(headway{tokens: n, layers: done, hash: hashTokens(t.ids[:n])}.encode())}, s.Tail[0].Data...)
 	s.Tail = append(s.Tail, offload.Part{ID: hiddenPart, Data: []offload.Piece{offload.InMemory(pinnedmem.Bytes(states.Hidden(n)))}})
 	o.stage(t, &staging{}, s)
 	return true
@@ -178,41 +178,41 @@ func (t *task) leaveStaging() bool {
 	return pinned
 }
 
-// reach is how far a prompt has been read.
-type reach struct {
+// headway is how far a prompt has been read.
+type headway struct {
 	tokens int
 	layers int // that have read all of tokens; 0: all have
 	hash   [sha256.Size]byte
 }
 
-// reachHeader is the encoded form, little-endian, before the state of
+// headwayHeader is the encoded form, little-endian, before the state of
 // [offload.Ahead] where layers are done.
-type reachHeader struct {
+type headwayHeader struct {
 	Magic          [8]byte
 	Tokens, Layers uint32
 	Hash           [sha256.Size]byte
 }
 
-var reachMagic = [8]byte{'e', 'd', 'g', 'e', 'd', 'p', 'r', '1'}
+var headwayMagic = [8]byte{'e', 'd', 'g', 'e', 'd', 'p', 'r', '1'}
 
-func (r reach) encode() []byte {
-	b, _ := binary.Append(nil, binary.LittleEndian, reachHeader{reachMagic, uint32(r.tokens), uint32(r.layers), r.hash}) // fixed size
+func (r headway) encode() []byte {
+	b, _ := binary.Append(nil, binary.LittleEndian, headwayHeader{headwayMagic, uint32(r.tokens), uint32(r.layers), r.hash}) // fixed size
 	return b
 }
 
-// decodeReach splits a state that begins with a reach; ok is false for others.
-func decodeReach(state []byte) (r reach, rest []byte, ok bool) {
-	var h reachHeader
+// decodeHeadway splits a state that begins with a headway; ok is false for others.
+func decodeHeadway(state []byte) (r headway, rest []byte, ok bool) {
+	var h headwayHeader
 	n, err := binary.Decode(state, binary.LittleEndian, &h)
-	if err != nil || h.Magic != reachMagic {
-		return reach{}, state, false
+	if err != nil || h.Magic != headwayMagic {
+		return headway{}, state, false
 	}
-	return reach{int(h.Tokens), int(h.Layers), h.Hash}, state[n:], true
+	return headway{int(h.Tokens), int(h.Layers), h.Hash}, state[n:], true
 }
 
 // of says whether a task's prompt is the one that was being read. Layers have to
 // have read all of it.
-func (r reach) of(t *task) bool {
+func (r headway) of(t *task) bool {
 	fits := r.tokens < len(t.ids) && r.layers == 0 || r.tokens == len(t.ids) && r.layers > 0
 	return fits && hashTokens(t.ids[:r.tokens]) == r.hash
 }

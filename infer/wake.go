@@ -26,9 +26,9 @@ type wake struct {
 	restore *offload.Restore
 
 	// Of the goroutine until it has said that the snapshot is open.
-	snap  Snapshot // nil: nothing is kept
-	state []byte   // of the tail
-	reach *reach   // nil: it is of a turn that has ended
+	snap    Snapshot // nil: nothing is kept
+	state   []byte   // of the tail
+	headway *headway // nil: it is of a turn that has ended
 
 	// Guarded by Engine.mu.
 	phase wakePhase
@@ -105,17 +105,17 @@ func (o *owner) startWake(t *task) {
 // fetch is a wake's goroutine.
 func (e *Engine) fetch(ctx context.Context, w *wake, k Keeper, key Key, tokens []int32) {
 	err := w.open(ctx, k, key, tokens)
-	e.reach(w, opened, err)
+	e.setPhase(w, opened, err)
 	if r, ok := <-w.begun; ok {
 		err = w.copy(ctx, r)
 	}
 	if w.snap != nil {
 		err = errors.Join(err, w.snap.Close())
 	}
-	e.reach(w, ended, err)
+	e.setPhase(w, ended, err)
 }
 
-func (e *Engine) reach(w *wake, phase wakePhase, err error) {
+func (e *Engine) setPhase(w *wake, phase wakePhase, err error) {
 	e.mu.Lock()
 	w.phase, w.err = phase, err
 	e.mu.Unlock()
@@ -138,8 +138,8 @@ func (w *wake) open(ctx context.Context, k Keeper, key Key, tokens []int32) (err
 	if err == nil { // else copy meets it again, when a request can do without
 		w.state = slices.Concat(state...)
 	}
-	if r, rest, ok := decodeReach(w.state); ok {
-		w.reach, w.state = &r, rest
+	if r, rest, ok := decodeHeadway(w.state); ok {
+		w.headway, w.state = &r, rest
 	}
 	if len(w.state) == 0 {
 		w.state = nil
@@ -211,7 +211,7 @@ func (o *owner) beginRestore(t *task, w *wake) (*offload.Restore, error) {
 		return nil, nil
 	}
 	pool, shape := o.res.pool, w.snap.Shape()
-	if w.reach != nil {
+	if w.headway != nil {
 		return o.beginReach(t, w)
 	}
 	if w.state != nil {
@@ -237,7 +237,7 @@ func (o *owner) beginRestore(t *task, w *wake) (*offload.Restore, error) {
 // beginReach claims memory for a prompt that was given up, nil when it was
 // another one.
 func (o *owner) beginReach(t *task, w *wake) (*offload.Restore, error) {
-	pool, r := o.res.pool, w.reach
+	pool, r := o.res.pool, w.headway
 	switch {
 	case !r.of(t):
 		return nil, nil
@@ -263,8 +263,8 @@ func (o *owner) recompute(t *task, err error) {
 // endWake gives the task what was copied.
 func (o *owner) endWake(t *task, w *wake, err error) {
 	exact := w.snap.Shape().Exact * offload.BlockTok
-	if w.reach != nil {
-		exact = w.reach.tokens
+	if w.headway != nil {
+		exact = w.headway.tokens
 	}
 	n, seq := 0, (*offload.Seq)(nil)
 	if err == nil {
@@ -285,13 +285,13 @@ func (o *owner) endWake(t *task, w *wake, err error) {
 	}
 	t.seq, t.restored, t.restoring = seq, n, time.Since(w.since)
 	o.begun(t, n, min(n, exact))
-	if w.reach != nil {
-		o.takeUp(t, *w.reach)
+	if w.headway != nil {
+		o.takeUp(t, *w.headway)
 	}
 }
 
 // takeUp lets a prompt go on from where it was given up.
-func (o *owner) takeUp(t *task, r reach) {
+func (o *owner) takeUp(t *task, r headway) {
 	o.log.Info("prompt is taken up again", "request", t.id, "tokens", r.tokens, "layers", r.layers)
 	t.points = checkpoints{last: time.Now(), layers: r.layers}
 	t.reading, t.roomy = reading{part: r.layers}, true
@@ -305,7 +305,7 @@ func (o *owner) takeUp(t *task, r reach) {
 // cutToUse shortens a restored sequence to what the task's tokens share with it.
 func (o *owner) cutToUse(t *task, w *wake, seq *offload.Seq) (int, error) {
 	use := len(t.ids) - 1
-	if t.session != nil && (t.storedTok() > 0 || w.state != nil && w.reach == nil) {
+	if t.session != nil && (t.storedTok() > 0 || w.state != nil && w.headway == nil) {
 		if use = min(use, t.same); seq.Len() > len(t.session.Tokens) {
 			return 0, fmt.Errorf("%w: it has %d tokens, the session has %d", offload.ErrSnapshot, seq.Len(), len(t.session.Tokens))
 		}
