@@ -55,11 +55,14 @@ func wrongTypes() []hostile {
 		"/v1/completions": {
 			"model": "string", "stream": "bool", "max_tokens": "int", "temperature": "number", "logprobs": "int", "echo": "bool", "stop": "stops",
 		},
-		"/tokenize":   {"model": "string", "content": "string", "add_special": "bool", "parse_special": "bool", "with_pieces": "bool"},
-		"/detokenize": {"model": "string", "tokens": "array"},
+		"/v1/embeddings": {"model": "string", "user": "string", "dimensions": "int", "encoding_format": "string"},
+		"/v1/responses":  {"model": "string", "stream": "bool", "max_output_tokens": "int", "store": "bool", "instructions": "string", "metadata": "object", "temperature": "number"},
+		"/tokenize":      {"model": "string", "content": "string", "add_special": "bool", "parse_special": "bool", "with_pieces": "bool"},
+		"/detokenize":    {"model": "string", "tokens": "array"},
 	}
 	rest := map[string]string{
 		"/v1/chat/completions": `"messages":[{"role":"user","content":"x"}]`, "/v1/completions": `"prompt":"x"`,
+		"/v1/embeddings": `"input":"x"`, "/v1/responses": `"input":"x"`,
 		"/tokenize": `"content":"x"`, "/detokenize": `"tokens":[1]`,
 	}
 	var all []hostile
@@ -135,9 +138,9 @@ func brokenHTTP() []hostile {
 	const line = "POST /v1/chat/completions HTTP/1.1\r\n"
 	chunked := line + "Host: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 	return []hostile{
-		{name: "declared too large", raw: line + "Host: x\r\nContent-Length: " + itoa(ipc.MaxBodyBytes+1) + "\r\n\r\n{"},
-		{name: "declared far too large", raw: line + "Host: x\r\nContent-Length: 9223372036854775807\r\n\r\n{"},
-		{name: "chunks too large", raw: chunked + strings.Repeat("100000\r\n"+strings.Repeat("[", 1<<20)+"\r\n", 33)},
+		{name: "declared too large", raw: line + "Host: x\r\nContent-Length: " + itoa(ipc.MaxBodyBytes+1) + "\r\n\r\n{", status: 413},
+		{name: "declared far too large", raw: line + "Host: x\r\nContent-Length: 9223372036854775807\r\n\r\n{", status: 413},
+		{name: "chunks too large", raw: chunked + strings.Repeat("100000\r\n"+strings.Repeat("[", 1<<20)+"\r\n", 33), status: 413},
 		{name: "too few bytes", raw: line + "Host: x\r\nContent-Length: 100\r\n\r\n{"},
 		{name: "chunk cut off", raw: chunked + "ff\r\n{"},
 		{name: "no chunk size", raw: chunked + "xyz\r\n{"},
@@ -165,8 +168,8 @@ func brokenHTTP() []hostile {
 		{name: "two lengths", raw: line + "Host: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", plain: true},
 		{name: "unknown transfer encoding", raw: line + "Host: x\r\nTransfer-Encoding: snappy\r\n\r\n{}", plain: true, status: 501},
 		{name: "unknown expectation", raw: line + "Host: x\r\nExpect: wonders\r\nContent-Length: 2\r\n\r\n{}", plain: true},
-		{name: "long header", raw: line + "Host: x\r\nA: " + strings.Repeat("a", 2*ipc.MaxHeaderBytes) + "\r\n\r\n", plain: true},
-		{name: "many headers", raw: line + "Host: x\r\n" + strings.Repeat("A: b\r\n", 30_000) + "\r\n", plain: true},
+		{name: "long header", raw: line + "Host: x\r\nA: " + strings.Repeat("a", 2*ipc.MaxHeaderBytes) + "\r\n\r\n", plain: true, status: 431},
+		{name: "many headers", raw: line + "Host: x\r\n" + strings.Repeat("A: b\r\n", 30_000) + "\r\n", plain: true, status: 431},
 	}
 }
 

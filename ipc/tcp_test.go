@@ -129,6 +129,21 @@ func TestTCPTokenOnEveryRoute(t *testing.T) {
 	}
 }
 
+// Whoever guesses tokens needs a connection for each.
+func TestWrongTokenEndsTheConnection(t *testing.T) {
+	s := serveTCP(t, ipctest.New())
+	const second = "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + tcpToken + "\r\n\r\n"
+	for _, first := range []string{"", "Authorization: Bearer x\r\n"} {
+		codes, _ := s.raw(t, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"+first+"\r\n"+second)
+		if len(codes) != 1 || codes[0] != 401 {
+			t.Errorf("%q: answers %v, want one of 401", first, codes)
+		}
+	}
+	if codes, _ := s.raw(t, second+second); len(codes) != 2 {
+		t.Errorf("with the token: answers %v", codes)
+	}
+}
+
 func TestTCPPages(t *testing.T) {
 	s := serveTCP(t, ipctest.New())
 	a := s.do(t, "OPTIONS", "/v1/chat/completions", "", "Origin", "https://chat.example", "Access-Control-Request-Method", "POST")
