@@ -11,7 +11,7 @@ export async function refresh() {
   const tiers = Object.groupBy(s.memory, (m) => m.tier);
   const parts = Object.entries(tiers).map(([tier, uses]) => tierOf(names[tier] ?? tier, tier === 'host' ? s.host.total : 0, uses));
   if (s.store !== null) {
-    parts.push(tierOf('Disk', s.store.budget, [{ purpose: `${number(s.store.sessions)} sessions`, bytes: s.store.disk_bytes }]));
+    parts.push(tierOf('Disk', s.store.budget, [{ purpose: s.store.sessions === 1 ? '1 session' : `${number(s.store.sessions)} sessions`, bytes: s.store.disk_bytes }]));
   }
   if (s.model !== null) parts.unshift(cacheOf(s.model));
   $('tiers').replaceChildren(...parts);
