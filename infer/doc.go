@@ -24,6 +24,10 @@
 // read layer by layer: a turn then runs one layer over one chunk of one prompt,
 // beside the step of those that generate. Progress counts tokens times layers.
 //
+// [Engine.Embed] goes the same way without generating: its inputs are read like
+// prompts, one chunk a turn, in steps of their own that give hidden states, and
+// leave nothing behind.
+//
 // # Prefix reuse
 //
 // The sequence of a finished request stays in the pool with its token ids. A

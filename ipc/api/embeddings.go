@@ -2,6 +2,15 @@ package api
 
 import "encoding/json"
 
+// EmbeddingRequest is the body of POST /v1/embeddings.
+type EmbeddingRequest struct {
+	Model          string `json:"model,omitempty"` // "" = the daemon's default model
+	Input          any    `json:"input"`           // string, []string, []int32 or [][]int32
+	Dimensions     int    `json:"dimensions,omitempty"`
+	EncodingFormat string `json:"encoding_format,omitempty"` // float or base64
+	User           string `json:"user,omitempty"`
+}
+
 // EmbeddingList is the answer of POST /v1/embeddings.
 type EmbeddingList struct {
 	Object string         `json:"object"` // "list"

@@ -301,3 +301,16 @@ func answering(t *testing.T, answer string) string {
 	})
 	return path
 }
+
+func TestEmbed(t *testing.T) {
+	c := newClient(t, ipctest.New())
+	got, err := c.Embed(t.Context(), "", 2, "ab", "abc")
+	want := client.Embeddings{Model: "scripted", Vectors: [][]float32{ipctest.Vector(2)[:2], ipctest.Vector(3)[:2]}, Usage: api.EmbeddingUsage{PromptTokens: 5, TotalTokens: 5}}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	var refused *client.Error
+	if _, err := c.Embed(t.Context(), "", 9, "ab"); !errors.As(err, &refused) || refused.Param == nil || *refused.Param != "dimensions" {
+		t.Errorf("got %v", err)
+	}
+}
