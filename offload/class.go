@@ -64,6 +64,9 @@ type LayerPlan struct {
 	// Gain is what a page must be worth more than one of the set to take its
 	// place: the difference of the logarithms of their shares (Paged).
 	Gain float32
+	// ByRecord weighs the pages of a working set by their records' keys, and not by
+	// the index, which knows the others (Paged).
+	ByRecord bool
 	// Estimate lets pages' mean values stand for pages that were not chosen,
 	// weighted as the index has them (Paged).
 	Estimate bool
@@ -113,6 +116,8 @@ func (p LayerPlan) Check() error {
 		return fmt.Errorf("%w: an estimate in a %s layer", ErrPlan, p.Class)
 	case !(p.Gain >= 0 && p.Gain <= math.MaxFloat32) || p.Gain > 0 && p.Class != Paged:
 		return fmt.Errorf("%w: a gain of %g in a %s layer", ErrPlan, p.Gain, p.Class)
+	case p.ByRecord && p.Class != Paged:
+		return fmt.Errorf("%w: pages are weighed by their records in a %s layer", ErrPlan, p.Class)
 	case p.Class == Gathered && p.Elem != F16:
 		return fmt.Errorf("%w: a gathered layer in %s, rows are fetched as float16", ErrPlan, p.Elem)
 	case p.Channels > p.HeadDim || p.Sink < 0 || p.Sink > p.Budget:

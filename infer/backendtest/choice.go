@@ -22,7 +22,7 @@ func (s *suite) choiceCase(t *testing.T, shape headShape, elem offload.Elem) {
 	var plans []offload.LayerPlan
 	for range 2 {
 		plan := pagedPlan(shape.spec(0), elem, tail, budget, 1+rng.IntN(budget))
-		plans = append(plans, gaining(estimated(plan, rng.IntN(2) == 0), float32(rng.IntN(2))))
+		plans = append(plans, byRecord(gaining(estimated(plan, rng.IntN(2) == 0), float32(rng.IntN(2))), rng.IntN(2) == 0))
 	}
 	plans = s.kept(plans)
 	toy := newCacheToy(t, rng, shape, 1+3*rng.Float64(), plans)

@@ -89,7 +89,7 @@ func (j *choiceJudge) choice(layer, head int, w *twin) error {
 		return fmt.Errorf("%v of %d pages leaves out the first or the last", held, pages)
 	}
 	j.chosen++
-	x := exchanged{share: ref.Shares(q, layer, head, j.toy.queries(layer, w.tok[len(w.tok)-1], head), j.toy.scale)}
+	x := exchanged{share: ref.Shares(q, layer, head, j.toy.queries(layer, w.tok[len(w.tok)-1], head), j.toy.scale, had)}
 	for _, p := range had {
 		x.share[p] += float64(plan.Gain)
 	}

@@ -43,6 +43,12 @@ func gaining(p offload.LayerPlan, gain float32) offload.LayerPlan {
 	return p
 }
 
+// byRecord says whether the pages of a working set are weighed by their records.
+func byRecord(p offload.LayerPlan, is bool) offload.LayerPlan {
+	p.ByRecord = is
+	return p
+}
+
 // stored are the formats of records.
 var stored = []offload.Elem{offload.Q8, offload.Q64, offload.Q4, offload.Q2, offload.Q1, offload.F16}
 
@@ -54,7 +60,7 @@ func plansOf(class offload.Class) []offload.LayerPlan {
 		return []offload.LayerPlan{densePlan(spec, offload.Q8, offload.PageTok, 64)}
 	case offload.Paged:
 		p := pagedPlan(spec, offload.Q8, 64, 4, 2)
-		return []offload.LayerPlan{p, estimated(p, true), gaining(p, 1)}
+		return []offload.LayerPlan{p, estimated(p, true), gaining(p, 1), byRecord(p, true)}
 	case offload.Gathered:
 		return []offload.LayerPlan{gatheredPlan(spec, gatheredGroup+offload.PageTok, 100, 8, 0)}
 	case offload.Window:
@@ -83,6 +89,9 @@ func (s *suite) kept(plans []offload.LayerPlan) []offload.LayerPlan {
 		}
 		if !s.keeps(*p) {
 			p.Gain = 0
+		}
+		if !s.keeps(*p) {
+			p.ByRecord = false
 		}
 	}
 	return plans

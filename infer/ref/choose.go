@@ -68,8 +68,8 @@ func (v view) choose(head int, q []float32, scale float32) choice {
 		}
 		return c
 	}
-	c.share, c.means = v.shares(head, q, scale)
 	held, _ := v.set(head).held()
+	c.share, c.means = v.shares(head, q, scale, held)
 	for _, p := range held {
 		c.share[p] += float64(v.mem.Plan.Gain)
 	}
@@ -79,11 +79,18 @@ func (v view) choose(head int, q []float32, scale float32) choice {
 
 // shares gives the logarithm of every page's largest share of a query head, and
 // for every query head the scores of the mean keys around the pages. A share is
-// e^score of the page's best token over the sum of that over all pages.
-func (v view) shares(head int, q []float32, scale float32) (share []float64, means [][]float64) {
+// e^score of the page's best token over the sum of that over all pages. Keys are
+// as the index has them, or, of pages that are held, their records where the plan
+// says so.
+func (v view) shares(head int, q []float32, scale float32, held []int) (share []float64, means [][]float64) {
 	dim := v.mem.Plan.HeadDim
 	for ; len(q) > 0; q = q[dim:] {
 		top, mean := v.pageScores(head, q[:dim], scale)
+		if v.mem.Plan.ByRecord {
+			for _, p := range held {
+				top[p] = v.recordScore(head, p, q[:dim], scale)
+			}
+		}
 		total := logSum(top)
 		for i, x := range top {
 			if len(means) == 0 {
@@ -97,11 +104,11 @@ func (v view) shares(head int, q []float32, scale float32) (share []float64, mea
 }
 
 // Shares are what a KV head of a Paged layer chooses pages by, as logarithms,
-// given the queries [group*headDim] of its query heads: for tests that judge a
-// choice.
-func Shares(q *offload.Seq, layer, head int, query []float32, scale float32) []float64 {
+// given the queries [group*headDim] of its query heads and the pages of its working
+// set: for tests that judge a choice.
+func Shares(q *offload.Seq, layer, head int, query []float32, scale float32, held []int) []float64 {
 	v := view{q: q, layer: layer, mem: q.Pool().Memory(layer), stored: q.Stored()}
-	share, _ := v.shares(head, query, scale)
+	share, _ := v.shares(head, query, scale, held)
 	return share
 }
 
@@ -138,6 +145,23 @@ func (v view) pageScores(head int, q []float32, scale float32) (top, mean []floa
 		}
 	}
 	return top, mean
+}
+
+// recordScore is the largest score of a cold page's tokens, with keys as its
+// record has them.
+func (v view) recordScore(head, page int, q []float32, scale float32) float64 {
+	r := record{at: v.mem.Record, b: v.record(page*offload.ColdTok, head)}
+	k, val := make([]float64, len(q)), make([]float64, len(q))
+	top := math.Inf(-1)
+	for t := range offload.ColdTok {
+		r.token(t, k, val)
+		var score float64
+		for c, x := range q {
+			score += float64(x*scale) * k[c]
+		}
+		top = math.Max(top, score) // NaN stays
+	}
+	return top
 }
 
 // logSum is log(sum(e^x)).

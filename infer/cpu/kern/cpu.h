@@ -102,6 +102,7 @@ typedef struct {
 	int32_t ring; // pages of a tail
 	int32_t budget, exchange;
 	float gain;
+	int32_t by_record;
 	int32_t channels, sink; // offload.LayerPlan
 	record rec;
 	index_layout ix;

@@ -10,5 +10,6 @@
 #include "choose.h"
 #include "cold.h"
 #include "attend.h"
+#include "pick.h"
 #include "rows.h"
 #include "run.h"

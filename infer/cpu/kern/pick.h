@@ -1,0 +1,167 @@
+// Dominant pages: which ones a working set is to hold, and their exchange. A KV
+// head wants the pages whose largest share of any of its query heads is greatest.
+
+// lists are a thread's arrays for a choice, [max_chosen] each.
+typedef struct {
+	uint32_t *wanted, *in, *out, *pages, *places, *free;
+} lists;
+
+INLINE lists lists_in(const exec *e, float *scratch) {
+	uint32_t *p = (uint32_t *)(scratch + e->max_pages);
+	const int n = e->max_chosen;
+	return (lists){p, p + n, p + 2 * n, p + 3 * n, p + 4 * n, p + 5 * n};
+}
+
+// keep_best leaves k of n ascending pages, those of the greatest share, or of
+// the least where least is -1, and earlier ones among equals. Shares are orders.
+static void keep_best(uint32_t *page, int n, int k, const int32_t *share, int32_t least) {
+	const uint32_t taken = 1u << 31;
+	for (int i = 0; i < k; i++) {
+		int best = -1;
+		for (int j = 0; j < n; j++)
+			if (!(page[j] & taken) && (best < 0 || (share[page[j]] ^ least) > (share[page[best]] ^ least))) best = j;
+		page[best] |= taken;
+	}
+	for (int j = 0, i = 0; j < n; j++)
+		if (page[j] & taken) page[i++] = page[j] & ~taken;
+}
+
+// exchange decides which of n wanted pages come into a set, to in, and which
+// leave it, to out: free places are filled, and at most so many exchanged.
+INLINE int exchange(const cache *c, const uint32_t *set, const lists *x, int n, const int32_t *share, int *n_out) {
+	const uint32_t *held = set + 1;
+	const int m = (int)set[0];
+	int in = 0, out = 0;
+	for (int i = 0, j = 0; i < m || j < n;) {
+		if (j == n || (i < m && held[i] < x->wanted[j])) x->out[out++] = held[i++];
+		else if (i == m || x->wanted[j] < held[i]) x->in[in++] = x->wanted[j++];
+		else i++, j++;
+	}
+	const int free = in - out, most = free + c->exchange;
+	if (in > most) {
+		keep_best(x->in, in, most, share, 0);
+		keep_best(x->out, out, c->exchange, share, -1);
+		in = most, out = c->exchange;
+	}
+	*n_out = out;
+	return in;
+}
+
+// replace writes what a set becomes, and copies the records that come in.
+static void replace(const cache *c, const view *v, int head, uint32_t *set, const lists *x, int in, int out, const uint8_t **at) {
+	uint32_t *held = set + 1, *place = held + c->budget;
+	const int m = (int)set[0], n = m + in - out, bytes = c->rec.bytes;
+	uint8_t *records = v->sets + (int64_t)head * c->budget * bytes;
+	int free = 0;
+	for (int i = m; i < c->budget; i++) x->free[free++] = place[i];
+	for (int i = 0, j = 0; j < out; i++)
+		if (held[i] == x->out[j]) x->free[free++] = place[i], j++;
+	for (int i = 0, j = 0, o = 0, to = 0; to < n;) {
+		if (i < m && o < out && held[i] == x->out[o]) {
+			i++, o++;
+		} else if (j < in && (i == m || x->in[j] < held[i])) {
+			memcpy(records + (int64_t)x->free[j] * bytes, record_at(c, v->table, (int)x->in[j] * COLD_TOK, head), bytes);
+			x->pages[to] = x->in[j], x->places[to++] = x->free[j], j++;
+		} else {
+			x->pages[to] = held[i], x->places[to++] = place[i++];
+		}
+	}
+	set[0] = n;
+	memcpy(held, x->pages, n * sizeof *held), memcpy(place, x->places, n * sizeof *place);
+	memcpy(place + n, x->free + in, (c->budget - n) * sizeof *place);
+	for (int i = 0; i < n; i++) at[i] = records + (int64_t)place[i] * bytes;
+}
+
+// record_tops puts the largest scores of a pair of records' tokens in place of
+// what the index says of their pages; what is no number stays none.
+INLINE void record_tops(const int W, const exec *e, const op *o, tile *x, page_ref p, int r0, int seq, const uint32_t *page, int n) {
+	record_scores(W, x, o->kv, p, r0, x->score);
+	for (int r = 0; r < W; r++) {
+		float *top = page_stat(e, e->page_max, o->heads, seq, x->head[r0 + r]);
+		for (int i = 0; i < n; i++) {
+			const vf s = vf_load(x->score + r * SPAN + i * COLD_TOK);
+			top[page[i]] = vf_top(s) + vf_sum(vf_mul(s, vf_zero()));
+		}
+	}
+}
+
+#define TOPS_WIDTH(W) \
+	static void __attribute__((noinline)) record_tops_##W(const exec *e, const op *o, tile *x, page_ref p, int r0, int seq, const uint32_t *page, int n) { \
+		record_tops(W, e, o, x, p, r0, seq, page, n); \
+	}
+TOPS_WIDTH(1) TOPS_WIDTH(2) TOPS_WIDTH(3) TOPS_WIDTH(4) TOPS_WIDTH(6) TOPS_WIDTH(8) TOPS_WIDTH(12)
+
+// weigh_held scores the pages of a working set by their records.
+static void weigh_held(const exec *e, const op *o, int seq, int head, const uint32_t *set, uint8_t *scratch) {
+	const cache *c = o->kv;
+	const view *v = &e->st.views[seq * e->layers + o->layer];
+	const uint8_t *records = v->sets + (int64_t)head * c->budget * c->rec.bytes;
+	const uint32_t *held = set + 1, *place = held + c->budget;
+	const int group = o->heads / c->kv_heads, m = (int)set[0];
+	const list l = list_of(e, o, seq, head);
+	tile x = tile_in(scratch, c->dim);
+	for (int h = 0; h < group; h += MAX_QUERY) {
+		fill(&x, e, o, &l, e->st.seq_row[seq], 1, head * group + h, group - h < MAX_QUERY ? group - h : MAX_QUERY);
+		for (int i = 0; i < m; i += 2) {
+			const int n = i + 1 < m ? 2 : 1;
+			const uint8_t *rec = records + (int64_t)place[i] * c->rec.bytes, *rec2 = records + (int64_t)place[i + n - 1] * c->rec.bytes;
+			for (int k = i + 2; k < i + 4 && k < m; k++) ahead_record(&c->rec, records + (int64_t)place[k] * c->rec.bytes);
+			const page_ref p = cold_ref(c, rec, rec2);
+			for (int r = 0; r < x.n;) {
+				const int left = x.n - r < QUERY_ROWS ? x.n - r : QUERY_ROWS;
+#define TRY(W) if (left >= W) { record_tops_##W(e, o, &x, p, r, seq, held + i, n); r += W; continue; }
+				TRY(12) TRY(8) TRY(6) TRY(4) TRY(3) TRY(2) TRY(1)
+#undef TRY
+			}
+		}
+	}
+}
+
+// pick renews the working set of one sequence and KV head.
+static void pick(exec *e, const op *o, int seq, int head, int64_t *traffic, float *scratch) {
+	const cache *c = o->kv;
+	const view *v = &e->st.views[seq * e->layers + o->layer];
+	const int pages = v->stored / COLD_TOK, n = pages < c->budget ? pages : c->budget;
+	const lists x = lists_in(e, scratch);
+	const int32_t *share = 0;
+	uint32_t *set = v->chosen + head * v->chosen_len;
+	if (n < pages) {
+		if (c->by_record) weigh_held(e, o, seq, head, set, (uint8_t *)(x.free + e->max_chosen));
+		page_shares(e, o, seq, head, pages, scratch);
+		for (int i = 1; i <= (int)set[0]; i++) scratch[set[i]] += c->gain;
+		scratch[0] = scratch[pages - 1] = INFINITY; // the attention sink and the last page always belong to the set
+		share = orders_of(scratch, pages);
+		choose_best(share, pages, n, x.wanted);
+	} else {
+		for (int i = 0; i < n; i++) x.wanted[i] = i;
+	}
+	int out;
+	const int in = exchange(c, set, &x, n, share, &out);
+	replace(c, v, head, set, &x, in, out, e->picked + ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen);
+	traffic[T_PAGES] += pages, traffic[T_CHOSEN] += n, traffic[T_HITS] += n - in;
+	traffic[T_FETCHED] += (int64_t)in * c->rec.bytes, traffic[T_COLD] += (int64_t)pages * c->rec.bytes;
+}
+
+// op_scan hands out runs of blocks of single KV heads, and whoever scores the
+// last run of a head renews its working set, for which those that attend to it
+// wait, and nobody else. Nothing is scored where every page is attended to anyway.
+static void op_scan(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
+	const cache *c = o->kv;
+	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
+	for (int s = 0; s < e->st.seqs; s++) {
+		const view *v = &e->st.views[s * e->layers + o->layer];
+		if (v->stage) continue;
+		const int blocks = v->stored / COLD_TOK <= c->budget ? 0 : (v->stored + BLOCK_TOK - 1) / BLOCK_TOK;
+		const int runs = blocks ? (blocks + SCAN_BLOCKS - 1) / SCAN_BLOCKS : 1;
+		for (; mine < piece + c->kv_heads * runs; mine = claim(e, at, INT32_MAX, 1, &end)) {
+			const int head = (mine - piece) / runs, b0 = (mine - piece) % runs * SCAN_BLOCKS;
+			scan_group(e, o, s, head, b0, b0 + SCAN_BLOCKS < blocks ? b0 + SCAN_BLOCKS : blocks);
+			int32_t *done = &e->scanned[s * e->max_kv_heads + head];
+			if (__atomic_add_fetch(done, 1, __ATOMIC_ACQ_REL) < runs) continue;
+			*done = 0; // for the next layer, behind a barrier
+			pick(e, o, s, head, e->traffic + thread * N_TRAFFIC, (float *)scratch);
+			__atomic_store_n(set_renewed(e, s, head), set_round(e, o->layer), __ATOMIC_RELEASE);
+		}
+		piece += c->kv_heads * runs;
+	}
+}
