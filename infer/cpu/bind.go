@@ -56,7 +56,7 @@ func describeLayer(m offload.Memory) C.cache {
 		class: C.int32_t(p.Class), kv_heads: C.int32_t(p.KVHeads), dim: C.int32_t(p.HeadDim), window: C.int32_t(p.Window),
 		f32: flag(m.Pages.Elem == offload.F32), page_bytes: C.int64_t(m.Pages.PageBytes), head_bytes: C.int64_t(m.Pages.HeadBytes),
 		units: bytePtr(m.Units), unit_bytes: C.int64_t(m.UnitBytes), ring: C.int32_t(p.Tail / offload.PageTok), budget: C.int32_t(p.Budget), exchange: C.int32_t(p.Exchange),
-		gain:     C.float(p.Gain), by_record: flag(p.ByRecord),
+		gain: C.float(p.Gain), by_record: flag(p.ByRecord),
 		channels: C.int32_t(p.Channels), sink: C.int32_t(p.Sink),
 	}
 	if p.Class.Stored() {
