@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"edged/infer"
 	"edged/infer/eval"
@@ -44,17 +45,18 @@ func (e Evaluation) open(f func(evaluated) error) error {
 	return errors.Join(err, file.Close())
 }
 
-// Text compares the evaluation's cache with `full` over a text.
-func (e Evaluation) Text(ctx context.Context, text string, from, tokens int, progress func(done, total int)) (r *eval.TextReport, err error) {
+// Text compares the evaluation's cache with `full` over so many passages of a text,
+// spread evenly over it.
+func (e Evaluation) Text(ctx context.Context, text string, passages, from, tokens int, progress func(done, total int)) (r *eval.TextReport, err error) {
 	backend, err := infer.NewBackend(e.Backend)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, backend.Close()) }()
 	err = e.open(func(m evaluated) error {
-		ids := m.tok.Encode(m.tok.AppendBOS(nil), text)
+		ids, bos := m.tok.Encode(nil, text), m.tok.AppendBOS(nil)
 		if tokens == 0 {
-			tokens = min(len(ids), m.prog.Context) - from - 1
+			tokens = min(len(bos)+len(ids), m.prog.Context) - from - 1
 		}
 		context := from + max(tokens, 0) + 1
 		if context > m.prog.Context {
@@ -68,11 +70,31 @@ func (e Evaluation) Text(ctx context.Context, text string, from, tokens int, pro
 		if err != nil {
 			return err
 		}
-		r, err = eval.Text(ctx, m.prog, ids, eval.TextOptions{Backend: backend, Threads: e.threads(), Chunk: infer.DefaultChunkTok,
+		cut, err := passagesOf(ids, bos, passages, context)
+		if err != nil {
+			return err
+		}
+		r, err = eval.Text(ctx, m.prog, cut, eval.TextOptions{Backend: backend, Threads: e.threads(), Chunk: infer.DefaultChunkTok,
 			From: from, Tokens: tokens, Base: base, Other: other, Progress: progress})
 		return err
 	})
 	return r, err
+}
+
+// passagesOf cuts n passages of so many tokens from a text, the first at its begin and
+// the last at its end, none over another. Each begins with what the model's texts
+// begin with.
+func passagesOf(ids, bos []int32, n, tokens int) ([][]int32, error) {
+	own := tokens - len(bos)
+	if len(ids)/n < own {
+		return nil, fmt.Errorf("evaluate text: %d passages of %d tokens are more than the text's %d", n, tokens, len(ids))
+	}
+	var cut [][]int32
+	for i := range n {
+		at := (len(ids) - own) * i / max(n-1, 1)
+		cut = append(cut, slices.Concat(bos, ids[at:at+own]))
+	}
+	return cut, nil
 }
 
 // Generation says which retrieval cases to make.

@@ -15,34 +15,36 @@ import (
 const textHelp = `Compare a cache policy with the exact cache over a text.
 
 The first --from tokens of FILE are read as a prompt; the tokens after them are
-given one by one to both caches, as if they had been generated. Printed are the
-negative log likelihood of the text under both, with a confidence interval of
-the difference, the KL divergence, and how often both find the same token most
+given one by one to both caches, as if they had been generated. With --passages
+that is done in several places, spread evenly over FILE. Printed are the negative
+log likelihood of the text under both, with a confidence interval of the
+difference, the KL divergence, and how often both find the same token most
 probable. The daemon is not used.`
 
 func (a *app) evalTextCommand() *cobra.Command {
 	var (
-		e            = daemon.Evaluation{Paths: a.paths}
-		from, tokens int
-		asJSON       bool
+		e                      = daemon.Evaluation{Paths: a.paths}
+		passages, from, tokens int
+		asJSON                 bool
 	)
 	cmd := &cobra.Command{
 		Use:     "text FILE",
 		Short:   "compare a cache policy with the exact cache over a text",
 		Long:    textHelp,
-		Example: "  edged eval text book.txt --model smollm2-135m-instruct-q4_1 --policy auto --sparse --from 6000 --tokens 1900",
+		Example: "  edged eval text book.txt --model smollm2-135m-instruct-q4_1 --policy auto --sparse --from 6000 --tokens 1900\n  edged eval text book.txt --model smollm2-135m-instruct-q4_1 --policy q4 --passages 10 --from 7200 --tokens 256",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 	}
 	f := cmd.Flags()
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model")
 	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref")
 	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
+	f.IntVar(&passages, "passages", 1, "places of the text where this is done")
 	f.IntVar(&from, "from", 1024, "tokens that are read as a prompt")
 	f.IntVar(&tokens, "tokens", 0, "tokens that are compared (default: to the end of the text or of the model's context)")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	cache := addCacheFlags(f, &e.Cache)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := errors.Join(cache.parse(), positive(cmd, "from", "tokens", "budget")); err != nil {
+		if err := errors.Join(cache.parse(), positive(cmd, "passages", "from", "tokens", "budget")); err != nil {
 			return usageError{err}
 		}
 		if e.Model == "" {
@@ -53,7 +55,7 @@ func (a *app) evalTextCommand() *cobra.Command {
 			return fmt.Errorf("read text: %w", err)
 		}
 		m := a.meter("comparing:", func(n int64) string { return fmt.Sprintf("%d tokens", n) })
-		r, err := e.Text(cmd.Context(), string(text), from, tokens, func(done, total int) { m.update(int64(done), int64(total), "") })
+		r, err := e.Text(cmd.Context(), string(text), passages, from, tokens, func(done, total int) { m.update(int64(done), int64(total), "") })
 		m.clear()
 		switch {
 		case err != nil:

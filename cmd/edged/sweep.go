@@ -131,7 +131,7 @@ func (a *app) sweepRow(ctx context.Context, v *sweepFlags, setting string, full 
 		row.Use(report.Cache)
 	}
 	if text != "" {
-		r, err := e.Text(ctx, text, v.from, v.tokens, nil)
+		r, err := e.Text(ctx, text, 1, v.from, v.tokens, nil)
 		if err != nil {
 			return nil, err
 		}
