@@ -12,6 +12,18 @@ var (
 	tailorLarge = tailorChoice{budget: 1024, channels: 12, sink: 64, recent: 64}
 )
 
+// mostBudget is above every context: a larger budget is no number of tokens.
+const mostBudget = 1 << 24
+
+// plausible refuses budgets that no context could hold; those that a short one cannot
+// are taken as all of it.
+func (o Options) plausible() error {
+	if o.Budget > mostBudget {
+		return fmt.Errorf("%w: a budget of %d tokens is above %d, which no context has", ErrOptions, o.Budget, mostBudget)
+	}
+	return nil
+}
+
 // pageBudget settles a budget that is spent in pairs of cold pages, and what a
 // step exchanges of it.
 func (o Options) pageBudget(s *settings, context int) error {

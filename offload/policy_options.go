@@ -96,6 +96,9 @@ func (o Options) settle(p Policy, layers []LayerSpec, context int) (settings, er
 	if err := o.denseLayers(p, &s, layers); err != nil {
 		return s, err
 	}
+	if err := o.plausible(); err != nil {
+		return s, err
+	}
 	switch {
 	case p.Granularity == ByPage:
 		return s, o.pageBudget(&s, context)

@@ -65,6 +65,8 @@ func TestBadOptionsAreRefused(t *testing.T) {
 		{"auto+q4", Options{Elem: "q8"}, "policy auto+q4 keeps q4, elem says q8"},
 		{"auto", Options{Budget: -1}, "a budget of -1 tokens is below 32, two cold pages"},
 		{"auto", Options{Budget: 31}, "a budget of 31 tokens is below 32, two cold pages"},
+		{"auto", Options{Budget: 100_000_000}, "a budget of 100000000 tokens is above 16777216, which no context has"},
+		{"tailorkv", Options{Budget: 100_000_000}, "a budget of 100000000 tokens is above 16777216"},
 		{"auto", Options{Budget: 500}, "a budget of 500 tokens is not a multiple of 32: 480 and 512 are"},
 		{"auto", Options{Exchange: 8}, "an exchange of 8 tokens a step is not whole cold pages of 16"},
 		{"auto", Options{Exchange: -16}, "an exchange of -16 tokens a step"},

@@ -149,6 +149,17 @@ static __device__ __forceinline__ float warp_max(float v) {
 	return v;
 }
 
+// Largest of the four lanes that share a row of a product, and their sum.
+static __device__ __forceinline__ float quad_max(float v) {
+	v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
+	return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
+}
+
+template <class T> static __device__ __forceinline__ T quad_sum(T v) {
+	v += __shfl_xor_sync(~0u, v, 1);
+	return v + __shfl_xor_sync(~0u, v, 2);
+}
+
 // Sum and largest over a block of at most 32 warps; every thread gets both.
 static __device__ __forceinline__ void block_reduce(float *sum, float *top) {
 	__shared__ float s[32], m[32];

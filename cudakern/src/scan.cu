@@ -18,19 +18,6 @@ static __device__ __forceinline__ void mma32_mixed(int d[4], u32 a0, u32 a1, u32
 		: "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-static __device__ __forceinline__ float quad_max(float v) {
-	v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
-	return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
-}
-static __device__ __forceinline__ float quad_sum(float v) {
-	v += __shfl_xor_sync(~0u, v, 1);
-	return v + __shfl_xor_sync(~0u, v, 2);
-}
-static __device__ __forceinline__ int quad_sum(int v) {
-	v += __shfl_xor_sync(~0u, v, 1);
-	return v + __shfl_xor_sync(~0u, v, 2);
-}
-
 static __device__ __forceinline__ u32 pack4(int a, int b, int c, int d) {
 	return __byte_perm(__byte_perm(a, b, 0x0040), __byte_perm(c, d, 0x0040), 0x5410);
 }
@@ -166,7 +153,7 @@ template <int V> struct Probe {
 
 // How a warp's index blocks come to shared memory: what they begin with, and then
 // their codes, some pages at a time.
-enum { BESIDE = 2, TOGETHER = 2, PIECES = 1 + PAGES / TOGETHER };
+enum { WARPS = 4, BESIDE = 2, TOGETHER = 2, PIECES = 1 + PAGES / TOGETHER };
 
 template <int PAIR> struct Bringer {
 	const u8 *indexes;
@@ -247,7 +234,7 @@ template <int PAIR> struct Bringer {
 // [rows, heads, max_blocks] its blocks' largest of them, with the sum of what
 // exponentials of the others are beside its own. Nothing is scored where every
 // page is attended to anyway.
-template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums,
+template <int V, int PAIR> static __device__ void scan(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums,
 	u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, float scale) {
 	typedef Probe<V> P;
 	enum { HEADS = 8 / PAIR, G = P::GROUPS };
@@ -386,17 +373,20 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 				best[p] = max(best[p], __shfl_xor_sync(~0u, best[p], 16));
 				score[p] = low[p] + unit[p] * (float)best[p];
 			}
+			float all = most;
 #pragma unroll
 			for (int p = 0; p < BESIDE; p++) {
-				if (block * PAGES + page0 + p >= pages)
-					continue;
-				if (mine_too)
+				bool there = block * PAGES + page0 + p < pages;
+				if (there && mine_too)
 					to[(page0 + p) * 2] = score[p];
-				score[p] = fminf(score[p], 1e38f); // what is no number counts as the largest
-				float all = fmaxf(most, score[p]);
-				sum = sum * exp_fast(most - all) + exp_fast(score[p] - all);
-				most = all;
+				score[p] = there ? fminf(score[p], 1e38f) : -3e38f; // what is no number counts as the largest
+				all = fmaxf(all, score[p]);
 			}
+			sum *= exp_fast(most - all);
+#pragma unroll
+			for (int p = 0; p < BESIDE; p++)
+				sum += exp_fast(score[p] - all);
+			most = all;
 		}
 		// Nothing may still be coming to shared memory when the block leaves it.
 		for (int i = 1 + (some_pages + TOGETHER - 1) / TOGETHER; i < PIECES; i++)
@@ -413,15 +403,17 @@ template <int V, int PAIR, int WARPS> static __device__ void scan(const float *q
 #endif
 }
 
-#define SCAN(V, PAIR, WARPS) \
-	KERNEL(WARPS * 32, 1) scan_##V##_##PAIR(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums, \
+// BLOCKS fit a multiprocessor: small ones, so that a context that is a little longer
+// than what fits all of them does not take twice the time.
+#define SCAN(V, PAIR, BLOCKS) \
+	KERNEL(WARPS * 32, BLOCKS) scan_##V##_##PAIR(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums, \
 		u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, float scale) { \
-		scan<V, PAIR, WARPS>(q, indexes, table, seqs, seq, top, sums, table_stride, heads, kv_heads, dim, budget, max_pages, scale); \
+		scan<V, PAIR>(q, indexes, table, seqs, seq, top, sums, table_stride, heads, kv_heads, dim, budget, max_pages, scale); \
 	}
 
-SCAN(1, 1, 16)
-SCAN(1, 2, 16)
-SCAN(2, 1, 16)
-SCAN(2, 2, 16)
-SCAN(4, 1, 8)
-SCAN(4, 2, 8)
+SCAN(1, 1, 4)
+SCAN(1, 2, 4)
+SCAN(2, 1, 4)
+SCAN(2, 2, 4)
+SCAN(4, 1, 2)
+SCAN(4, 2, 2)

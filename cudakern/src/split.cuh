@@ -11,16 +11,6 @@ extern __shared__ __align__(16) u8 dynamic[];
 
 #define LOW 2048.0f
 
-// Largest score of the four lanes of a row, and their sum.
-static __device__ __forceinline__ float row_max(float v) {
-	v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
-	return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
-}
-static __device__ __forceinline__ float row_sum(float v) {
-	v += __shfl_xor_sync(~0u, v, 1);
-	return v + __shfl_xor_sync(~0u, v, 2);
-}
-
 // The factor from a maximum to a larger one; 0 where there was none.
 static __device__ __forceinline__ float rescale(float from, float to) { return from == -INF ? 0 : exp2f(from - to); }
 
@@ -58,7 +48,7 @@ template <int DIM> struct Split {
 				s[n][i] = tok >= from && tok < to ? (s[n][i] + s[n][i + 2] * (1 / LOW)) * scale : -INF;
 				most = fmaxf(most, s[n][i]);
 			}
-		most = row_max(most);
+		most = quad_max(most);
 		float f = rescale(top, most);
 		top = most;
 		sum *= f;
@@ -80,7 +70,7 @@ template <int DIM> struct Split {
 			p[n / 2][n % 2 * 2] = hi;
 			p[n / 2][n % 2 * 2 + 1] = to_half2((a - from_half((u16)hi)) * LOW, (b - from_half((u16)(hi >> 16))) * LOW);
 		}
-		sum += row_sum(added);
+		sum += quad_sum(added);
 		add_values<DIM>(at, p, lane, o);
 	}
 

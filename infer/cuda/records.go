@@ -14,6 +14,7 @@ const (
 	unpackThreads = 128 // of unpack_records
 	moveThreads   = 256 // of move_bytes
 	chooseThreads = 1024
+	scanWarps     = 4 // WARPS of scan.cu
 	blockPages    = offload.BlockTok / offload.ColdTok
 	laneBytes     = 8 // Lane of store.cu
 )
@@ -88,27 +89,24 @@ func (n *choiceNode) emit(b *batch, s shape) {
 }
 
 // scanShape is how scan.cu scores a layer: blocks that a warp takes side by side,
-// warps of a block, and its shared memory.
-func (n *choiceNode) scanShape() (name string, pair, warps, shared int) {
+// and a block's shared memory.
+func (n *choiceNode) scanShape() (name string, pair, shared int) {
 	x := offload.NewIndex(n.plan.HeadDim, false)
-	pair, warps = 1, 16
+	pair = 1
 	if n.op.Heads/n.plan.KVHeads <= 4 {
 		pair = 2
 	}
-	if x.Vectors == 4 {
-		warps = 8
-	}
 	stride := (n.plan.HeadDim + 8) / 4 * 4
-	return fmt.Sprintf("scan_%d_%d", x.Vectors, pair), pair, warps, 8/pair*stride*4 + warps*pair*x.Bytes
+	return fmt.Sprintf("scan_%d_%d", x.Vectors, pair), pair, 8/pair*stride*4 + scanWarps*pair*x.Bytes
 }
 
 func (n *choiceNode) scan(b *batch, s shape) {
 	e, c := n.e, &n.e.caches[n.op.Layer]
-	name, pair, warps, shared := n.scanShape()
+	name, pair, shared := n.scanShape()
 	tiles := n.plan.KVHeads * ceil(n.op.Heads/n.plan.KVHeads, 8/pair)
-	blocks := ceil(ceil(e.lim.Context, offload.BlockTok), warps*pair)
+	blocks := ceil(ceil(e.lim.Context, offload.BlockTok), scanWarps*pair)
 	q := e.buf(n.op.Q)
-	b.launch(name, driver.Dim{X: blocks, Y: tiles, Z: s.rows}, warps*32, shared, cudakern.Scan{
+	b.launch(name, driver.Dim{X: blocks, Y: tiles, Z: s.rows}, scanWarps*32, shared, cudakern.Scan{
 		Q: q.at, Indexes: c.indexes.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops, Sums: e.topSums,
 		TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim),
 		Budget: uint32(n.plan.Budget), MaxPages: uint32(e.coldPages()), Scale: n.op.Scale,
