@@ -26,7 +26,24 @@ func (f Filter) matches(s *Session) bool {
 type listing struct {
 	mu    sync.Mutex // guards what follows
 	rows  map[int64]*row
-	order []*row // the last changed first; nil where it is not known
+	order []*row // all rows, the last changed first
+}
+
+// before orders rows; pages need one order of equals.
+func before(a, b *row) int { return cmp.Or(b.Updated.Compare(a.Updated), cmp.Compare(b.id, a.id)) }
+
+// replace puts a row in the place of the one that there was with its id; nil
+// removes that. The caller holds mu.
+func (l *listing) replace(id int64, r *row) {
+	if old := l.rows[id]; old != nil {
+		i, _ := slices.BinarySearchFunc(l.order, old, before)
+		l.order = slices.Delete(l.order, i, i+1)
+		delete(l.rows, id)
+	}
+	if r != nil {
+		i, _ := slices.BinarySearchFunc(l.order, r, before)
+		l.order, l.rows[id] = slices.Insert(l.order, i, r), r
+	}
 }
 
 // loadListing reads all rows.
@@ -35,19 +52,18 @@ func (s *Store) loadListing() error {
 	defer s.list.mu.Unlock()
 	s.db.changed.take()
 	s.list.rows, s.list.order = map[int64]*row{}, nil
-	return queryAll(reads{s.db}, func(from scanner) error {
+	err := queryAll(reads{s.db}, func(from scanner) error {
 		r, err := s.scan(from)
-		s.list.rows[r.id] = &r
+		s.list.rows[r.id], s.list.order = &r, append(s.list.order, &r)
 		return err
 	}, "SELECT "+sessionColumns+" FROM sessions")
+	slices.SortFunc(s.list.order, before) // now, or the first who asks would wait for it
+	return err
 }
 
 // refresh reads the rows that have changed. The caller holds list.mu.
 func (s *Store) refresh() error {
 	changed := s.db.changed.take()
-	if len(changed) > 0 {
-		s.list.order = nil
-	}
 	for id := range changed {
 		if err := s.refreshRow(id); err != nil {
 			s.db.changed.putBack(changed)
@@ -64,11 +80,11 @@ func (s *Store) refreshRow(id int64) error {
 	}
 	r, err := s.scan(st.QueryRow(id))
 	if errors.Is(err, sql.ErrNoRows) {
-		delete(s.list.rows, id)
+		s.list.replace(id, nil)
 		return nil
 	}
 	if err == nil {
-		s.list.rows[id] = &r
+		s.list.replace(id, &r)
 	}
 	return err
 }
@@ -77,20 +93,6 @@ func (s *Store) refreshRow(id int64) error {
 func (u User) Get(id string) (Session, error) {
 	r, err := u.find(reads{u.s.db}, id)
 	return r.Session, err
-}
-
-// sorted is all rows, the last changed first. The caller holds mu.
-func (l *listing) sorted() []*row {
-	if l.order == nil {
-		l.order = make([]*row, 0, len(l.rows))
-		for _, r := range l.rows {
-			l.order = append(l.order, r)
-		}
-		slices.SortFunc(l.order, func(a, b *row) int {
-			return cmp.Or(b.Updated.Compare(a.Updated), cmp.Compare(b.id, a.id)) // pages need one order of equals
-		})
-	}
-	return l.order
 }
 
 // List describes sessions, the last changed first. It fails with [ErrNotFound] when
@@ -103,7 +105,7 @@ func (u User) List(f Filter) ([]Session, error) {
 		return nil, fmt.Errorf("list sessions: %w", err)
 	}
 	list, begun := []Session{}, f.After == ""
-	for _, r := range s.list.sorted() {
+	for _, r := range s.list.order {
 		switch {
 		case r.owner != u.uid || !f.matches(&r.Session):
 			continue
