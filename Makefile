@@ -10,7 +10,7 @@ SDK_DIR := $(CURDIR)/build/sdk
 
 export CGO_ENABLED := 1
 
-.PHONY: build demo test check tools install deb deb-build deb-test clean
+.PHONY: build demo test check tools install deb deb-build deb-test deb-same clean
 
 build: ## the one binary, ./edged
 	go build -trimpath -ldflags '-X main.version=$(VERSION)' -o edged ./cmd/edged
@@ -42,16 +42,23 @@ install: build ## binary, units, user and group, manual pages and completions un
 DEB_VERSION ?= 0~git$(shell git log -1 --format=%cd --date=format:%Y%m%d.%H%M%S).$(shell git rev-parse --short HEAD)
 DEB_ARCH    ?= $(shell go env GOARCH)
 
+# Position-independent, and bound before it runs, as Debian's other programs are.
+DEB_LDFLAGS := -s -w -linkmode=external -extldflags=-Wl,-z,relro,-z,now
+
 deb-build: # what a package is made of
 	mkdir -p build/deb
-	GOARCH=$(DEB_ARCH) go build -trimpath -ldflags '-s -w -X main.version=$(DEB_VERSION)' -o build/deb/edged ./cmd/edged
-	GOARCH= CC= go build -trimpath -o build/deb/edged-here ./cmd/edged
+	GOARCH=$(DEB_ARCH) go build -trimpath -buildmode=pie -ldflags '$(DEB_LDFLAGS) -X main.version=$(DEB_VERSION)' -o build/deb/edged ./cmd/edged
+	[ $(DEB_ARCH) = $$(go env GOHOSTARCH) ] || GOARCH= CC= go build -trimpath -o build/deb/edged-here ./cmd/edged
+	[ $(DEB_ARCH) != $$(go env GOHOSTARCH) ] || cp build/deb/edged build/deb/edged-here
 
 deb: deb-build ## a Debian package in build/; DEB_ARCH=arm64 needs CC=aarch64-linux-gnu-gcc
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) packaging/deb.sh build/deb/edged '$(DEB_VERSION)' $(DEB_ARCH) build build/deb/edged-here
 
 deb-test: ## the package in a fresh Debian 12; needs root, mmdebstrap and lintian
 	packaging/check.sh
+
+deb-same: ## compiles the package twice in different folders, without caches: the same bytes
+	packaging/same.sh
 
 clean:
 	rm -rf edged build

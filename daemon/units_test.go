@@ -12,8 +12,8 @@ import (
 func unit(t *testing.T, file string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if service := strings.TrimSuffix(file, ".socket"); service != file { // which it starts
-		copyUnit(t, service+".service", dir)
+	if strings.HasSuffix(file, ".socket") { // it starts the service
+		copyUnit(t, filepath.Join(filepath.Dir(file), "edged.service"), dir)
 	}
 	return copyUnit(t, file, dir)
 }
@@ -50,6 +50,7 @@ func TestUnitsAreValid(t *testing.T) {
 		{"edged.service", []string{"verify", "--man=no"}},
 		{"user/edged.service", []string{"verify", "--man=no", "--user"}},
 		{"edged.socket", []string{"verify", "--man=no"}},
+		{"edged-tcp.socket", []string{"verify", "--man=no"}},
 		{"user/edged.socket", []string{"verify", "--man=no", "--user"}},
 	} {
 		t.Run(tc.file, func(t *testing.T) {

@@ -33,6 +33,7 @@ arch=$(dpkg --print-architecture)
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 mkdir "$work/a" "$work/b"
+readelf -hW "$binary" | grep -q 'DYN (Position-Independent' || fail "the program is not position-independent"
 old=$(packaging/deb.sh "$binary" 0.0.1 "$arch" "$work/a" "$here" 2>/dev/null)
 again=$(packaging/deb.sh "$binary" 0.0.1 "$arch" "$work/b" "$here" 2>/dev/null)
 new=$(packaging/deb.sh "$binary" 0.0.2 "$arch" "$work/a" "$here" 2>/dev/null)
@@ -58,7 +59,7 @@ in_root id edged
 for unit in sockets.target.wants/edged.socket multi-user.target.wants/edged.service; do
 	[ -L "$root/etc/systemd/system/$unit" ] || fail "$unit is not enabled"
 done
-verified=$(in_root systemd-analyze verify --man=no edged.service edged.socket 2>&1 | grep -v 'ignoring: notify-reload$' || true)
+verified=$(in_root systemd-analyze verify --man=no edged.service edged.socket edged-tcp.socket 2>&1 | grep -v 'ignoring: notify-reload$' || true)
 [ -z "$verified" ] || fail "the units are not well: $verified"
 in_root stat -c '%n %A %U:%G' /var/lib/edged /run/edged /etc/edged/config.toml
 in_root test -s /usr/share/man/man1/edged.1.gz -a -s /usr/share/man/man5/edged-config.5.gz -a -s /usr/share/bash-completion/completions/edged

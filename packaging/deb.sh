@@ -28,12 +28,11 @@ install -m 0644 "$root/README.md" "$root/docs/API.md" "$root/docs/STORE.md" "$do
 	printf 'edged (%s) unstable; urgency=medium\n\n  * See README.md.\n\n' "$version"
 	printf ' -- %s  %s\n' "$maintainer" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
 } | gzip -9n >"$doc/changelog.gz"
-install -D -m 0644 "$deb/lintian-overrides" "$stage/usr/share/lintian/overrides/edged"
 
 install -d "$stage/DEBIAN"
 install -m 0755 "$deb"/{postinst,prerm,postrm} "$stage/DEBIAN/"
 echo /etc/edged/config.toml >"$stage/DEBIAN/conffiles"
-glibc=$(objdump -T "$binary" | grep -o 'GLIBC_2\.[0-9]*' | sort -uV | tail -1)
+glibc=$(readelf -VW "$binary" | grep -o 'GLIBC_2\.[0-9]*' | sort -uV | tail -1)
 cat >"$stage/DEBIAN/control" <<END
 Package: edged
 Version: $version

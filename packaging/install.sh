@@ -18,6 +18,7 @@ unit() {
 install -D -m 0755 "$binary" "$to/bin/edged"
 unit edged.service "$to/lib/systemd/system"
 unit edged.socket "$to/lib/systemd/system"
+unit edged-tcp.socket "$to/lib/systemd/system"
 user=$to/share/systemd/user
 [ "$prefix" != /usr ] || user=$to/lib/systemd/user
 unit user/edged.service "$user"

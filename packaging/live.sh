@@ -45,6 +45,22 @@ check "a stopped service is started by a connection" as member edged run --tempe
 check "the socket survives the service" test -S /run/edged/edged.sock
 kill -9 "$(pid)"
 check "a crash is mended" until_ready
+check "no port is served unasked" bash -c "! systemctl is-enabled -q edged-tcp.socket && ! (exec 3<>/dev/tcp/127.0.0.1/8080) 2>/dev/null"
+token=$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')
+(umask 077; echo "$token" >/etc/edged/token)
+chown edged: /etc/edged/token
+printf '[tcp]\ntoken_file = "token"\n' >>/etc/edged/config.toml
+systemctl stop edged.service edged.socket
+check "a port by a socket unit" systemctl enable --now edged.socket edged-tcp.socket
+systemctl start edged
+check "its service is ready" until_ready
+over() { # HEADER: the status of a request over the port
+	(exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /v1/models HTTP/1.1\r\nHost: %s\r\n%s\r\nConnection: close\r\n\r\n' "${2:-localhost:8080}" "$1" >&3 && head -1 <&3) | tr -d '\r'
+}
+check "with the token, the port answers" grep -q '^HTTP/1.1 200' <(over "Authorization: Bearer $token")
+check "without, it does not" grep -q '^HTTP/1.1 401' <(over "Accept: */*")
+check "nor for another host" grep -q '^HTTP/1.1 403' <(over "Authorization: Bearer $token" evil.example)
+check "the service still has no network" bash -c "[ \$(systemctl show -P PrivateNetwork edged) = yes ] && [ \$(nsenter -t $(pid) -n tail -n +3 /proc/net/dev | grep -cv ' lo:') = 0 ]"
 p=$(pid)
 systemctl kill -s STOP edged # all of it hangs
 check "the watchdog restarts a daemon that hangs" changed "$p"
@@ -72,6 +88,6 @@ WantedBy=graphical.target
 END
 mkdir -p "$root/etc/systemd/system/graphical.target.wants"
 ln -sf ../live.service "$root/etc/systemd/system/graphical.target.wants/live.service"
-timeout 600 systemd-nspawn -q -D "$root" --register=no --keep-unit -b >"$root/live/boot.log" 2>&1 || true
+timeout 600 systemd-nspawn -q -D "$root" --register=no --keep-unit --private-network -b >"$root/live/boot.log" 2>&1 || true
 cat "$root/live/live.log"
 grep -qx 'result 0' "$root/live/live.log"
