@@ -69,6 +69,7 @@ check "upgrade" dpkg -i --force-confold /live/new.deb
 check "the upgrade runs" bash -c "for _ in \$(seq 300); do edged status | grep -q ready && exit; sleep 0.2; done; exit 1"
 check "exposure" systemd-analyze security --threshold=10 edged.service
 grep -a 'Overall' /live/out
+rm /etc/edged/token # not the package's, which leaves it
 check "purge" dpkg -P edged
 check "nothing is left" bash -c "[ ! -e /var/lib/edged ] && [ ! -e /etc/edged ] && [ ! -e /run/edged ] && ! systemctl is-active edged.socket"
 journalctl -u edged --no-pager -o short | tail -60 >/live/journal
