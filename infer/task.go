@@ -22,7 +22,7 @@ type task struct {
 	client   string // of the owner
 	model    string
 	vocab    int // of the model that ids were made for
-	nPrompt  int // tokens
+	nPrompt  int // tokens; of an embedding, those of the present input
 	maxNew   int // tokens; 0 = until the context is full
 	nTop     int // alternatives per token
 	logprobs bool
