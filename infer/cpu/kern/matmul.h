@@ -12,10 +12,16 @@ typedef struct {
 	int16_t *code; // [k/2][16][2]
 	float *scale;  // [k/group][16]
 	float *min;    // [k/group][16]
+	const uint8_t *ahead; // the tile that this thread will widen next
+	int ahead_block;      // its bytes for a block
 } panel;
 
 INLINE panel panel_in(uint8_t *scratch, int k) {
-	return (panel){(int16_t *)scratch, (float *)(scratch + (int64_t)k * TILE * 2), (float *)(scratch + (int64_t)k * TILE * 2 + (int64_t)k / 16 * TILE * 4)};
+	return (panel){.code = (int16_t *)scratch, .scale = (float *)(scratch + (int64_t)k * TILE * 2), .min = (float *)(scratch + (int64_t)k * TILE * 2 + (int64_t)k / 16 * TILE * 4)};
+}
+INLINE panel panel_alone(panel p) {
+	p.ahead_block = 0;
+	return p;
 }
 INLINE int64_t panel_bytes(int k) { return (int64_t)k * TILE * 2 + 2 * ((int64_t)k / 16 * TILE * 4); }
 
@@ -52,6 +58,22 @@ INLINE float block_sum(vector x, int r, int64_t b, int g, const int group) {
 	return x.d[b * x.w + r] * (group == 32 ? s[0] + s[x.w] : s[g * x.w]);
 }
 
+// panel_dots adds n products of a panel's codes and MR rows' pairs to a.
+INLINE void panel_dots(const int MR, int n, const int16_t *code, const pair *q, int w, vi *a) {
+#ifdef PANEL_DOTS
+	if (MR == PANEL_DOTS) {
+		vi_dots(a, n, code, q, 4 * (int64_t)w);
+		return;
+	}
+#endif
+#pragma GCC unroll 2
+	for (int j = 0; j < n; j++, code += 32, q += w) {
+		vw c = vw_load(code);
+#pragma GCC unroll 12
+		for (int r = 0; r < MR; r++) a[r] = vi_dot(a[r], c, q + r);
+	}
+}
+
 // panel_mul computes MR rows from row r0 of a group with one tile. Arrays of
 // fixed size under unrolled loops stay in registers.
 INLINE void panel_mul(const int MR, const int group, const int mins, panel p, int k, vector x, int r0, vf *out) {
@@ -62,17 +84,17 @@ INLINE void panel_mul(const int MR, const int group, const int mins, panel p, in
 	for (int r = 0; r < MR; r++) acc[r] = vf_zero();
 	const int16_t *code = p.code;
 	const pair *q = x.q + r0;
-	for (int64_t b = 0; b < k / 32; b++)
+	// Products wait for no memory, and widening would for all of it: what it reads
+	// next is brought meanwhile.
+	const int lines = r0 ? 0 : p.ahead_block;
+	for (int64_t b = 0; b < k / 32; b++) {
+		for (int at = 0; at < lines; at += 64) __builtin_prefetch(p.ahead + b * lines + at);
 		for (int g = 0; g < per; g++) {
 			vi a[MAX_GROUP];
 #pragma GCC unroll 12
 			for (int r = 0; r < MR; r++) a[r] = vi_zero();
-#pragma GCC unroll 2
-			for (int j = 0; j < group / 2; j++, code += 32, q += w) {
-				vw c = vw_load(code);
-#pragma GCC unroll 12
-				for (int r = 0; r < MR; r++) a[r] = vi_dot(a[r], c, q + r);
-			}
+			panel_dots(MR, group / 2, code, q, w, a);
+			code += group * TILE, q += group / 2 * w;
 			vf d = vf_load(p.scale + (b * per + g) * TILE);
 #pragma GCC unroll 12
 			for (int r = 0; r < MR; r++) acc[r] = vf_fma(vi_float(a[r]), vf_mul(d, vf_set(x.d[b * w + r0 + r])), acc[r]);
@@ -81,6 +103,7 @@ INLINE void panel_mul(const int MR, const int group, const int mins, panel p, in
 #pragma GCC unroll 12
 			for (int r = 0; r < MR; r++) acc[r] = vf_fma(m, vf_set(block_sum(x, r0 + r, b, g, group)), acc[r]);
 		}
+	}
 #pragma GCC unroll 12
 	for (int r = 0; r < MR; r++) out[r] = acc[r];
 }
@@ -177,10 +200,13 @@ typedef struct {
 	panel p;
 } product;
 
-// product_at prepares a tile; rows is the step's row count.
-INLINE product product_at(const weight *w, int t, int rows, uint8_t *scratch) {
+// product_at prepares a tile; rows is the step's row count, next the number of
+// tiles to the one that will be prepared after it.
+INLINE product product_at(const weight *w, int t, int next, int rows, uint8_t *scratch) {
 	product m = {w, w->data + t * w->tile_bytes, panel_in(scratch, w->k)};
-	if (rows > 1 && !is_float(w->type)) coded_unpack(w->type, m.tile, w->k, m.p);
+	if (rows == 1 || is_float(w->type)) return m;
+	coded_unpack(w->type, m.tile, w->k, m.p);
+	if (t + next < w->tiles) m.p.ahead = m.tile + next * w->tile_bytes, m.p.ahead_block = (int)(w->tile_bytes / (w->k / 32));
 	return m;
 }
 
@@ -192,11 +218,11 @@ INLINE void product_rows(const product *m, const buffer *src, int row, int width
 	}
 	vector x = vector_at(&src->q, w->k, row, width);
 	if (rows == 1) out[0] = coded_vector(w->type, m->tile, w->k, x);
-	else panel_rows(w->type, m->p, w->k, x, out);
+	else panel_rows(w->type, row ? panel_alone(m->p) : m->p, w->k, x, out);
 }
 
-// claim takes the next pieces of an op for this thread; a thread alone with
-// small pieces takes several, so that the counter is not contended.
+// claim takes the next pieces of an op for this thread, several where they are
+// small, so that the counter is not contended.
 INLINE int claim(exec *e, int op_at, int n, int chunk, int *end) {
 	int at = __atomic_fetch_add(&e->next[op_at], chunk, __ATOMIC_RELAXED);
 	*end = at + chunk < n ? at + chunk : n;
@@ -204,7 +230,7 @@ INLINE int claim(exec *e, int op_at, int n, int chunk, int *end) {
 }
 
 INLINE int tile_chunk(exec *e, int tiles, int rows) {
-	int c = rows > 4 ? 1 : tiles / (e->threads * 8);
+	int c = rows > 1 ? 1 : tiles / (e->threads * 8);
 	return c < 1 ? 1 : c;
 }
 
@@ -212,7 +238,7 @@ static void op_linear(exec *e, const op *o, int at, int rows, uint8_t *scratch) 
 	const weight *w = o->w;
 	for (int end, t; (t = claim(e, at, w->tiles, tile_chunk(e, w->tiles, rows), &end)) < w->tiles;)
 		for (; t < end; t++) {
-			product m = product_at(w, t, rows, scratch);
+			product m = product_at(w, t, e->threads, rows, scratch);
 			vf bias = w->bias ? vf_load(w->bias + t * TILE) : vf_zero();
 			for (int row = 0, width; row < rows; row += width) {
 				vf out[MAX_GROUP];
@@ -231,8 +257,8 @@ static void op_gated(exec *e, const op *o, int at, int rows, uint8_t *scratch) {
 	const weight *g = o->w, *u = o->w2;
 	for (int end, t; (t = claim(e, at, g->tiles, tile_chunk(e, g->tiles, rows), &end)) < g->tiles;)
 		for (; t < end; t++) {
-			product mg = product_at(g, t, rows, scratch);
-			product mu = product_at(u, t, rows, scratch + panel_bytes(g->k));
+			product mg = product_at(g, t, e->threads, rows, scratch);
+			product mu = product_at(u, t, e->threads, rows, scratch + panel_bytes(g->k));
 			for (int row = 0, width; row < rows; row += width) {
 				vf gate[MAX_GROUP], up[MAX_GROUP];
 				width = group_width(rows - row);

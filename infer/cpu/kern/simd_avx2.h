@@ -15,20 +15,29 @@ typedef struct { __m256 a, b; } vf;
 INLINE vi vi_zero(void) { return (vi){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 INLINE vi vi_add(vi x, vi y) { return (vi){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)}; }
 INLINE vf vi_float(vi x) { return (vf){_mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)}; }
-// vi_dot adds w[2l]*x[0] + w[2l+1]*x[1] to lane l. The compiler would spread the
-// pairs of all rows first, and then keep a sum in memory for lack of registers:
-// every addition to it waits for the one before to be stored.
 INLINE vi vi_dot(vi acc, vw w, const pair *x) {
-	__m256i u, v;
-	__asm__("vpbroadcastd %6, %3\n\t"
-		"vpmaddwd %3, %4, %2\n\t"
-		"vpmaddwd %3, %5, %3\n\t"
-		"vpaddd %2, %0, %0\n\t"
-		"vpaddd %3, %1, %1"
-		: "+x"(acc.a), "+x"(acc.b), "=&x"(u), "=&x"(v)
-		: "x"(w.a), "x"(w.b), "m"(*x));
-	return acc;
+	__m256i v = _mm256_set1_epi32(*x);
+	return (vi){_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, v)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, v))};
 }
+
+// vi_dots adds n products, an even number, of codes and the pairs of four rows,
+// which are step bytes apart. Left to itself, the compiler runs out of registers and
+// keeps sums in memory: every addition waits for the one before to be stored.
+#define DOT_ROW(AT, A, B) \
+	"vpbroadcastd " AT "(%[x]), %[v]\n\tvpmaddwd %[v], %[wa], %[u]\n\tvpmaddwd %[v], %[wb], %[v]\n\t" \
+	"vpaddd %[u], %[" A "], %[" A "]\n\tvpaddd %[v], %[" B "], %[" B "]\n\t"
+#define DOT_ROWS(AT) \
+	"vmovdqu " AT "(%[w]), %[wa]\n\tvmovdqu 32+" AT "(%[w]), %[wb]\n\t" \
+	DOT_ROW("0", "a0", "b0") DOT_ROW("4", "a1", "b1") DOT_ROW("8", "a2", "b2") DOT_ROW("12", "a3", "b3") "add %[step], %[x]\n\t"
+INLINE void vi_dots(vi a[4], int n, const int16_t *w, const pair *x, int64_t step) {
+	__m256i wa, wb, u, v;
+	__asm__ volatile("1:\n\t" DOT_ROWS("0") DOT_ROWS("64") "add $128, %[w]\n\tsub $2, %[n]\n\tjnz 1b"
+		: [a0] "+x"(a[0].a), [b0] "+x"(a[0].b), [a1] "+x"(a[1].a), [b1] "+x"(a[1].b), [a2] "+x"(a[2].a), [b2] "+x"(a[2].b),
+		  [a3] "+x"(a[3].a), [b3] "+x"(a[3].b), [wa] "=&x"(wa), [wb] "=&x"(wb), [u] "=&x"(u), [v] "=&x"(v), [n] "+r"(n), [w] "+r"(w), [x] "+r"(x)
+		: [step] "r"(step)
+		: "memory", "cc");
+}
+#define PANEL_DOTS 4 // rows of vi_dots
 
 INLINE vw vw_load(const void *p) { return (vw){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)}; }
 INLINE void vw_store(void *p, vw x) { _mm256_storeu_si256((__m256i *)p, x.a), _mm256_storeu_si256((__m256i *)p + 1, x.b); }
