@@ -27,12 +27,18 @@ type (
 		TableStride, Heads, KVHeads, Dim, Budget, MaxPages uint32
 		Scale                                              float32
 	}
+	// Weigh: 4 places of a working set by KV heads by rows.
+	Weigh struct {
+		Q, Sets, Chosen, Seqs, Seq, Top                     driver.Ptr
+		Heads, KVHeads, Dim, Budget, MaxPages, KBits, VBits uint32
+		Scale                                               float32
+	}
 	// ChoosePages: KV heads by rows.
 	ChoosePages struct {
-		Top, Sums, Chosen, Sets, Units, Table, Seqs, Seq, Traffic            driver.Ptr
-		UnitBytes                                                            uint64
-		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes uint32
-		Gain                                                                 float32
+		Top, Sums, Chosen, Sets, Units, Table, Seqs, Seq, Traffic                      driver.Ptr
+		UnitBytes                                                                      uint64
+		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes, ByRecord uint32
+		Gain                                                                           float32
 	}
 	// UnpackRecords: pages by KV heads.
 	UnpackRecords struct {
@@ -55,5 +61,8 @@ func addCacheParams(p map[string]any) {
 	}
 	for _, v := range []string{"1", "2", "4"} {
 		p["scan_"+v+"_1"], p["scan_"+v+"_2"] = Scan{}, Scan{}
+	}
+	for _, v := range []string{"2", "3", "4", "8"} {
+		p["weigh_"+v], p["weigh_exact_"+v] = Weigh{}, Weigh{}
 	}
 }

@@ -94,6 +94,33 @@ static __device__ __forceinline__ void normalise(const float2 *sums, int n, int 
 	}
 }
 
+// Makes the sums of blocks anew that have pages of the set, whose scores are no longer
+// what scan added up: four lanes for each.
+static __device__ void sum_again(const float *top, float2 *sums, int group, u32 max_pages, int pages, const u32 *page, int held) {
+	int thread = threadIdx.x, lane = thread % 32, all = group * held;
+	for (int i0 = (thread - lane) / 4; i0 < all; i0 += THREADS / 4) {
+		int i = min(i0 + lane / 4, all - 1), h = i / held, j = i % held, block = page[j] / (BLOCK / COLD), p = block * (BLOCK / COLD) + lane % 4 * 4;
+		float4 x = __ldcg((const float4 *)(top + h * max_pages + p));
+		float v[4] = {x.x, x.y, x.z, x.w}, most = -3e38f, sum = 0;
+#pragma unroll
+		for (int k = 0; k < 4; k++) {
+			v[k] = p + k < pages ? fminf(v[k], 1e38f) : -INF;
+			most = fmaxf(most, v[k]);
+		}
+		most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+		most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+#pragma unroll
+		for (int k = 0; k < 4; k++)
+			sum += __expf(v[k] - most);
+		sum += __shfl_xor_sync(~0u, sum, 1);
+		sum += __shfl_xor_sync(~0u, sum, 2);
+		// The first of a block's pages, of which there may be many.
+		if (lane % 4 == 0 && i0 + lane / 4 < all && (j == 0 || page[j - 1] / (BLOCK / COLD) != block))
+			sums[h * (max_pages / (BLOCK / COLD)) + block] = make_float2(most, sum);
+	}
+	__syncthreads();
+}
+
 // Writes the order of every page's largest share of a query head, of pages that are
 // held times e^gain. What is no number is larger than any other.
 static __device__ void shares(const float *top, const float2 *sums, int group, u32 max_pages, int pages, const u32 *have, float gain, u32 *key, float2 (*shared)[PARTS]) {
@@ -273,10 +300,11 @@ static __device__ void keep_best(const u32 *list, int n, int k, const u32 *key, 
 enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES };
 
 // Grid: KV heads, rows. top [rows, heads, max_pages] is what scan left, max_pages
-// a multiple of 32. Shared memory: 2 max_pages numbers, 7 for each 32 of them, and
-// 5 for each of the budget.
-KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
-	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, float gain) {
+// a multiple of 32; by_record says that weigh has changed the scores of what is held.
+// Shared memory: 2 max_pages numbers, 7 for each 32 of them, and 5 for each of the
+// budget.
+KERNEL(THREADS, 1) choose_pages(const float *top, float2 *sums, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
+	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, u32 by_record, float gain) {
 	__shared__ float2 parts[HEADS][PARTS];
 	__shared__ u32 counts[2][32], shared[2][32], listed;
 	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32, most_words = max_pages / 32;
@@ -305,7 +333,10 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	after_previous();
 	if (size < pages) {
 		u64 head = (u64)row * heads + kv * (heads / kv_heads);
-		shares(top + head * max_pages, sums + head * (max_pages / (BLOCK / COLD)), heads / kv_heads, max_pages, pages, have, gain, key, parts);
+		top += head * max_pages, sums += head * (max_pages / (BLOCK / COLD));
+		if (by_record && held)
+			sum_again(top, sums, heads / kv_heads, max_pages, pages, page, held);
+		shares(top, sums, heads / kv_heads, max_pages, pages, have, gain, key, parts);
 		choose(key, pages, size, want, cut, counts, &listed);
 	} else {
 		for (int w = thread; w < words; w += THREADS)

@@ -33,7 +33,8 @@ type cacheRun struct {
 
 // TestCacheSpeed measures decode steps under auto: EDGED_CUDA_MODEL is a GGUF
 // file, EDGED_CUDA_DEPTHS the tokens in the cache, EDGED_CUDA_BUDGETS the tokens
-// of working sets (default 1024), EDGED_CUDA_EXCHANGE those that a step replaces.
+// of working sets (default 1024), EDGED_CUDA_EXCHANGE those that a step replaces,
+// EDGED_CUDA_BY_RECORD=1 that records weigh what is held, and 0 that they do not.
 func TestCacheSpeed(t *testing.T) {
 	path := os.Getenv("EDGED_CUDA_MODEL")
 	if path == "" || os.Getenv("EDGED_CUDA_BUDGETS") == "" {
@@ -70,6 +71,12 @@ func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows i
 	if err != nil {
 		t.Fatal(err)
 	}
+	if by := os.Getenv("EDGED_CUDA_BY_RECORD"); by != "" {
+		for i := range plan.Config.Layers {
+			l := &plan.Config.Layers[i]
+			l.ByRecord = by == "1" && l.Class == offload.Paged
+		}
+	}
 	start := time.Now()
 	r := &cacheRun{t: t, b: b, rng: rand.New(rand.NewPCG(1, 2))}
 	host := pinnedmem.NewHost(0)
@@ -103,13 +110,14 @@ func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows i
 	return r
 }
 
-// fillRecords writes finite numbers to the host tier.
+// fillRecords writes finite numbers to the host tier, so small that no page stands out
+// by its record.
 func (r *cacheRun) fillRecords() {
 	var g errgroup.Group
 	g.SetLimit(16)
 	piece := make([]byte, 1<<20)
 	for i := range piece {
-		piece[i] = byte(r.rng.Uint32()) & 0x3f
+		piece[i] = byte(r.rng.Uint32()) & 0x1f
 	}
 	for i := range r.pool.Layers() {
 		if m := r.pool.Memory(i); m.Plan.Class.Cold() {

@@ -68,6 +68,9 @@ func (e *exec) works(sh shape, kv []*offload.Seq) []work {
 			if i == 0 {
 				bytes += e.movedFor(n, sh, kv)
 			}
+			if strings.HasPrefix(c.kernel, "weigh_") {
+				bytes += n.(*choiceNode).weighedBytes(kv)
+			}
 			add(opName(n, c), c, bytes)
 		}
 	}
@@ -151,6 +154,20 @@ func (e *exec) movedFor(n node, sh shape, kv []*offload.Seq) int64 {
 		case *recordsNode:
 			b := e.stepBytes(n.op.Layer, q)
 			sum += b.Fast() - b.Index
+		}
+	}
+	return sum
+}
+
+// weighedBytes is the keys of what sequences hold, by which a choice weighs them.
+func (n *choiceNode) weighedBytes(kv []*offload.Seq) (sum int64) {
+	r, err := n.plan.Record()
+	if err != nil {
+		return 0 // Limits.Validate has seen the plan
+	}
+	for _, q := range kv {
+		if q.Stored()/offload.ColdTok > n.plan.Budget {
+			sum += int64(n.plan.Budget*n.plan.KVHeads) * int64(r.VScales) // values begin there
 		}
 	}
 	return sum

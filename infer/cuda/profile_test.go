@@ -14,7 +14,8 @@ import (
 func TestProfile(t *testing.T) {
 	for name, plan := range map[string]offload.LayerPlan{
 		"exact": {}, "dense": {Class: offload.Dense, Elem: offload.Q8, Group: 32, Tail: 96},
-		"paged": {Class: offload.Paged, Elem: offload.Q8, Group: 16, Tail: 64, Budget: 2, Exchange: 2},
+		"paged":              {Class: offload.Paged, Elem: offload.Q8, Group: 16, Tail: 64, Budget: 2, Exchange: 2},
+		"weighed by records": {Class: offload.Paged, Elem: offload.Q8, Group: 16, Tail: 64, Budget: 2, Exchange: 2, ByRecord: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)

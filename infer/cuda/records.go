@@ -14,7 +14,9 @@ const (
 	unpackThreads = 128 // of unpack_records
 	moveThreads   = 256 // of move_bytes
 	chooseThreads = 1024
-	scanWarps     = 4 // WARPS of scan.cu
+	scanWarps     = 4  // WARPS of scan.cu
+	weighWarps    = 4  // WARPS of weigh.cu
+	weighChannels = 32 // that its lanes take at a time
 	blockPages    = offload.BlockTok / offload.ColdTok
 	laneBytes     = 8 // Lane of store.cu
 )
@@ -85,6 +87,9 @@ func (n *choiceNode) emit(b *batch, s shape) {
 		return
 	}
 	n.scan(b, s)
+	if n.plan.ByRecord {
+		n.weigh(b, s)
+	}
 	n.choose(b, s)
 }
 
@@ -126,6 +131,21 @@ func (n *choiceNode) sums(rows int) span {
 	return span{name: "sums of scores", at: n.e.topSums, bytes: int64(rows*n.op.Heads*n.e.coldPages()/blockPages) * 8}
 }
 
+// weigh scores what working sets hold by records.
+func (n *choiceNode) weigh(b *batch, s shape) {
+	e, c, name := n.e, &n.e.caches[n.op.Layer], "weigh_"
+	if n.plan.Elem.Exact() {
+		name = "weigh_exact_"
+	}
+	q, sets, chosen := e.buf(n.op.Q), c.sets, c.chosen
+	sets.early, chosen.early = true, true
+	b.launch(fmt.Sprintf("%s%d", name, ceil(n.plan.HeadDim, weighChannels)), driver.Dim{X: ceil(n.plan.Budget, weighWarps), Y: n.plan.KVHeads, Z: s.rows}, weighWarps*32, 0, cudakern.Weigh{
+		Q: q.at, Sets: sets.at, Chosen: chosen.at, Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops,
+		Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), Budget: uint32(n.plan.Budget), MaxPages: uint32(e.coldPages()),
+		KBits: uint32(n.plan.Elem.KBits()), VBits: uint32(n.plan.Elem.VBits()), Scale: n.op.Scale,
+	}, q.reading(s.rows), sets, chosen, e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing())
+}
+
 func (n *choiceNode) choose(b *batch, s shape) {
 	e, c := n.e, &n.e.caches[n.op.Layer]
 	r, err := n.plan.Record()
@@ -135,8 +155,8 @@ func (n *choiceNode) choose(b *batch, s shape) {
 	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), cudakern.ChoosePages{
 		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
-		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), Gain: n.plan.Gain,
-	}, n.tops(s.rows), n.sums(s.rows), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Gain: n.plan.Gain,
+	}, n.tops(s.rows), n.sums(s.rows).writing(), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
 }
 
 // recordsNode is Attend of a layer that keeps records. While a prompt is read,

@@ -29,6 +29,7 @@ func keptPlans() map[string]offload.LayerPlan {
 			plans[fmt.Sprintf("dense %s in groups of %d", e, group)] = offload.LayerPlan{Class: offload.Dense, Elem: e, Group: group, Tail: 96}
 		}
 		plans[fmt.Sprintf("paged %s", e)] = offload.LayerPlan{Class: offload.Paged, Elem: e, Group: 16, Tail: 64, Budget: 6, Exchange: 2, Gain: 1}
+		plans[fmt.Sprintf("paged %s weighed by records", e)] = offload.LayerPlan{Class: offload.Paged, Elem: e, Group: 16, Tail: 64, Budget: 6, Exchange: 2, Gain: 1, ByRecord: true}
 	}
 	return plans
 }
@@ -91,10 +92,20 @@ func TestRecordLaunches(t *testing.T) {
 			if plan.Class == offload.Paged {
 				want = append(want, "scan_1_2", "choose_pages")
 			}
+			weighs := "weigh_2"
+			if plan.Elem.Exact() {
+				weighs = "weigh_exact_2"
+			}
+			if plan.ByRecord {
+				want = append(want, weighs)
+			}
 			for _, k := range want {
 				if f.launches[k] == 0 {
 					t.Errorf("%s was never launched", k)
 				}
+			}
+			if n := f.launches[weighs]; n != 0 && n != f.launches["choose_pages"] || n != 0 != plan.ByRecord {
+				t.Errorf("%d launches of %s, %d choices", n, weighs, f.launches["choose_pages"])
 			}
 			ordered(t, f, plan)
 		})
@@ -130,7 +141,10 @@ func ordered(t *testing.T, f *fakeGPU, plan offload.LayerPlan) {
 		at := func(prefix string) int {
 			return slices.IndexFunc(g, func(c command) bool { return strings.HasPrefix(c.kernel, prefix) })
 		}
-		store, scan, read := at("store_records"), at("scan_"), at("attend_")
+		store, scan, read, weigh, choose := at("store_records"), at("scan_"), at("attend_"), at("weigh_"), at("choose_pages")
+		if weigh >= 0 && (weigh < scan || weigh > choose) {
+			t.Error("sets are weighed elsewhere than between a scan and a choice")
+		}
 		if store < 0 {
 			if scan >= 0 && !g[scan].overlap {
 				t.Error("a scan waits although nothing is stored")
