@@ -9,13 +9,13 @@ const (
 	mostSet  = 2048 / ColdTok
 	// defaultGain is that of [LayerPlan], with which a step may exchange
 	// defaultExchange cold pages: 640 tokens.
-	defaultGain, defaultExchange = 1, 640 / ColdTok
+	defaultGain, defaultExchange = 1.5, 640 / ColdTok
 )
 
 // pagedPlan is how a layer with working sets is kept.
 func (s settings) pagedPlan(l LayerSpec, e Elem, budget int) LayerPlan {
 	p := LayerPlan{LayerSpec: l, Class: Paged, Elem: e, Group: ColdTok, Tail: recordTail, Budget: budget,
-		Exchange: s.exchange, Gain: defaultGain, Estimate: s.estimate}
+		Exchange: s.exchange, Gain: defaultGain, ByRecord: true, Estimate: s.estimate}
 	if p.Exchange == 0 {
 		p.Exchange = defaultExchange
 	}
