@@ -63,13 +63,14 @@ func (a *app) evalCasesCommand() *cobra.Command {
 				return err
 			}
 			report.File = args[0]
-			if err := a.printCases(report, asJSON); err != nil {
-				return err
-			}
+			var full *eval.Paired
 			if paired {
-				if err := a.againstFull(cmd.Context(), e, cases, opt, report); err != nil {
+				if full, err = a.againstFull(cmd.Context(), e, cases, opt, report); err != nil {
 					return err
 				}
+			}
+			if err := a.printCases(casesOutput{report, full}, asJSON); err != nil {
+				return err
 			}
 			if miss := report.Check(least); miss != nil {
 				return fmt.Errorf("%w: %w", errBelowBar, miss)
@@ -152,25 +153,30 @@ func (d *daemonAnswerer) Answer(ctx context.Context, messages []eval.Message, ma
 	return ans.Text, err
 }
 
-// againstFull runs the cases with the exact cache and prints the comparison.
-func (a *app) againstFull(ctx context.Context, e daemon.Evaluation, cases []eval.Case, opt eval.CasesOptions, report *eval.CasesReport) error {
+// againstFull runs the cases with the exact cache and compares.
+func (a *app) againstFull(ctx context.Context, e daemon.Evaluation, cases []eval.Case, opt eval.CasesOptions, report *eval.CasesReport) (*eval.Paired, error) {
 	e.Cache = daemon.Cache{Policy: "full", Context: e.Cache.Context}
 	full, err := a.cases(ctx, e, "", cases, opt)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p, err := eval.Compare(full, report)
-	if err != nil {
-		return err
-	}
-	return a.printReport(p.WriteTable)
+	return eval.Compare(full, report)
 }
 
-func (a *app) printCases(r *eval.CasesReport, asJSON bool) error {
+// casesOutput is what the command prints.
+type casesOutput struct {
+	*eval.CasesReport
+	AgainstFull *eval.Paired `json:"against_full,omitempty"`
+}
+
+func (a *app) printCases(o casesOutput, asJSON bool) error {
 	if asJSON {
-		return a.printJSON(r)
+		return a.printJSON(o)
 	}
-	return a.printReport(r.WriteTable)
+	if err := a.printReport(o.WriteTable); err != nil || o.AgainstFull == nil {
+		return err
+	}
+	return a.printReport(o.AgainstFull.WriteTable)
 }
 
 // printReport prints what write makes, whole or not at all.
