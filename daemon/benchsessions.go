@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"edged/infer"
+	"edged/infer/bench"
 	"edged/infer/graph"
 	"edged/offload"
 	"edged/pinnedmem"
@@ -197,21 +198,18 @@ func (l *library) restoreCached(ctx context.Context, pool *offload.Pool, files [
 // medians is the median of each time. The same was measured in the same order each
 // time.
 func medians(took []Rate) Rate {
-	r := took[0]
-	r.Seconds = median(took, func(r Rate) float64 { return r.Seconds })
-	for i := range r.Plain {
-		r.Plain[i].Seconds = median(took, func(r Rate) float64 { return r.Plain[i].Seconds })
+	of := func(seconds func(Rate) float64) float64 {
+		var x []float64
+		for _, r := range took {
+			x = append(x, seconds(r))
+		}
+		return bench.Median(x)
 	}
-	return r
-}
-
-func median(took []Rate, of func(Rate) float64) float64 {
-	x := make([]float64, len(took))
-	for i, r := range took {
-		x[i] = of(r)
+	m := Rate{Bytes: took[0].Bytes, Seconds: of(func(r Rate) float64 { return r.Seconds })}
+	for i, p := range took[0].Plain {
+		m.Plain = append(m.Plain, Plain{p.What, of(func(r Rate) float64 { return r.Plain[i].Seconds })})
 	}
-	slices.Sort(x)
-	return x[len(x)/2]
+	return m
 }
 
 // pool makes a cache for the session, full of random bytes.

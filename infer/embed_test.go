@@ -278,18 +278,7 @@ func TestFailureBesideAnInput(t *testing.T) {
 		}
 		return nil
 	}}
-	e := newToy(t, cfg, b)
-	done := make(chan error, 1)
-	e.loads = append(e.loads, &loadCall{model: "toy", done: done})
-	e.owner.settle()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	f, err := e.front("toy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := &machine{e: e, o: e.owner, f: f, total: e.owner.res.pool.FreeTok()}
+	m := loadToyOn(t, cfg, b)
 	defer m.close(t)
 	chat := m.submit(t, longPrompt(1, 4), 100)
 	for !chat.t.decoding() {

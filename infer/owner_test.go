@@ -31,8 +31,10 @@ type call struct {
 }
 
 // loadToy is an engine with a resident model, driven by the test.
-func loadToy(t testing.TB, cfg Config) *machine {
-	e := newToy(t, cfg, &toyBackend{})
+func loadToy(t testing.TB, cfg Config) *machine { return loadToyOn(t, cfg, &toyBackend{}) }
+
+func loadToyOn(t testing.TB, cfg Config, b *toyBackend) *machine {
+	e := newToy(t, cfg, b)
 	done := make(chan error, 1)
 	e.loads = append(e.loads, &loadCall{model: "toy", done: done})
 	e.owner.settle()

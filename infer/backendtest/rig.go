@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"slices"
 	"testing"
 
 	"edged/infer/graph"
@@ -126,6 +127,12 @@ func mixPages(q *offload.Seq) {
 func (r *rig) step(pieces ...piece) rows {
 	r.t.Helper()
 	in, kv := r.assemble(pieces)
+	return r.run(in, kv, pieces, len(in.Out))
+}
+
+// run runs and commits a step of the pieces that gives so many rows.
+func (r *rig) run(in *graph.Rows, kv []*offload.Seq, pieces []piece, want int) rows {
+	r.t.Helper()
 	l, err := r.exec.Step(r.t.Context(), in, kv)
 	if err != nil {
 		r.t.Fatalf("step: %v", err)
@@ -136,8 +143,8 @@ func (r *rig) step(pieces ...piece) rows {
 			r.t.Fatal(err)
 		}
 	}
-	if len(out) != len(in.Out) {
-		r.t.Fatalf("step gave %d rows of logits, want %d", len(out), len(in.Out))
+	if len(out) != want {
+		r.t.Fatalf("step gave %d rows, want %d", len(out), want)
 	}
 	return out
 }
@@ -146,11 +153,14 @@ func (r *rig) step(pieces ...piece) rows {
 // of all of them.
 func (r *rig) feed(q *offload.Seq, tok []int32, chunk int) rows {
 	r.t.Helper()
+	return inChunks(r.step, q, tok, chunk)
+}
+
+// inChunks appends tokens by steps of at most chunk rows and returns what all give.
+func inChunks(step func(...piece) rows, q *offload.Seq, tok []int32, chunk int) rows {
 	var out rows
-	for len(tok) > 0 {
-		n := min(chunk, len(tok))
-		out = append(out, r.step(piece{seq: q, tok: tok[:n]})...)
-		tok = tok[n:]
+	for part := range slices.Chunk(tok, chunk) {
+		out = append(out, step(piece{seq: q, tok: part})...)
 	}
 	return out
 }

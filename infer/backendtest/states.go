@@ -44,13 +44,7 @@ func statesLimits(p *graph.Program, elem offload.Elem) graph.Limits {
 // of all of them.
 func (r *rig) states(q *offload.Seq, tok []int32, chunk int) rows {
 	r.t.Helper()
-	var out rows
-	for len(tok) > 0 {
-		n := min(chunk, len(tok))
-		out = append(out, r.stepStates(piece{seq: q, tok: tok[:n]})...)
-		tok = tok[n:]
-	}
-	return out
+	return inChunks(r.stepStates, q, tok, chunk)
 }
 
 // stepStates runs and commits the pieces and returns the states of their tokens.
@@ -61,20 +55,7 @@ func (r *rig) stepStates(pieces ...piece) rows {
 	}
 	in, kv := r.assemble(pieces)
 	in.States = true
-	l, err := r.exec.Step(r.t.Context(), in, kv)
-	if err != nil {
-		r.t.Fatalf("step: %v", err)
-	}
-	out := copyRows(l)
-	for _, p := range pieces {
-		if err := p.seq.Commit(len(p.tok)); err != nil {
-			r.t.Fatal(err)
-		}
-	}
-	if len(out) != len(in.Tok) {
-		r.t.Fatalf("step gave %d states, want %d", len(out), len(in.Tok))
-	}
-	return out
+	return r.run(in, kv, pieces, len(in.Tok))
 }
 
 func (m *modelCheck) statesInChunks(t *testing.T) {

@@ -84,7 +84,7 @@ func (r *Report) finish(bandwidth float64) {
 	for i := range r.Rows {
 		row := &r.Rows[i]
 		n := float64(row.Tokens)
-		row.TokPerSec = n / median(row.Seconds)
+		row.TokPerSec = n / Median(row.Seconds)
 		row.Min, row.Max = n/slices.Max(row.Seconds), n/slices.Min(row.Seconds)
 		row.BytesPerSec = row.TokPerSec * float64(row.BytesPerTok)
 		row.Share = row.BytesPerSec / bandwidth
@@ -95,7 +95,8 @@ func (r *Report) finish(bandwidth float64) {
 	}
 }
 
-func median(v []float64) float64 {
+// Median is the middle value, or the mean of the two in the middle. There has to be one.
+func Median(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	if n := len(s); n%2 == 0 {
 		return (s[n/2-1] + s[n/2]) / 2
