@@ -64,35 +64,22 @@ type (
 		Gate, Up, X, Dst                                       driver.Ptr
 		GateType, UpType, N, K, GateBytes, UpBytes, Rows, GELU uint32
 	}
-	// Tiled: up to three tiled matrices of one type. Of a tile's Units, those of
-	// K inputs from unit First on are multiplied.
+	// Tiled: up to three tiled matrices, those from Mixed on of a second type, with
+	// up to two rows.
 	Tiled struct {
-		W, Dst, Bias  [3]driver.Ptr
-		X, Norm       driver.Ptr
-		N             [3]uint32
-		K, Rows, LD   uint32 // LD: from one row of X to the next
-		Units, First  uint32
-		Warps, Stages uint32 // warps that share a tile; units in a warp's ring
-		Add           uint32 // bit i: Dst[i] +=
-		Eps           float32
-	}
-	// TiledMixed is Tiled with parts of two types: those from Mixed on are of the
-	// second.
-	TiledMixed struct {
-		W, Dst, Bias  [3]driver.Ptr
-		X, Norm       driver.Ptr
-		N             [3]uint32
-		K, Rows, LD   uint32
-		Units, First  uint32
-		Warps, Stages uint32
-		Add, Mixed    uint32
-		Eps           float32
+		W, Dst, Bias   [3]driver.Ptr
+		X, Norm        driver.Ptr
+		N              [3]uint32
+		K, Rows, Units uint32
+		Warps, Stages  uint32 // warps that share a tile; units in a warp's ring
+		Add, Mixed     uint32 // Add: bit i: Dst[i] +=
+		Eps            float32
 	}
 	// TiledGated: a pair of tiled matrices of one type.
 	TiledGated struct {
-		Gate, Up, Dst, X, Norm          driver.Ptr
-		N, K, Rows, Warps, Stages, GELU uint32
-		Eps                             float32
+		Gate, Up, Dst, X, Norm                 driver.Ptr
+		N, K, Rows, Units, Warps, Stages, GELU uint32
+		Eps                                    float32
 	}
 	// PackTiles: a warp per unit, by tiles.
 	PackTiles struct {
@@ -119,21 +106,26 @@ type (
 		A, B, Factor, Bias, Dst driver.Ptr
 		M, N, K, LD, Add        uint32
 	}
+	// Operands: a block per row, of as many warps as share a tile.
+	Operands struct {
+		X, Norm, Dst, RowFactor, UnitFactor driver.Ptr
+		K, Blocks, Units                    uint32 // Blocks: of 32 inputs, in Dst
+		Eps                                 float32
+	}
 	// Batch: up to three tiled matrices, those from Mixed on of a second type, and
 	// up to 16 prepared rows.
 	Batch struct {
 		W, Dst, Bias                                   [3]driver.Ptr
-		X, Factor                                      driver.Ptr
+		X, RowFactor, UnitFactor                       driver.Ptr
 		N                                              [3]uint32
-		Rows, Units, Blocks, Warps, Stages, Add, Mixed uint32 // Blocks: of 32 inputs, in X
+		Rows, Units, Blocks, Warps, Stages, Add, Mixed uint32
 	}
 	// BatchGated: a pair of tiled matrices of one type.
 	BatchGated struct {
-		Gate, Up, Dst, X, Factor                    driver.Ptr
+		Gate, Up, Dst, X, RowFactor, UnitFactor     driver.Ptr
 		N, Rows, Units, Blocks, Warps, Stages, GELU uint32
 	}
-	// OrderRows: a block per row. Steps of 64 inputs, or blocks of 32 of
-	// operand_rows.
+	// OrderRows: a block per row; steps of 64 inputs.
 	OrderRows struct {
 		X, Norm, Dst, Factor driver.Ptr
 		K, Steps             uint32
@@ -152,11 +144,12 @@ type (
 		Gate, Up, Dst, X, Factor     driver.Ptr
 		N, LD, M, Units, Steps, GELU uint32
 	}
-	// Decode: splits by KV heads' tiles by rows.
+	// Decode: blocks that share a row's splits, of which there are Most at most, by KV
+	// heads' tiles by rows.
 	Decode struct {
 		Q, Dst, Pages, Table, Pos, Seq, Partial, Tickets driver.Ptr
 		PageBytes                                        uint64
-		TableStride, Heads, KVHeads, Window              uint32
+		TableStride, Heads, KVHeads, Window, Most        uint32
 		Scale                                            float32
 	}
 	// ReadBytes: blocks of 512 threads that stride over the memory.
@@ -212,7 +205,7 @@ func Params() map[string]any {
 		"embed": Embed{}, "norm_rows": NormRows{}, "rope": Rope{}, "append": Append{}, "norm_rope_append": NormRopeAppend{},
 		"select_rows": SelectRows{}, "gate_rows": GateRows{}, "linear_any": LinearAny{}, "gated_any": GatedAny{},
 		"pack_tiles": PackTiles{}, "unpack_tiles": UnpackTiles{}, "unpack_rows": UnpackRows{}, "halve_rows": HalveRows{}, "gemm_128": Gemm{}, "gemm_256": Gemm{}, "read_bytes": ReadBytes{},
-		"order_rows": OrderRows{}, "operand_rows": OrderRows{}, "unpack_to_tiles": UnpackRows{}, "tiled_q4k_q6k_2": TiledMixed{}, "tiled_q5k_q6k_2": TiledMixed{},
+		"order_rows": OrderRows{}, "operands_256": Operands{}, "operands_64": Operands{}, "unpack_to_tiles": UnpackRows{}, "tiled_q4k_q6k_2": Tiled{}, "tiled_q5k_q6k_2": Tiled{},
 	}
 	for _, t := range []string{"q4k", "q5k", "q6k", "q8", "f16"} {
 		p["tiled_"+t+"_2"], p["tiled_gated_"+t+"_2"] = Tiled{}, TiledGated{}

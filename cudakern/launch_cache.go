@@ -12,7 +12,7 @@ type (
 	Attend struct {
 		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
 		UnitBytes, PageBytes                                                               uint64
-		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Raw         uint32
+		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Raw, Most   uint32
 		Scale                                                                              float32
 	}
 	// StoreRecords: KV heads by blocks by sequences.

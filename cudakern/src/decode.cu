@@ -2,13 +2,13 @@
 // pages are split between blocks, which merge what they found.
 #include "split.cuh"
 
-// Grid: splits, KV heads by tiles of 8 query heads, rows.
-// partial [rows, heads, splits, DIM+2]; tickets [rows, kvHeads*tiles] are zero
-// between launches.
-// A warp has STAGES pages at hand or under way.
+// Grid: blocks that share a row's splits, KV heads by tiles of 8 query heads, rows.
+// A warp has STAGES pages at hand or under way; while a block merges a split, those
+// of its next one are.
 template <int DIM, int WARPS, int STAGES> static __device__ void decode(const float *q, float *dst, const u8 *pages, const u32 *table, const int *pos, const int *seq, float *partial, u32 *tickets,
-	u64 page_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 window, float scale) {
+	u64 page_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 window, u32 most, float scale) {
 	typedef Page<DIM> P;
+	__shared__ int free_stage[WARPS]; // where each warp has put what it found
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = blockIdx.z;
 	int group = heads / kv_heads, tiles = (group + 7) / 8, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles;
 	int some = min(group - tile * 8, 8), first_head = kv * group + tile * 8;
@@ -16,42 +16,67 @@ template <int DIM, int WARPS, int STAGES> static __device__ void decode(const fl
 	after_previous();
 	int end = pos[row] + 1, begin = window && end > window ? end - window : 0;
 	int first = begin / PAGE, count = (end + PAGE - 1) / PAGE - first;
-	int each = max((count + (int)gridDim.x - 1) / (int)gridDim.x, WARPS), splits = (count + each - 1) / each;
-	if (blockIdx.x >= splits)
+	Splits splits(count, most, WARPS);
+	if (blockIdx.x >= splits.n)
 		return;
-	int from = first + blockIdx.x * each, to = min(from + each, first + count);
 	const u32 *numbers = table + (u64)seq[row] * table_stride;
 	u64 head_at = (u64)kv * DIM * PAGE * 4;
-	u32 mine = shared_address(dynamic) + warp * STAGES * P::BYTES;
+	u8 *ring = dynamic + warp * STAGES * P::BYTES;
+	u32 mine = shared_address(ring);
+	auto end_of = [&](int split) { return min((split + 1) * splits.each, count) + first; };
 
-	Split<DIM> s;
-	s.begin(q + ((u64)row * heads + first_head + lane / 4) * DIM, lane / 4 < some, lane);
-	auto bring = [&](int page, int stage) {
-		if (page < to)
-			bring_page<DIM>(mine + stage * P::BYTES, pages + numbers[page] * page_bytes + head_at, begin - page * PAGE, end - page * PAGE, lane, 32);
+	// The page that is brought next, of this split or one behind it.
+	int split_ahead = blockIdx.x, ahead = first + split_ahead * splits.each + warp;
+	auto bring = [&](int stage) {
+		while (split_ahead < splits.n && ahead >= end_of(split_ahead)) {
+			split_ahead += gridDim.x;
+			ahead = first + split_ahead * splits.each + warp;
+		}
+		if (split_ahead < splits.n)
+			bring_page<DIM>(mine + stage * P::BYTES, pages + numbers[ahead] * page_bytes + head_at, begin - ahead * PAGE, end - ahead * PAGE, lane, 32);
 		else
 			copy_commit();
+		ahead += WARPS;
 	};
+	Split<DIM> s;
+	auto read_query = [&]() { s.begin(q + ((u64)row * heads + first_head + lane / 4) * DIM, lane / 4 < some, lane); };
+	read_query();
 	int stage = 0, last_stage = STAGES - 1;
-	for (int s = 0; s < STAGES - 1; s++)
-		bring(from + warp + s * WARPS, s);
-	for (int page = from + warp; page < to; page += WARPS) {
-		bring(page + (STAGES - 1) * WARPS, last_stage);
-		copy_wait<STAGES - 1>();
-		__syncwarp();
-		s.page(mine + stage * P::BYTES, begin - page * PAGE, end - page * PAGE, scale * 1.4426950408889634f, lane);
-		__syncwarp();
-		last_stage = stage;
-		stage = stage + 1 == STAGES ? 0 : stage + 1;
+	for (int i = 0; i < STAGES - 1; i++)
+		bring(i);
+	Found found = {dst, partial, tickets, row, (int)heads, first_head, some, (int)most};
+	for (int split = blockIdx.x; split < splits.n; split += gridDim.x) {
+		int to = end_of(split);
+		for (int page = first + split * splits.each + warp; page < to; page += WARPS) {
+			bring(last_stage);
+			copy_wait<STAGES - 1>();
+			__syncwarp();
+			s.page(mine + stage * P::BYTES, begin - page * PAGE, end - page * PAGE, scale * 1.4426950408889634f, lane);
+			__syncwarp();
+			last_stage = stage;
+			stage = stage + 1 == STAGES ? 0 : stage + 1;
+		}
+		// What was found goes where the last page was.
+		s.store((float *)(ring + last_stage * P::BYTES) + lane / 4 * Result<DIM>::FLOATS, lane);
+		if (lane == 0)
+			free_stage[warp] = last_stage;
+		finish_split<DIM, WARPS>(found, splits, split, [&](int h, int w) { return (const float *)(dynamic + (w * STAGES + free_stage[w]) * P::BYTES) + h * Result<DIM>::FLOATS; });
+		if (split + gridDim.x >= splits.n)
+			break;
+		__syncthreads();
+		if (DIM > 128) // there are no registers in which it could wait
+			read_query();
+		else
+			s.clear();
 	}
 	copy_wait<0>();
-	finish<DIM, WARPS>(s, (float *)dynamic, dst, partial, tickets, row, splits, heads, first_head, some);
+	finish_row<DIM>(found, splits);
 }
 
 #define DECODE(DIM, WARPS, STAGES) \
 	KERNEL(WARPS * 32, 1) decode_##DIM(const float *q, float *dst, const u8 *pages, const u32 *table, const int *pos, const int *seq, float *partial, u32 *tickets, \
-		u64 page_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 window, float scale) { \
-		decode<DIM, WARPS, STAGES>(q, dst, pages, table, pos, seq, partial, tickets, page_bytes, table_stride, heads, kv_heads, window, scale); \
+		u64 page_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 window, u32 most, float scale) { \
+		decode<DIM, WARPS, STAGES>(q, dst, pages, table, pos, seq, partial, tickets, page_bytes, table_stride, heads, kv_heads, window, most, scale); \
 	}
 
 // As many warps as shared memory has room for.

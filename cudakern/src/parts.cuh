@@ -5,15 +5,21 @@
 #include "tiles.cuh"
 
 // What a launch multiplies with: up to three matrices one after the other, or a
-// pair whose tiles alternate. Of a tile's units, those from first on.
+// pair whose tiles alternate.
 struct Parts {
 	const u8 *w[3];
 	float *dst[3];
 	const float *bias[3];
 	int tiles[3], n[3];
-	int add; // bit i: dst[i] +=
-	int units, first;
+	int add;   // bit i: dst[i] +=
+	int units; // of a tile
 	int mixed; // tiles from here on are of the second type
+
+	__device__ __forceinline__ void begin_mixed(int part) {
+		mixed = 0;
+		for (int i = 0; i < 3; i++)
+			mixed += i < part ? tiles[i] : 0;
+	}
 };
 
 // Which unit of which tile a warp is at: its work is one sequence of them.
@@ -49,7 +55,7 @@ template <int NW> static __device__ __forceinline__ const u8 *tile_at(const Part
 			base = p.w[2];
 		}
 	}
-	return base + (u64)(u32)(tile * p.units + p.first) * bytes;
+	return base + (u64)(u32)(tile * p.units) * bytes;
 }
 
 template <class T> static __device__ __forceinline__ void bring_unit(u32 to, const u8 *from, int lane) {

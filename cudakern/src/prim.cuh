@@ -78,13 +78,6 @@ static __device__ __forceinline__ void mma16(float d[4], u32 a0, u32 a1, u32 a2,
 		: "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// d += a [16, 8] b [8, 8], of float16.
-static __device__ __forceinline__ void mma8(float d[4], u32 a0, u32 a1, u32 b0) {
-	asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
-		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-		: "r"(a0), "r"(a1), "r"(b0));
-}
-
 // d += a [16, 32] b [32, 8], of int8.
 static __device__ __forceinline__ void mma32_int(int d[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
 	asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

@@ -122,7 +122,9 @@ template <int DIM> static __device__ void prompt(const float *q, float *dst, con
 	const int *tile = tiles + 3 * (gridDim.x - 1 - blockIdx.x);
 	int row0 = tile[0], rows = tile[1], group = heads / kv_heads, pairs = rows * group;
 	int see = pos[row0] + 1, last = pos[row0 + rows - 1] + 1;
-	int least = window && see > window ? see - window : 0, first = least / PAGE, steps = (last - first * PAGE + STEP_TOKENS - 1) / STEP_TOKENS;
+	// Steps begin at multiples of their size, so that a row's sums do not depend on
+	// which rows its tile has.
+	int least = window && see > window ? see - window : 0, first = least / STEP_TOKENS * STEP_PAGES, steps = (last - first * PAGE + STEP_TOKENS - 1) / STEP_TOKENS;
 
 	if (warp >= GROUPS * 4) {
 		give_registers<56>(); // of 168
@@ -196,8 +198,10 @@ template <int DIM> static __device__ void prompt(const float *q, float *dst, con
 			most[0] = fmaxf(fmaxf(most[0], most[1]), fmaxf(most[2], most[3]));
 			most[0] = fmaxf(most[0], __shfl_xor_sync(~0u, most[0], 1));
 			most[0] = fmaxf(most[0], __shfl_xor_sync(~0u, most[0], 2));
-			float base = most[0] == -INF ? 0 : most[0] * scale;
-			f[r] = exp2_fast(top[r] * scale - base);
+			float base = most[0] == -INF ? 0 : __fmul_rn(most[0], scale);
+			// Joined, the product and the difference would not leave one where nothing is
+			// new, and sums would depend on how far other rows of the tile see.
+			f[r] = exp2_fast(__fsub_rn(__fmul_rn(top[r], scale), base));
 			top[r] = most[0];
 			float all[4] = {sum[r] * f[r], 0, 0, 0};
 #pragma unroll

@@ -18,12 +18,15 @@ template <int DIM> struct Split {
 	float o[DIM / 8][4], top, sum; // of rows g; top in units of log2
 	u32 q[DIM / 16][4];
 
-	__device__ __forceinline__ void begin(const float *src, bool ok, int lane) {
+	__device__ __forceinline__ void clear() {
 		top = -INF;
 		sum = 0;
 #pragma unroll
 		for (int n = 0; n < DIM / 8; n++)
 			o[n][0] = o[n][1] = o[n][2] = o[n][3] = 0;
+	}
+	__device__ __forceinline__ void begin(const float *src, bool ok, int lane) {
+		clear();
 #pragma unroll
 		for (int k = 0; k < DIM / 16; k++)
 #pragma unroll
@@ -85,62 +88,84 @@ template <int DIM> struct Split {
 	}
 };
 
-// Merges n partial results of one head, each stride floats after the other: a
-// warp's lanes weigh one each, and then take the channels of all.
-template <int DIM> static __device__ __forceinline__ void merge(const volatile float *part, int n, u64 stride, float *out, bool final, int lane) {
-	float top = -INF, sum = 0, acc[(DIM + 31) / 32] = {};
-	for (int first = 0; first < n; first += 32) {
-		bool ok = first + lane < n;
-		const volatile float *mine = part + (first + lane) * stride + DIM;
-		float t = ok ? mine[0] : -INF, s = ok ? mine[1] : 0, most = fmaxf(top, warp_max(t)), w = rescale(t, most), old = rescale(top, most);
-		sum = sum * old + warp_sum(s * w);
-		top = most;
-#pragma unroll
-		for (int c = 0; c < (DIM + 31) / 32; c++)
-			acc[c] *= old;
-#pragma unroll 8
-		for (int i = 0; i < min(n - first, 32); i++) {
-			const volatile float *p = part + (first + i) * stride;
-			float f = __shfl_sync(~0u, w, i);
-#pragma unroll
-			for (int c = 0; c < (DIM + 31) / 32; c++)
-				if (c * 32 + lane < DIM)
-					acc[c] += p[c * 32 + lane] * f;
+// What is found of a head: its channels, their largest score, the sum of weights.
+template <int DIM> struct Result {
+	enum { FLOATS = DIM + 4 }; // whole groups of 16 bytes
+};
+
+// Merges n results of some heads, part(h, i) each, into out(h): a thread takes four
+// channels of a head.
+template <int DIM, class Part, class Out> static __device__ __forceinline__ void merge(const Part &part, int n, int some, const Out &out, bool final) {
+	for (int task = threadIdx.x; task < some * (DIM / 4); task += blockDim.x) {
+		int h = task / (DIM / 4), c = task % (DIM / 4) * 4;
+		float top = -INF, sum = 0;
+#pragma unroll 4
+		for (int i = 0; i < n; i++)
+			top = fmaxf(top, part(h, i)[DIM]);
+		float4 acc = make_float4(0, 0, 0, 0);
+#pragma unroll 4
+		for (int i = 0; i < n; i++) {
+			const float *p = part(h, i);
+			float4 v = *(const float4 *)(p + c);
+			float2 of = *(const float2 *)(p + DIM);
+			float w = rescale(of.x, top);
+			sum += of.y * w;
+			acc.x += v.x * w;
+			acc.y += v.y * w;
+			acc.z += v.z * w;
+			acc.w += v.w * w;
 		}
-	}
-	float f = final ? 1 / sum : 1;
-#pragma unroll
-	for (int c = 0; c < (DIM + 31) / 32; c++)
-		if (c * 32 + lane < DIM)
-			out[c * 32 + lane] = acc[c] * f;
-	if (!final && lane == 0) {
-		out[DIM] = top;
-		out[DIM + 1] = sum;
+		float f = final ? 1 / sum : 1;
+		float *to = out(h);
+		*(float4 *)(to + c) = make_float4(acc.x * f, acc.y * f, acc.z * f, acc.w * f);
+		if (!final && c == 0)
+			*(float2 *)(to + DIM) = make_float2(top, sum);
 	}
 }
 
-// Merges what the warps of a block found, in shared memory, and what all splits
-// of a row did; the last block to come writes the result. Tickets are zero
-// between launches.
-template <int DIM, int WARPS> static __device__ __forceinline__ void finish(const Split<DIM> &s, float *found, float *dst, float *partial, u32 *tickets, int row, int splits, u32 heads, int first_head, int some) {
-	const int W = DIM + 2;
-	int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-	__syncthreads();
-	s.store(found + (lane / 4 * WARPS + warp) * W, lane); // [8 heads][WARPS][W]
-	__syncthreads();
-	for (int h = warp; h < some; h += WARPS) {
-		u64 head = (u64)row * heads + first_head + h;
-		float *out = splits == 1 ? dst + head * DIM : partial + (head * gridDim.x + blockIdx.x) * W;
-		merge<DIM>(found + h * WARPS * W, WARPS, W, out, splits == 1, lane);
+// A row's pages as splits, which blocks take in turn. How many and how long they are
+// depends on the row's tokens alone, so that its result has the same bits whatever
+// rows stand beside it.
+struct Splits {
+	int each, n;
+	__device__ __forceinline__ Splits(int pages, int most, int least_each) {
+		each = max((pages + most - 1) / most, least_each);
+		n = (pages + each - 1) / each;
 	}
-	if (splits == 1)
+	// How many of them this block takes.
+	__device__ __forceinline__ int mine() const { return blockIdx.x < n ? (n - 1 - (int)blockIdx.x) / (int)gridDim.x + 1 : 0; }
+};
+
+// Where a block puts what it finds of a split: results of some heads of a row.
+// partial [rows, heads, most splits] results.
+struct Found {
+	float *dst, *partial;
+	u32 *tickets; // [rows, gridDim.y], zero between launches
+	int row, heads, first_head, some, most;
+};
+
+// Merges what the warps of a block found of a split: part(h, w) is that of warp w for
+// head h, in shared memory.
+template <int DIM, int WARPS, class Part> static __device__ __forceinline__ void finish_split(const Found &f, const Splits &splits, int split, const Part &part) {
+	__syncthreads();
+	u64 head = (u64)f.row * f.heads + f.first_head;
+	if (splits.n == 1)
+		merge<DIM>(part, WARPS, f.some, [&](int h) { return f.dst + (head + h) * DIM; }, true);
+	else
+		merge<DIM>(part, WARPS, f.some, [&](int h) { return f.partial + ((head + h) * f.most + split) * Result<DIM>::FLOATS; }, false);
+}
+
+// The last block of a row to come here merges what all splits found.
+template <int DIM> static __device__ __forceinline__ void finish_row(const Found &f, const Splits &splits) {
+	if (splits.n == 1)
 		return;
 	__shared__ bool last;
 	__threadfence();
 	__syncthreads();
 	if (threadIdx.x == 0) {
-		u32 *ticket = tickets + (u64)row * gridDim.y + blockIdx.y;
-		last = atomicAdd(ticket, 1) == splits - 1;
+		u32 *ticket = f.tickets + (u64)f.row * gridDim.y + blockIdx.y;
+		int mine = splits.mine();
+		last = atomicAdd(ticket, mine) == splits.n - mine;
 		if (last)
 			*ticket = 0;
 	}
@@ -148,8 +173,7 @@ template <int DIM, int WARPS> static __device__ __forceinline__ void finish(cons
 	if (!last)
 		return;
 	__threadfence();
-	for (int h = warp; h < some; h += WARPS) {
-		u64 head = (u64)row * heads + first_head + h;
-		merge<DIM>(partial + head * gridDim.x * W, splits, W, dst + head * DIM, true, lane);
-	}
+	u64 head = (u64)f.row * f.heads + f.first_head;
+	const float *all = f.partial + head * f.most * Result<DIM>::FLOATS;
+	merge<DIM>([&](int h, int i) { return all + (u64)(h * f.most + i) * Result<DIM>::FLOATS; }, splits.n, f.some, [&](int h) { return f.dst + (head + h) * DIM; }, true);
 }

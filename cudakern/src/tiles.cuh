@@ -1,12 +1,7 @@
 // Weights repacked for tensor cores: units of 16 rows by SPAN inputs, whose
 // bytes lie as the lanes of a warp take them. Lane l has rows g = l/4 and g+8;
-// t = l%4. Of every 32 inputs it takes 4t to 4t+3 and 16+4t to 16+4t+3.
-//
-// Codes are multiplied as int8 with inputs that are three digits of 8 bits each,
-// a column of the instruction per digit, so that sums are exact; a sub-block's
-// scale is an integer too, and a unit's scale multiplies the whole. Four columns
-// belong to an input row: lanes with even t hold its digits 2 and 1, those with
-// odd t its digit 0.
+// t = l%4. Of every 32 inputs it takes 4t to 4t+3 and 16+4t to 16+4t+3. How they
+// become operands is in operands.cuh.
 #pragma once
 
 #include "weights.cuh"
@@ -29,7 +24,7 @@ static __device__ __forceinline__ u32 byte_of(u32 w, int b) { return w >> (8 * b
 //   [lane] 8 bytes: t=0 scales of row g, t=1 minima, t=2 and t=3 of row g+8
 //   [16 rows] { d, dmin }
 template <int bits> struct KTile {
-	enum { SPAN = 256, CODES = 2048, HIGH = bits * 512, BYTES = CODES + HIGH + 256 + 64, INTS = 1, SUMS = 32, DIGITS = 3, BLOCK_SCALES = 0 };
+	enum { SPAN = 256, CODES = 2048, HIGH = bits * 512, BYTES = CODES + HIGH + 256 + 64 };
 	uint4 w[4], h;
 	u32 d[2], s[2][2], m[2][2]; // [row g, g+8][8 bytes]
 
@@ -58,16 +53,6 @@ template <int bits> struct KTile {
 	}
 	__device__ __forceinline__ int scale(int j, int r, int) const { return byte_of(s[r][j / 4], j % 4); }
 	__device__ __forceinline__ float step(int r) const { return from_half((u16)d[r]); }
-	// What sums of 32 inputs are multiplied with and taken away: minima as an
-	// operand of float16, and their factor.
-	__device__ __forceinline__ void take(int lane, u32 a[4], float f[2]) const {
-#pragma unroll
-		for (int r = 0; r < 2; r++) {
-			u32 v = lane % 4 < 2 ? m[r][0] : m[r][1];
-			a[r] = half2_add(__byte_perm(lane % 2 ? v >> 16 : v, 0x64646464, 0x4140), 0xe400e400u); // 1024 + byte - 1024
-			f[r] = from_half((u16)(d[r] >> 16));
-		}
-	}
 	__device__ __forceinline__ float value(int j, int r, int half, int code) const {
 		return step(r) * scale(j, r, half) * code - from_half((u16)(d[r] >> 16)) * byte_of(m[r][j / 4], j % 4);
 	}
@@ -78,9 +63,8 @@ template <int bits> struct KTile {
 //   2 x [lane] { blocks 4i .. 4i+3 }: bits 4*(g+8) + 2*half of byte b are input b's two high bits
 //   [lane] 8 scales: t=0 and t=1 of row g, t=2 and t=3 of row g+8
 //   [16 rows] { d, unused }
-// Codes are multiplied as they are, 0 to 63: 32 times the scales is taken away.
 struct Q6Tile {
-	enum { SPAN = 256, CODES = 2048, HIGH = 1024, BYTES = CODES + HIGH + 256 + 64, INTS = 1, SUMS = 16, DIGITS = 3, BLOCK_SCALES = 0 };
+	enum { SPAN = 256, CODES = 2048, HIGH = 1024, BYTES = CODES + HIGH + 256 + 64 };
 	uint4 w[4], h[2];
 	u32 d[2], s[2][4]; // [row g, g+8][16 bytes]
 
@@ -103,18 +87,6 @@ struct Q6Tile {
 	}
 	__device__ __forceinline__ int scale(int j, int r, int half) const { return (int)(s[r][j / 2] << (24 - 8 * (j % 2 * 2 + half))) >> 24; }
 	__device__ __forceinline__ float step(int r) const { return from_half((u16)d[r]); }
-	// Scales of sub-blocks 2t, 2t+1 and 2t+8, 2t+9 as float16.
-	__device__ __forceinline__ void take(int lane, u32 a[4], float f[2]) const {
-#pragma unroll
-		for (int r = 0; r < 2; r++) {
-#pragma unroll
-			for (int i = 0; i < 2; i++) {
-				u32 v = (lane % 4 < 2 ? s[r][2 * i] : s[r][2 * i + 1]) ^ 0x80808080;
-				a[2 * i + r] = half2_add(__byte_perm(lane % 2 ? v >> 16 : v, 0x64646464, 0x4140), 0xe480e480u); // 1024 + byte - 1152
-			}
-			f[r] = 32 * step(r);
-		}
-	}
 	__device__ __forceinline__ float value(int j, int r, int half, int code) const { return step(r) * scale(j, r, half) * (code - 32); }
 };
 
@@ -122,7 +94,7 @@ struct Q6Tile {
 //   8 x [lane] { row g inputs 4t.., row g inputs 16+4t.., row g+8 likewise } of a block
 //   [lane] 4 float16 scales: t=0 blocks 0-3 of row g, t=1 blocks 4-7, t=2 and t=3 of row g+8
 struct Q8Tile {
-	enum { SPAN = 256, CODES = 4096, BYTES = CODES + 256, INTS = 1, SUMS = 0, DIGITS = 3, BLOCK_SCALES = 1 };
+	enum { SPAN = 256, CODES = 4096, BYTES = CODES + 256 };
 	uint4 w[8];
 	u32 s[2][4];
 
@@ -135,18 +107,14 @@ struct Q8Tile {
 			*(uint4 *)s[r] = *(const uint4 *)(unit + CODES + lane / 4 * 32 + r * 16);
 	}
 	__device__ __forceinline__ u32 codes(int j, int r, int half) const { return r ? (half ? w[j].w : w[j].z) : (half ? w[j].y : w[j].x); }
-	__device__ __forceinline__ int scale(int, int, int) const { return 1; }
 	__device__ __forceinline__ float block_scale(int j, int r) const { return from_half((u16)(s[r][j / 2] >> (j % 2 * 16))); }
-	__device__ __forceinline__ float step(int) const { return 1; }
-	__device__ __forceinline__ void take(int, u32[4], float[2]) const {}
 	__device__ __forceinline__ float value(int j, int r, int, int code) const { return block_scale(j, r) * (i8)code; }
 };
 
 // F16: 4 x [lane] 8 numbers, of 32 inputs 8t to 8t+7: row g block 0, row g+8 block
-// 0, row g block 1, row g+8 block 1. Inputs are a float16 and what that leaves
-// times 2048.
+// 0, row g block 1, row g+8 block 1.
 struct HalfTile {
-	enum { SPAN = 64, BYTES = 2048, INTS = 0, SUMS = 0, DIGITS = 2, BLOCK_SCALES = 0 };
+	enum { SPAN = 64, BYTES = 2048 };
 	uint4 w[4];
 
 	__device__ __forceinline__ void load(const u8 *unit, int lane) {

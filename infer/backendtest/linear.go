@@ -44,11 +44,15 @@ func (s *suite) linearCase(t *testing.T, name string, typ gguf.Type, sh shape, o
 		b := newBuilder(s.rng(t), sh.n)
 		x, y := b.input(sh.k), b.input(sh.n)
 		op(b, x, y)
-		p := s.exactPair(t, b.program(t, y))
+		prog := b.program(t, y)
+		l := limits(prog, s.opt.Elems[0])
+		l.MaxSeqs = batchSeqs
+		p := s.pair(t, prog, l)
 		for _, n := range rowCounts {
 			got, want := p.one(b.tokens(n), 0)
 			check(t, fmt.Sprintf("%s of %d rows", name, n), s.opt.Tolerance.linear(typ), got, want)
 		}
+		p.batches(s, s.opt.Tolerance.linear(typ), b.tokens(batchSeqs))
 	})
 }
 

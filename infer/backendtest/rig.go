@@ -17,6 +17,7 @@ type rig struct {
 	lim  graph.Limits
 	// between runs after every chunk of a prompt's parts; may be nil.
 	between func()
+	reads   bool // steps are those of prompts, however few their rows
 }
 
 // limits are generous ones, with every layer kept exactly; tests that need
@@ -95,7 +96,7 @@ type piece struct {
 // assemble reserves positions and lays out the rows of a step.
 func (r *rig) assemble(pieces []piece) (*graph.Rows, []*offload.Seq) {
 	r.t.Helper()
-	in := &graph.Rows{}
+	in := &graph.Rows{Prompt: r.reads}
 	var kv []*offload.Seq
 	for s, p := range pieces {
 		if err := p.seq.Reserve(len(p.tok)); err != nil {

@@ -45,6 +45,10 @@ type Options struct {
 	// was cut into steps, whatever other rows share the step, and with any
 	// number of threads. Without it they agree within Tolerance.Logits.
 	BitIdentical bool
+	// BatchIdentical: less than BitIdentical. A row with which a sequence goes on has
+	// the same bits whatever others go on in its step, and rows of a prompt have however
+	// it was cut into steps of its own.
+	BatchIdentical bool
 	// Elems are the formats of cached keys and values that must work.
 	Elems []offload.Elem
 	// Large: products of many rows and outputs too, for backends that cut them
@@ -114,6 +118,7 @@ func Run(t *testing.T, b graph.Backend, opt Options) {
 		{"gathered", s.testGathered, offload.Gathered},
 		{"narrow", s.testNarrow, offload.Exact},
 		{"models", s.testModels, offload.Exact},
+		{"batch", s.testBatch, offload.Exact},
 		{"states", s.testStates, offload.Exact},
 		{"resume", s.testResume, offload.Exact},
 		{"cancel", s.testCancel, offload.Exact},

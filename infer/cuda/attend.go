@@ -36,15 +36,18 @@ func decodeWarps(dim int) int {
 // pageShared is Page<dim>::BYTES of pages.cuh.
 func pageShared(dim int) int { return dim*(offload.PageTok*2+16) + offload.PageTok*(dim*2+16) }
 
+// resultFloats is Result<dim>::FLOATS of split.cuh.
+func resultFloats(dim int) int { return dim + 4 }
+
 // attendNode is attention over a layer's pages.
 type attendNode struct {
 	e          *exec
 	op         graph.Attend
 	spec       offload.LayerSpec
 	group      int // query heads of a KV head
+	leastPages int // of a split
 	headTiles  int // tiles of them
 	grouping   int // index of the tiles of rows for such groups
-	maxSplits  int
 	decodeName string
 	promptName string
 
@@ -53,37 +56,32 @@ type attendNode struct {
 
 func (e *exec) newAttend(o graph.Attend) (*attendNode, error) {
 	spec := e.prog.KV[o.Layer]
-	n := &attendNode{e: e, op: o, spec: spec, group: o.Heads / spec.KVHeads}
+	n := &attendNode{e: e, op: o, spec: spec, group: o.Heads / spec.KVHeads, leastPages: decodeWarps(spec.HeadDim)}
 	if n.group > promptPairs {
 		return nil, fmt.Errorf("%w: %d query heads share a KV head, at most %d", ErrUnsupported, n.group, promptPairs)
 	}
 	n.headTiles = ceil(n.group, tileHeads)
 	n.grouping = e.state.grouping(n.group)
-	n.maxSplits = e.splits(n, 1)
 	n.decodeName, n.promptName = fmt.Sprintf("decode_%d", spec.HeadDim), fmt.Sprintf("prompt_%d", spec.HeadDim)
 	n.promptThreads, n.promptShared = promptWarps*32, 2*pageShared(spec.HeadDim)
 	if e.backend.byWarpgroups() && (spec.HeadDim == 64 || spec.HeadDim == 128) {
 		n.promptName, n.promptThreads, n.promptShared = fmt.Sprintf("prompt_wgmma_%d", spec.HeadDim), wgmmaThreads, promptStages*(promptTokens*spec.HeadDim*4+2*8)+promptPairs*spec.HeadDim*2+promptHolds
 	}
-	e.partialFloats = max(e.partialFloats, n.partial(1), n.partial(smallRows))
-	e.tickets = max(e.tickets, smallRows*spec.KVHeads*n.headTiles)
+	e.partialFloats = max(e.partialFloats, n.partial(e.keptRows()))
+	e.tickets = max(e.tickets, e.keptRows()*spec.KVHeads*n.headTiles)
 	return n, nil
 }
 
-// splits is between how many blocks a row's pages are split, so that all rows
-// together fill the device once.
-func (e *exec) splits(n *attendNode, rows int) int {
-	pages := ceil(e.lim.Context, offload.PageTok)
-	return max(min(e.backend.info.SMs/(n.spec.KVHeads*n.headTiles*rows), ceil(pages, decodeWarps(n.spec.HeadDim))), 1)
+// blocks is how many share the splits of a row, so that all rows together fill the
+// device once. As many as one row has are the most splits.
+func (n *attendNode) blocks(rows int) int {
+	pages := ceil(n.e.lim.Context, offload.PageTok)
+	return max(min(n.e.backend.info.SMs/(n.spec.KVHeads*n.headTiles*rows), ceil(pages, n.leastPages)), 1)
 }
 
 // partial is the floats that splits of so many rows leave.
 func (n *attendNode) partial(rows int) int {
-	most := 0
-	for r := 1; r <= rows; r++ {
-		most = max(most, r*n.op.Heads*n.e.splits(n, r)*(n.spec.HeadDim+2))
-	}
-	return most
+	return rows * n.op.Heads * n.blocks(1) * resultFloats(n.spec.HeadDim)
 }
 
 func (n *attendNode) emit(b *batch, s shape) {
@@ -92,7 +90,7 @@ func (n *attendNode) emit(b *batch, s shape) {
 	}
 	e, st, x, dim := n.e, &n.e.state, n.e.exact(n.op.Layer, s), n.spec.HeadDim
 	q, dst := e.buf(n.op.Q), e.buf(n.op.Dst)
-	if s.rows > smallRows {
+	if s.reads {
 		tiles := st.tiles[n.grouping]
 		b.launch(n.promptName, driver.Dim{X: tiles.n, Y: n.spec.KVHeads}, n.promptThreads, n.promptShared, cudakern.Prompt{
 			Q: q.at, Dst: dst.at, Pages: x.span.at, Table: x.table, Pos: st.pos, Tiles: tiles.at, PageBytes: uint64(x.bytes),
@@ -100,11 +98,11 @@ func (n *attendNode) emit(b *batch, s shape) {
 		}, q.reading(s.rows), dst.writing(s.rows), x.span, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("tiles", tiles.at, 3*tiles.n))
 		return
 	}
-	warps, splits := decodeWarps(dim), e.splits(n, s.rows)
-	b.launch(n.decodeName, driver.Dim{X: splits, Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, warps*32, max(warps*pageStages*pageShared(dim), tileHeads*warps*(dim+2)*4), cudakern.Decode{
+	warps := decodeWarps(dim)
+	b.launch(n.decodeName, driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, warps*32, warps*pageStages*pageShared(dim), cudakern.Decode{
 		Q: q.at, Dst: dst.at, Pages: x.span.at, Table: x.table, Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
-		PageBytes: uint64(x.bytes), TableStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Scale: n.op.Scale,
+		PageBytes: uint64(x.bytes), TableStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Most: uint32(n.blocks(1)), Scale: n.op.Scale,
 	}, q.reading(s.rows), dst.writing(s.rows), x.span, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
-		span{name: "partial", at: e.partial, bytes: int64(s.rows*n.op.Heads*splits*(dim+2)) * 4, write: true},
+		span{name: "partial", at: e.partial, bytes: int64(n.partial(s.rows)) * 4, write: true},
 		span{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
 }

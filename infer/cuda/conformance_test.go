@@ -34,11 +34,12 @@ func open(t *testing.T) *cuda.Backend {
 func TestConformance(t *testing.T) {
 	b := open(t)
 	backendtest.Run(t, b, backendtest.Options{
-		Tolerance: tolerance,
-		Elems:     []offload.Elem{offload.F16},
-		Large:     true,
-		Keeps:     b.Keeps,
-		Narrows:   true,
+		Tolerance:      tolerance,
+		BatchIdentical: true,
+		Elems:          []offload.Elem{offload.F16},
+		Large:          true,
+		Keeps:          b.Keeps,
+		Narrows:        true,
 	})
 }
 

@@ -40,6 +40,7 @@ type exec struct {
 	// What nodes share, as large as the largest of them needs.
 	halves        driver.Ptr // [MaxRows, maxK] float16
 	factors       driver.Ptr // [MaxRows] float32
+	unitFactors   driver.Ptr // [fewRows/8][maxUnits][8] float32
 	unpacked      driver.Ptr // [unpackElems] float16
 	gated         driver.Ptr // [MaxRows, gatedWidth] float32
 	partial       driver.Ptr // [partialFloats] float32
@@ -47,6 +48,7 @@ type exec struct {
 	tops          driver.Ptr // [topFloats] float32, of cold pages
 	topSums       driver.Ptr // [topFloats/16][2] float32, of blocks
 	maxK          int
+	maxUnits      int // of tiles
 	unpackElems   int64
 	gatedWidth    int
 	partialFloats int
@@ -131,6 +133,7 @@ func (e *exec) planBuffers() error {
 	rows := int64(max(e.lim.MaxRows, e.lim.MaxOut))
 	e.bufMem.want(&e.halves, e.halvesBytes(int(rows)))
 	e.bufMem.want(&e.factors, rows*4)
+	e.bufMem.want(&e.unitFactors, int64(ceil(e.fewRows(), operandRows)*operandRows*e.maxUnits)*4)
 	e.bufMem.want(&e.unpacked, e.unpackElems*2)
 	e.bufMem.want(&e.gated, rows*int64(e.gatedWidth)*4)
 	e.bufMem.want(&e.partial, int64(e.partialFloats)*4)

@@ -44,6 +44,9 @@ func (e *exec) newLinear(o graph.Linear) *linearNode {
 // noteProduct sizes what products with a weight need beside it.
 func (e *exec) noteProduct(w *weight) {
 	e.maxK = max(e.maxK, w.K)
+	if w.hasTiles() {
+		e.maxUnits = max(e.maxUnits, w.units())
+	}
 	if e.backend.byWarpgroups() && w.hasTiles() {
 		return // nothing is unpacked
 	}
@@ -58,10 +61,10 @@ func (n *linearNode) emit(b *batch, s shape) {
 		return
 	}
 	done := make([]bool, len(n.parts))
-	holds := nothing // what the halves are prepared for
-	prepare := func(want prepared, how func(*batch, *array, *normNode, int)) {
+	holds := prepared{} // what the halves are prepared for
+	prepare := func(want prepared, how func()) {
 		if holds != want {
-			how(b, n.src, n.norm, rows)
+			how()
 			holds = want
 		}
 	}
@@ -70,31 +73,25 @@ func (n *linearNode) emit(b *batch, s shape) {
 			continue
 		}
 		p := &n.parts[i]
-		switch p.w.way(rows) {
+		switch p.w.way(s.many(n.src.rows)) {
 		case byTiles:
-			same := n.sameType(i, done)
-			// And of a second type, if there is a kernel for both.
-			for j := range n.parts {
-				if o := &n.parts[j]; !done[j] && len(same) < 3 && o.w.hasTiles() && n.e.mixes(rows, p.w, o.w) && (same[len(same)-1].w.Type == p.w.Type || same[len(same)-1].w.Type == o.w.Type) {
-					same, done[j] = append(same, o), true
-				}
-			}
+			same := n.mixable(i, n.sameType(i, done), done)
 			if rows < leastBatch {
-				n.tiled(b, rows, same)
+				n.tiled(b, s, same)
 				continue
 			}
-			prepare(forBatch, n.e.operands)
+			prepare(prepared{forBatch, p.w.form.span}, func() { n.e.operands(b, n.src, n.norm, s, p.w) })
 			n.batch(b, rows, same)
 		case byHalves:
 			switch {
 			case !n.e.backend.byWarpgroups():
-				prepare(forGemm, n.e.halve)
+				prepare(prepared{what: forGemm}, func() { n.e.halve(b, n.src, rows) })
 				n.e.gemm(b, rows, p.w, p.bias, p.dst, p.add)
 			case p.w.hasTiles():
-				prepare(forWgmma, n.e.order)
+				prepare(prepared{what: forWgmma}, func() { n.e.order(b, n.src, n.norm, s) })
 				n.wgmma(b, rows, n.sameType(i, done))
 			default:
-				prepare(forWgmma, n.e.order)
+				prepare(prepared{what: forWgmma}, func() { n.e.order(b, n.src, n.norm, s) })
 				n.e.wgmmaAny(b, rows, p)
 			}
 		default:
@@ -106,15 +103,35 @@ func (n *linearNode) emit(b *batch, s shape) {
 	}
 }
 
-// prepared is what the order of float16 inputs is for.
-type prepared uint8
+// prepared is what the order of float16 inputs is for, and the inputs of a unit
+// where that matters.
+type prepared struct {
+	what purpose
+	span int
+}
+
+type purpose uint8
 
 const (
-	nothing prepared = iota
+	nothing purpose = iota
 	forBatch
 	forWgmma
 	forGemm
 )
+
+// mixable adds to parts of one type, of which i is the first, those of a second one
+// that the same launch takes, which are done then.
+func (n *linearNode) mixable(i int, same []*part, done []bool) []*part {
+	w, second := n.parts[i].w, (*weight)(nil)
+	for j := range n.parts {
+		o := &n.parts[j]
+		if done[j] || len(same) == 3 || !mixable[[2]gguf.Type{w.Type, o.w.Type}] || !o.w.hasTiles() || second != nil && second.Type != o.w.Type {
+			continue
+		}
+		same, second, done[j] = append(same, o), o.w, true
+	}
+	return same
+}
 
 // sameType is as many parts of part i's type as one launch takes, which are done.
 func (n *linearNode) sameType(i int, done []bool) []*part {
@@ -136,14 +153,14 @@ const (
 	asIs
 )
 
-func (w *weight) way(rows int) way {
+func (w *weight) way(many bool) way {
 	switch {
-	case w.hasTiles() && rows <= tiledRows:
-		return byTiles
-	case w.Type == gguf.F32 || !w.hasTiles() && rows <= anyRows:
+	case w.Type == gguf.F32 || !w.hasTiles() && !many:
 		return asIs
+	case many:
+		return byHalves
 	}
-	return byHalves
+	return byTiles
 }
 
 // used drops absent spans.
@@ -158,15 +175,15 @@ func used(s ...span) []span {
 }
 
 // source is what a tiled product reads: the norm's own source if it computes it.
-func source(src *array, n *normNode, rows int) (x *array, w span, eps float32) {
-	if n.folds(rows) {
+func source(src *array, n *normNode, s shape) (x *array, w span, eps float32) {
+	if n.folds(s) {
 		return n.src, n.w, n.eps
 	}
 	return src, span{}, 0
 }
 
 // halve makes float16 rows of src; a norm in front has been computed.
-func (e *exec) halve(b *batch, src *array, _ *normNode, rows int) {
+func (e *exec) halve(b *batch, src *array, rows int) {
 	b.launch("halve_rows", driver.Dim{X: rows}, 256, 0, cudakern.HalveRows{X: src.at, Dst: e.halves, Factor: e.factors, K: uint32(src.width)},
 		src.reading(rows), span{name: "halves", at: e.halves, bytes: int64(rows) * int64(src.width) * 2, write: true},
 		span{name: "factors", at: e.factors, bytes: int64(rows) * 4, write: true})
@@ -220,18 +237,18 @@ func (e *exec) newGated(o graph.GatedLinear) *gatedNode {
 }
 
 func (n *gatedNode) emit(b *batch, s shape) {
-	rows := s.of(n.src.rows)
-	gate, up := n.gate.way(rows), n.up.way(rows)
+	rows, many := s.of(n.src.rows), s.many(n.src.rows)
+	gate, up := n.gate.way(many), n.up.way(many)
 	switch {
 	case rows == 0:
 	case gate == byTiles && n.gate.Type == n.up.Type:
 		if rows < leastBatch {
-			n.tiled(b, rows)
+			n.tiled(b, s)
 		} else {
-			n.batch(b, rows)
+			n.batch(b, s)
 		}
 	case gate == byHalves && n.gate.hasTiles() && n.gate.Type == n.up.Type && n.e.backend.byWarpgroups():
-		n.wgmma(b, rows)
+		n.wgmma(b, s)
 	case gate == asIs && up == asIs:
 		b.launch("gated_any", driver.Dim{X: ceil(n.gate.N, anyWarps), Y: ceil(rows, anyColumns)}, anyWarps*32, 0, cudakern.GatedAny{
 			Gate: n.gate.raw, Up: n.up.raw, X: n.src.at, Dst: n.dst.at, GateType: uint32(n.gate.Type), UpType: uint32(n.up.Type), N: uint32(n.gate.N), K: uint32(n.gate.K),

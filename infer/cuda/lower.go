@@ -10,7 +10,12 @@ import (
 // shape is what a step's commands depend on.
 type shape struct {
 	rows, outs int
-	tiles      int // of prompt attention, all groupings together
+	// reads: rows of prompts. All products and attention are those of many rows then,
+	// and those of few where each row goes on with a sequence of its own: what a row
+	// gives does not depend on how many stand beside it.
+	reads    bool
+	manyOuts bool // more than decoding ever asks for
+	tiles    int  // of prompt attention, all groupings together
 	// prompt: a part of a prompt that is read layer by layer.
 	prompt bool
 	// flush: tokens leave tails for records.
@@ -34,16 +39,24 @@ func (s shape) of(x graph.Extent) int {
 	return s.rows
 }
 
+// many says whether what reads rows of that extent is made for many.
+func (s shape) many(x graph.Extent) bool {
+	if x == graph.OutRows {
+		return s.manyOuts
+	}
+	return s.reads
+}
+
 const (
-	// smallRows is the most rows of a step that runs as a graph and whose rows
-	// attend one by one, their pages split between blocks.
-	smallRows = 16
-	// tiledRows is the most rows that are multiplied with tiles: above, unpacking
-	// the weights once costs less than reading them once per 8 rows.
-	tiledRows = 32
-	// anyRows is the same for weights that have no tiles.
-	anyRows = 16
+	// graphRows is the most rows of a step that runs as a graph.
+	graphRows = 16
+	// fewOuts is up to how many rows of logits are multiplied as those of few, or as
+	// many as sequences can ask for.
+	fewOuts = 32
 )
+
+// fewRows is the most rows that products of few rows take.
+func (e *exec) fewRows() int { return max(e.lim.MaxSeqs, min(e.lim.MaxOut, fewOuts)) }
 
 // node is an op, or several that run as one, with its buffers and weights
 // placed. It appends its commands for a shape.

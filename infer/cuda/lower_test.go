@@ -89,7 +89,7 @@ func openFakeWith(t *testing.T, f *fakeGPU, p *graph.Program, change func(*graph
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := offload.NewPool(offload.One(host), offload.Config{Layers: l.KV, Context: l.Context, Tokens: 4 * l.Context, MaxSeqs: 4})
+	pool, err := offload.NewPool(offload.One(host), offload.Config{Layers: l.KV, Context: l.Context, Tokens: l.MaxSeqs * l.Context, MaxSeqs: l.MaxSeqs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,12 +142,15 @@ func TestLaunches(t *testing.T) {
 func launchAll(t *testing.T, major int, types []gguf.Type) {
 	f := newFake(t)
 	f.info.Major = major
-	e, pool := openFake(t, f, toy(types...))
-	for _, rows := range [][]int{{1}, {1, 1}, {1, 1, 1, 1}, {5}, {9}, {16}, {17}, {20, 1}, {33}, {60, 1, 70, 1}, {200}, {1}} {
+	e, pool := openFakeWith(t, f, toy(types...), func(l *graph.Limits) { l.MaxSeqs, l.MaxOut = 20, 20 })
+	for _, n := range []int{1, 2, 3, 4, 8, 9, 16, 17, 20, 1} { // sequences that go on
+		runFake(t, e, pool, slices.Repeat([]int{1}, n)...)
+	}
+	for _, rows := range [][]int{{5}, {16}, {17}, {20, 1}, {33}, {60, 1, 70, 1}, {200}} { // prompts
 		runFake(t, e, pool, rows...)
 	}
-	if len(e.graphs) != 6 {
-		t.Errorf("%d graphs for 6 shapes of few rows", len(e.graphs))
+	if len(e.graphs) != 7 {
+		t.Errorf("%d graphs for 7 shapes of few rows", len(e.graphs))
 	}
 }
 
@@ -188,16 +191,16 @@ func TestDecodeCommands(t *testing.T) {
 const decodeCommands = `
 copy 2632 bytes to the device
 embed <1x1x1, 256, 0> embed tok x*
-tiled_q4k_q6k_2 <6x1x1, 512, 127232> x norm1 wq q* bq wk k* wv v*
+tiled_q4k_q6k_2 <6x1x1, 512, 123008> x norm1 wq bq q* wk k* wv v*
 norm_rope_append <1x3x1, 128, 0> q* k v frequencies pages 0* tables pos seq qn kn
 decode_64 <2x2x1, 256, 155648> q a* pages 0 tables pos seq partial* tickets*
-tiled_q4k_2 <4x1x1, 512, 93440> a wo h*
+tiled_q4k_2 <4x1x1, 512, 90240> a wo h*
 norm_rows <1x1x1, 256, 0> h norm2 x*
-tiled_gated_q5k_2 <10x1x1, 512, 113920> x norm3 gate up f*
-tiled_q6k_2 <8x1x1, 512, 139584> f down x*
+tiled_gated_q5k_2 <10x1x1, 512, 111744> x norm3 gate up f*
+tiled_q6k_2 <8x1x1, 512, 131264> f down x*
 select_rows <1x1x1, 256, 0> x out last*
 norm_rows <1x1x1, 256, 0> last norm4 last*
-tiled_q4k_2 <3x1x1, 512, 93440> last head logits*
+tiled_q4k_2 <3x1x1, 512, 90240> last head logits*
 copy 1200 bytes from the device
 `
 

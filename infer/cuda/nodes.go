@@ -56,7 +56,7 @@ type normNode struct {
 
 func (n *normNode) emit(b *batch, s shape) {
 	rows, k := s.of(n.src.rows), n.src.width
-	if rows == 0 || n.folds(rows) {
+	if rows == 0 || n.folds(s) {
 		return
 	}
 	grid := rows
@@ -67,9 +67,9 @@ func (n *normNode) emit(b *batch, s shape) {
 		n.src.reading(rows), n.w, n.dst.writing(rows))
 }
 
-// folds says whether a step of so many rows leaves the norm to products.
-func (n *normNode) folds(rows int) bool {
-	return n != nil && n.folded && (n.always || rows <= tiledRows)
+// folds says whether a step leaves the norm to products.
+func (n *normNode) folds(s shape) bool {
+	return n != nil && n.folded && (n.always || !s.many(n.src.rows))
 }
 
 type ropeNode struct {

@@ -39,8 +39,8 @@ func (e *exec) part(ctx context.Context, part int, rows *graph.Rows, q *offload.
 	if err := errors.Join(rows.CheckPart(e.prog, part, e.lim, q), ctx.Err()); err != nil {
 		return graph.Logits{}, err
 	}
-	s := e.state.fill(rows)
-	s.prompt, s.logits.whole = true, true
+	s := e.state.fill(rows, true)
+	s.logits.whole = true
 	e.state.sequence(0, q, q.Prefilling())
 	err := errors.Join(e.waiting.failed, e.updateTables(rows, kv))
 	if err == nil {

@@ -29,13 +29,13 @@ type work struct {
 // layer's weights. What ops have left between them, such as sums, is no result any
 // more; the step's positions are reserved and not committed, as after Step.
 func (e *exec) Profile(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) ([]graph.OpTime, error) {
-	if len(rows.Tok) > smallRows {
-		return nil, fmt.Errorf("profile on cuda: %w: %d rows, at most %d run as a graph", graph.ErrRows, len(rows.Tok), smallRows)
+	if n := len(rows.Tok); n > graphRows || n > len(kv) {
+		return nil, fmt.Errorf("profile on cuda: %w: %d rows of %d sequences; one of each, at most %d, run as a graph", graph.ErrRows, n, len(kv), graphRows)
 	}
 	if _, err := e.step(ctx, rows, kv); err != nil {
 		return nil, fmt.Errorf("profile on cuda: %w", lost(err))
 	}
-	sh := e.state.fill(rows)
+	sh := e.state.fill(rows, false)
 	sh.logits = e.narrow.fill(e, rows)
 	sh.flush = e.fillSequences(kv)
 	out, err := e.profile(ctx, e.works(sh, kv))

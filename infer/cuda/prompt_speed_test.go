@@ -100,8 +100,7 @@ func (r *cacheRun) part(part int, rows *graph.Rows, q *offload.Seq) {
 // chunkKernels times each kernel of one layer's chunk, and the making of records.
 func (r *cacheRun) chunkKernels(rows *graph.Rows, q *offload.Seq) {
 	e := r.e
-	s := e.state.fill(rows)
-	s.prompt = true
+	s := e.state.fill(rows, true)
 	e.batch.reset()
 	e.run(&e.batch, s, 1)
 	groups := map[string][]command{}

@@ -175,24 +175,17 @@ func (e *exec) newRecords(a *attendNode) *recordsNode {
 	if a.spec.HeadDim == 256 {
 		n.warps = 4
 	}
+	n.leastPages = n.warps / 2
+	e.partialFloats = max(e.partialFloats, n.partial(e.keptRows()))
 	var err error
 	if n.record, err = n.plan.Record(); err != nil {
 		return nil // Limits.Validate has seen the plan
 	}
-	n.shared = max(n.warps*pageShared(a.spec.HeadDim), tileHeads*n.warps*(a.spec.HeadDim+2)*4)
+	n.shared = max(n.warps*pageShared(a.spec.HeadDim), tileHeads*n.warps*resultFloats(a.spec.HeadDim)*4)
 	if with := n.warps * (pageShared(a.spec.HeadDim) + 2*n.record.Bytes); n.plan.Class == offload.Paged && with <= e.backend.info.SharedBytes-sharedStatic {
 		n.raw, n.shared = true, max(n.shared, with)
 	}
-	for rows := 1; rows <= e.keptRows(); rows++ {
-		e.partialFloats = max(e.partialFloats, rows*a.op.Heads*n.splits(rows)*(a.spec.HeadDim+2))
-	}
-	e.tickets = max(e.tickets, e.keptRows()*a.spec.KVHeads*a.headTiles)
 	return n
-}
-
-// splits is between how many blocks a row's pages are split.
-func (n *recordsNode) splits(rows int) int {
-	return max(n.e.backend.info.SMs/(n.spec.KVHeads*n.headTiles*rows), 1)
 }
 
 func (n *recordsNode) emit(b *batch, s shape) {
@@ -200,20 +193,20 @@ func (n *recordsNode) emit(b *batch, s shape) {
 		n.attendNode.emit(b, s)
 		return
 	}
-	e, st, c, x, dim, splits := n.e, &n.e.state, &n.e.caches[n.op.Layer], n.e.exact(n.op.Layer, s), n.spec.HeadDim, n.splits(s.rows)
+	e, st, c, x := n.e, &n.e.state, &n.e.caches[n.op.Layer], n.e.exact(n.op.Layer, s)
 	q, dst := e.buf(n.op.Q), e.buf(n.op.Dst)
 	a := cudakern.Attend{
 		Q: q.at, Dst: dst.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Tails: x.span.at, Exact: x.table,
 		Seqs: st.seqs, Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
 		UnitBytes: uint64(c.unitBytes), PageBytes: uint64(x.bytes), TableStride: uint32(e.tables.stride()), ExactStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads),
-		Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()), Raw: flag(n.raw), Scale: n.op.Scale,
+		Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()), Raw: flag(n.raw), Most: uint32(n.blocks(1)), Scale: n.op.Scale,
 	}
 	uses := []span{q.reading(s.rows), dst.writing(s.rows), c.units, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
-		{name: "partial", at: e.partial, bytes: int64(s.rows*n.op.Heads*splits*(dim+2)) * 4, write: true},
+		{name: "partial", at: e.partial, bytes: int64(n.partial(s.rows)) * 4, write: true},
 		{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true}}
 	if n.plan.Class == offload.Paged {
 		a.Sets, a.Chosen, a.Budget = c.sets.at, c.chosen.at, uint32(n.plan.Budget)
 		uses = append(uses, c.sets, c.chosen)
 	}
-	b.launch(fmt.Sprintf("attend_%d", dim), driver.Dim{X: splits, Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
+	b.launch(fmt.Sprintf("attend_%d", n.spec.HeadDim), driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
 }

@@ -38,7 +38,8 @@ func openModel(t *testing.T, path string) (*Backend, *graph.Program) {
 
 // TestSpeed measures each kernel of a step by itself: EDGED_CUDA_MODEL is a GGUF
 // file, EDGED_CUDA_DEPTHS the tokens in the cache (default 0), EDGED_CUDA_ROWS
-// the rows of the step (default 1). All launches of a kernel in a step run as
+// the rows of the step (default 1): up to 16 go on with as many sequences, more are
+// of a prompt. All launches of a kernel in a step run as
 // one graph, so that each reads its own layer's weights.
 func TestSpeed(t *testing.T) {
 	path := os.Getenv("EDGED_CUDA_MODEL")
@@ -51,8 +52,9 @@ func TestSpeed(t *testing.T) {
 	rowCounts := numbers(t, "EDGED_CUDA_ROWS", "1")
 	most := slices.Max(rowCounts)
 	context := slices.Max(depths) + most + 1
+	seqs := min(most, graphRows)
 	host := pinnedmem.NewHost(0)
-	l := graph.Limits{MaxRows: max(most, 16), MaxOut: 16, MaxSeqs: 1, Context: context, KV: offload.ExactLayers(p.KV, offload.F16), Threads: 16, Host: host}
+	l := graph.Limits{MaxRows: max(most, 16), MaxOut: 16, MaxSeqs: seqs, Context: context, KV: offload.ExactLayers(p.KV, offload.F16), Threads: 16, Host: host}
 	begin := time.Now()
 	c, err := b.Compile(p, l)
 	if err != nil {
@@ -61,7 +63,7 @@ func TestSpeed(t *testing.T) {
 	e := c.(*exec)
 	t.Logf("device opened and kernels loaded in %.2f s", begin.Sub(start).Seconds())
 	t.Logf("compiled in %.2f s", time.Since(begin).Seconds())
-	pool, err := offload.NewPool(offload.Tiers{Fast: b.Memory(0), Host: host, Mover: b.Mover()}, offload.Config{Layers: l.KV, Context: context, Tokens: context, MaxSeqs: 1})
+	pool, err := offload.NewPool(offload.Tiers{Fast: b.Memory(0), Host: host, Mover: b.Mover()}, offload.Config{Layers: l.KV, Context: context, Tokens: seqs * context, MaxSeqs: seqs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,12 +74,7 @@ func TestSpeed(t *testing.T) {
 	t.Logf("%s, read bandwidth %.0f GB/s", b.info.Name, rate/1e9)
 	for _, d := range depths {
 		for _, r := range rowCounts {
-			q, err := pool.NewSeq()
-			if err != nil {
-				t.Fatal(err)
-			}
-			measureStep(t, e, q, d, r)
-			q.Free()
+			measureStep(t, e, pool, d, r)
 		}
 	}
 	if err := e.Close(); err != nil {
@@ -110,23 +107,32 @@ func numbers(t *testing.T, name, def string) []int {
 
 // measureStep times a step of rows behind depth tokens, whose pages are what
 // memory held: kernels take the same time for any finite values.
-func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
+func measureStep(t *testing.T, e *exec, pool *offload.Pool, depth, rows int) {
 	t.Helper()
-	if err := q.Reserve(depth + rows); err != nil {
-		t.Fatal(err)
-	}
-	if err := q.Commit(depth); err != nil {
-		t.Fatal(err)
+	of := rows // one sequence
+	if rows <= graphRows {
+		of = 1
 	}
 	var in graph.Rows
-	for i := range rows {
-		in.Add(int32(i*37%1000), int32(depth+i), 0, rows <= smallRows || i == rows-1)
+	var kv []*offload.Seq
+	for s := range rows / of {
+		q, err := pool.NewSeq()
+		if err == nil {
+			err = errors.Join(q.Reserve(depth+of), q.Commit(depth))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer q.Free()
+		kv = append(kv, q)
+		for i := range of {
+			in.Add(int32((s+i)*37%1000), int32(depth+i), int32(s), i == of-1)
+		}
 	}
-	kv := []*offload.Seq{q}
 	if _, err := e.Step(t.Context(), &in, kv); err != nil {
 		t.Fatal(err)
 	}
-	sh := e.state.fill(&in)
+	sh := e.state.fill(&in, false)
 	e.batch.reset()
 	for _, n := range e.nodes {
 		n.emit(&e.batch, sh)
@@ -135,7 +141,7 @@ func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
 	groups := map[string][]command{}
 	for _, c := range all {
 		name := c.kernel
-		if strings.HasPrefix(name, "tiled") {
+		if isFew(name) {
 			for _, u := range c.uses {
 				if strings.HasSuffix(u.name, ".weight") && !strings.Contains(u.name, "norm") {
 					name += " " + strings.TrimLeft(u.name, "blk.0123456789")
@@ -157,12 +163,12 @@ func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
 		x := line{name: name, n: len(groups[name]), seconds: e.timeCommands(t, groups[name])}
 		for _, c := range groups[name] {
 			for _, u := range c.uses {
-				if strings.HasSuffix(u.name, ".weight") && strings.HasPrefix(c.kernel, "tiled") {
+				if strings.HasSuffix(u.name, ".weight") && isFew(c.kernel) {
 					x.bytes += u.bytes
 				}
 			}
 			if strings.HasPrefix(c.kernel, "decode") || strings.HasPrefix(c.kernel, "prompt") {
-				x.bytes += int64(depth+rows) * int64(e.caches[0].pageBytes) / offload.PageTok
+				x.bytes += int64(rows/of*(depth+of)) * int64(e.caches[0].pageBytes) / offload.PageTok
 			}
 		}
 		lines = append(lines, x)
@@ -171,6 +177,11 @@ func measureStep(t *testing.T, e *exec, q *offload.Seq, depth, rows int) {
 	for _, x := range lines {
 		t.Logf("%8.1f us  %3d x %6.2f us  %6.0f GB/s  %s", x.seconds*1e6, x.n, x.seconds/float64(x.n)*1e6, float64(x.bytes)/x.seconds/1e9, x.name)
 	}
+}
+
+// isFew says whether a kernel multiplies few rows.
+func isFew(kernel string) bool {
+	return strings.HasPrefix(kernel, "tiled_") || strings.HasPrefix(kernel, "batch_")
 }
 
 // timeCommands is the median time of commands as a graph.

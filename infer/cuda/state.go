@@ -75,14 +75,18 @@ func (s *state) words(name string, at driver.Ptr, n int) span {
 }
 
 // fill writes a step's rows, and says what its commands depend on.
-func (s *state) fill(r *graph.Rows) shape {
+// part: they are of a part of a prompt.
+func (s *state) fill(r *graph.Rows, part bool) shape {
 	w := pinnedmem.View[int32](s.host)
 	copy(w, r.Tok)
 	copy(w[s.rows:], r.Pos)
 	copy(w[2*s.rows:], r.Seq)
 	copy(w[3*s.rows:], r.Out)
-	sh := shape{rows: len(r.Tok), outs: len(r.Out), states: r.States}
-	if sh.rows <= smallRows {
+	sh := shape{rows: len(r.Tok), outs: len(r.Out), states: r.States, prompt: part, reads: part || r.Prompt || r.States, manyOuts: len(r.Out) > max(fewOuts, s.most)}
+	for i := 1; i < len(r.Seq); i++ {
+		sh.reads = sh.reads || r.Seq[i] == r.Seq[i-1]
+	}
+	if !sh.reads {
 		return sh
 	}
 	for i := range s.tiles {

@@ -53,11 +53,11 @@ func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	if err := e.pool.ClaimSets(kv); err != nil {
 		return graph.Logits{}, err
 	}
-	sh := e.state.fill(rows)
+	sh := e.state.fill(rows, false)
 	sh.logits = e.narrow.fill(e, rows)
 	sh.flush = e.fillSequences(kv)
 	err := e.updateTables(rows, kv)
-	if err == nil && sh.rows <= smallRows {
+	if err == nil && !sh.reads && sh.rows <= graphRows {
 		err = e.replay(sh)
 	} else if err == nil {
 		err = e.queueAll(ctx, sh)

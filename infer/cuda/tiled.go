@@ -6,21 +6,19 @@ import (
 	"edged/infer/gguf"
 )
 
-// tiledPass is how one launch of tiled.cu multiplies: so many rows, with a slice
-// of the inputs at a time.
+// tiledPass is how one launch of tiled.cu multiplies.
 type tiledPass struct {
 	rows   int
-	slices int // of the inputs, each a launch
-	units  int // of a slice
-	warps  int // of a block
+	units  int
 	share  int // warps that share a tile
 	stages int // units in a warp's ring
 	shared int // bytes
 }
 
 const (
-	passRows    = 2 // most rows of a launch, for which a warp's sums have room
-	tiledWarps  = 16
+	passRows    = 2  // most rows of a launch, for which a warp's sums have room
+	fewWarps    = 16 // WARPS of columns.cuh
+	sumColumn   = 20 // COLUMN of columns.cuh
 	mostStages  = 3
 	leastStages = 2
 	// shortTurns is up to how many units of a warp a shallow ring is better: it
@@ -30,137 +28,115 @@ const (
 	sharedStatic = 512
 )
 
+// share is how many warps share a tile of so many units. As many as there are
+// units: fewer would each prepare more inputs, which costs more than fuller last
+// turns bring. How sums are ordered depends on it, so nothing but the weight may.
+func share(units int) int {
+	n := fewWarps
+	for n > units {
+		n /= 2
+	}
+	return n
+}
+
+// sums is the bytes of a block's sums for so many rows, pair matrices at once.
+func sums(rows, pair int) int { return 2 * fewWarps * (pair*rows*sumColumn + 8) * 4 }
+
+// stages is the units that a warp's ring should hold.
+func (e *exec) stages(w *weight, tiles, pair int) int {
+	n := share(w.units())
+	if ceil(ceil(tiles, fewWarps/n), e.backend.info.SMs)*ceil(w.units(), n)*pair <= shortTurns {
+		return leastStages
+	}
+	return mostStages
+}
+
 // pass finds the launch that takes most of the rows, since each reads all
-// weights, in the fewest slices, with the deepest ring. Inputs that are
-// normalised on the way cannot be sliced, nor can pairs.
-func (e *exec) pass(left int, w *weight, tiles int, sliced bool, pair int) tiledPass {
-	most := e.backend.info.SharedBytes - sharedStatic
+// weights, with the deepest ring. unit is the bytes of the largest unit.
+func (e *exec) pass(left int, w *weight, unit, tiles, pair int) tiledPass {
 	var p tiledPass
 	for rows := min(left, passRows); rows > 0; rows-- {
-		for slices := 1; slices <= 8 && (slices == 1 || sliced); slices *= 2 {
-			for stages := e.ring(w, tiles, slices, pair); stages >= leastStages; stages-- {
-				if p = newPass(w, rows, slices, stages, pair); p.shared <= most {
-					return p
-				}
+		for stages := e.stages(w, tiles, pair); stages >= leastStages; stages-- {
+			if p = newPass(w, unit, rows, stages, pair); p.shared <= e.backend.info.SharedBytes-sharedStatic {
+				return p
 			}
 		}
 	}
 	return p // one row, which no matrix is wide enough not to fit; planWeight has checked
 }
 
-// ring is the units that a warp's ring should hold.
-func (e *exec) ring(w *weight, tiles, slices, pair int) int {
-	p := newPass(w, 1, slices, leastStages, pair)
-	if ceil(ceil(tiles, p.warps/p.share), e.backend.info.SMs)*ceil(p.units, p.share)*pair <= shortTurns {
-		return leastStages
-	}
-	return mostStages
-}
-
-func newPass(w *weight, rows, slices, stages, pair int) tiledPass {
-	p := tiledPass{rows: rows, slices: slices, stages: stages, units: ceil(w.units(), slices), warps: tiledWarps}
-	last := w.units() - (ceil(w.units(), p.units)-1)*p.units // units of the last slice
-	// As many as there are units: fewer would each prepare more inputs, which
-	// costs more than fuller last turns bring.
-	for p.share = p.warps; p.share > last; p.share /= 2 {
-	}
-	p.shared = p.size(w.form, w.form.bytes, 1, pair)
+func newPass(w *weight, unit, rows, stages, pair int) tiledPass {
+	p := tiledPass{rows: rows, units: w.units(), share: share(w.units()), stages: stages}
+	own := fewWarps * ceil(p.units, p.share)
+	p.shared = fewWarps*stages*unit + sums(passRows, pair) + own*rows*(w.form.span*2+4) + rows*fewWarps*4
 	return p
 }
 
-// size is the shared memory of a pass whose units take so many bytes, with sums
-// of inputs for so many types: rings, inputs, their sums, factors, squares, and
-// results to add up.
-func (p tiledPass) size(form tileForm, unit, sums, pair int) int {
-	own := p.warps * ceil(p.units, p.share)
-	return p.warps*p.stages*unit + own*p.rows*(form.span*form.input+64*sums+4) + p.warps*p.rows*4 + 2*p.warps*(pair*passRows*16+1)*4
-}
+// mixedUnit is the bytes of the largest unit that one launch multiplies beside those
+// of another type.
+const mixedUnit = 3392
 
 // fitsShared says whether a product of one row fits shared memory.
 func (e *exec) fitsShared(w *weight) bool {
-	return newPass(w, 1, 1, leastStages, 2).shared <= e.backend.info.SharedBytes-sharedStatic
+	return newPass(w, max(w.form.bytes, mixedUnit), 1, leastStages, 2).shared <= e.backend.info.SharedBytes-sharedStatic
 }
 
 // grid is blocks for so many tiles: one fills a multiprocessor.
-func (e *exec) grid(p tiledPass, tiles int) driver.Dim {
-	return driver.Dim{X: min(ceil(tiles, p.warps/p.share), e.backend.info.SMs)}
+func (e *exec) grid(share, tiles int) driver.Dim {
+	return driver.Dim{X: min(ceil(tiles, fewWarps/share), e.backend.info.SMs)}
 }
 
-func (n *linearNode) tiled(b *batch, rows int, parts []*part) {
-	x, norm, eps := source(n.src, n.norm, rows)
-	w, tiles, mixed := parts[0].w, 0, 0
-	for _, t := range parts {
-		tiles += t.w.tiles()
-		if t.w.Type == w.Type {
-			mixed++
+// together are parts that one launch multiplies: those from mixed on are of a second
+// type.
+type together struct {
+	name               string
+	tiles, unit, mixed int // unit: bytes of the largest
+}
+
+func joined(parts []*part) together {
+	w := parts[0].w
+	t := together{name: w.form.name}
+	for _, p := range parts {
+		t.tiles += p.w.tiles()
+		t.unit = max(t.unit, p.w.form.bytes)
+		if p.w.Type == w.Type {
+			t.mixed++
 		}
 	}
+	if t.mixed < len(parts) {
+		t.name += "_" + parts[t.mixed].w.form.name
+	}
+	return t
+}
+
+func (n *linearNode) tiled(b *batch, s shape, parts []*part) {
+	x, norm, eps := source(n.src, n.norm, s)
+	rows, w, all := s.of(n.src.rows), parts[0].w, joined(parts)
 	for first := 0; first < rows; {
-		p := n.e.pass(rows-first, w, tiles, norm.at == 0, 1)
-		name := w.form.name
-		if mixed < len(parts) {
-			p, name = n.e.mixedPass(rows-first, w, parts[mixed].w, tiles)
+		p := n.e.pass(rows-first, w, all.unit, all.tiles, 1)
+		a := cudakern.Tiled{X: x.row(first), Norm: norm.at, K: uint32(w.K), Rows: uint32(p.rows), Units: uint32(p.units), Warps: uint32(p.share), Stages: uint32(p.stages), Mixed: uint32(all.mixed), Eps: eps}
+		uses := []span{x.reading(rows), norm}
+		for i, t := range parts {
+			a.W[i], a.Dst[i], a.Bias[i], a.N[i], a.Add = t.w.tiled, t.dst.row(first), t.bias.at, uint32(t.w.N), a.Add|flag(t.add)<<i
+			uses = append(uses, t.w.inTiles(), t.bias, t.dst.writing(rows))
 		}
-		for unit := 0; unit < w.units(); unit += p.units {
-			at := unit * w.form.span
-			a := cudakern.Tiled{X: x.row(first).Add(int64(4 * at)), Norm: norm.at, K: uint32(min(p.units*w.form.span, w.K-at)), Rows: uint32(p.rows), LD: uint32(w.K),
-				Units: uint32(w.units()), First: uint32(unit), Warps: uint32(p.share), Stages: uint32(p.stages), Eps: eps}
-			uses := []span{x.reading(rows), norm}
-			for i, t := range parts {
-				a.W[i], a.Dst[i], a.N[i] = t.w.tiled, t.dst.row(first), uint32(t.w.N)
-				uses = append(uses, t.w.inTiles(), t.dst.writing(rows))
-				if unit == 0 {
-					a.Bias[i] = t.bias.at
-					uses = append(uses, t.bias)
-				}
-				a.Add |= flag(t.add || unit > 0) << i
-			}
-			var args any = a
-			if mixed < len(parts) {
-				args = cudakern.TiledMixed{W: a.W, Dst: a.Dst, Bias: a.Bias, X: a.X, Norm: a.Norm, N: a.N, K: a.K, Rows: a.Rows, LD: a.LD,
-					Units: a.Units, First: a.First, Warps: a.Warps, Stages: a.Stages, Add: a.Add, Mixed: uint32(mixed), Eps: a.Eps}
-			}
-			b.launch("tiled_"+name+"_2", n.e.grid(p, tiles), p.warps*32, p.shared, args, used(uses...)...)
-		}
+		b.launch("tiled_"+all.name+"_2", n.e.grid(p.share, all.tiles), fewWarps*32, p.shared, a, used(uses...)...)
 		first += p.rows
 	}
 }
 
 // mixable are the pairs of types that one launch multiplies with.
-var mixable = map[[2]gguf.Type]string{{gguf.Q4_K, gguf.Q6_K}: "q4k_q6k", {gguf.Q5_K, gguf.Q6_K}: "q5k_q6k"}
+var mixable = map[[2]gguf.Type]bool{{gguf.Q4_K, gguf.Q6_K}: true, {gguf.Q5_K, gguf.Q6_K}: true}
 
-// mixes says whether one launch takes parts of both types.
-func (e *exec) mixes(rows int, w, other *weight) bool {
-	if _, ok := mixable[[2]gguf.Type{w.Type, other.Type}]; !ok {
-		return false
-	}
-	if rows > passRows {
-		return true // batch.cu holds no inputs
-	}
-	p, _ := e.mixedPass(rows, w, other, w.tiles())
-	return p.rows == rows && p.shared <= e.backend.info.SharedBytes-sharedStatic
-}
-
-// mixedPass is a launch with parts of two types.
-func (e *exec) mixedPass(rows int, w, other *weight, tiles int) (tiledPass, string) {
-	p := newPass(w, rows, 1, e.ring(w, tiles, 1, 1), 1)
-	for ; p.stages > leastStages; p.stages-- {
-		if p.size(w.form, max(w.form.bytes, other.form.bytes), 2, 1) <= e.backend.info.SharedBytes-sharedStatic {
-			break
-		}
-	}
-	p.shared = p.size(w.form, max(w.form.bytes, other.form.bytes), 2, 1)
-	return p, mixable[[2]gguf.Type{w.Type, other.Type}]
-}
-
-func (n *gatedNode) tiled(b *batch, rows int) {
-	x, norm, eps := source(n.src, n.norm, rows)
+func (n *gatedNode) tiled(b *batch, s shape) {
+	x, norm, eps := source(n.src, n.norm, s)
+	rows, g := s.of(n.src.rows), n.gate
 	for first := 0; first < rows; {
-		p := n.e.pass(rows-first, n.gate, n.gate.tiles(), false, 2)
-		b.launch("tiled_gated_"+n.gate.form.name+"_2", n.e.grid(p, n.gate.tiles()), p.warps*32, p.shared, cudakern.TiledGated{
-			Gate: n.gate.tiled, Up: n.up.tiled, Dst: n.dst.row(first), X: x.row(first), Norm: norm.at, N: uint32(n.gate.N), K: uint32(n.gate.K),
-			Rows: uint32(p.rows), Warps: uint32(p.share), Stages: uint32(p.stages), GELU: flag(n.gelu), Eps: eps,
-		}, used(x.reading(rows), norm, n.gate.inTiles(), n.up.inTiles(), n.dst.writing(rows))...)
+		p := n.e.pass(rows-first, g, g.form.bytes, g.tiles(), 2)
+		b.launch("tiled_gated_"+g.form.name+"_2", n.e.grid(p.share, g.tiles()), fewWarps*32, p.shared, cudakern.TiledGated{
+			Gate: g.tiled, Up: n.up.tiled, Dst: n.dst.row(first), X: x.row(first), Norm: norm.at, N: uint32(g.N), K: uint32(g.K),
+			Rows: uint32(p.rows), Units: uint32(p.units), Warps: uint32(p.share), Stages: uint32(p.stages), GELU: flag(n.gelu), Eps: eps,
+		}, used(x.reading(rows), norm, g.inTiles(), n.up.inTiles(), n.dst.writing(rows))...)
 		first += p.rows
 	}
 }

@@ -26,7 +26,7 @@ func orderedSteps(k int) int { return ceil(k, orderedUnit) * orderedUnit / stepI
 
 // halvesBytes is what prepared rows of the widest product take.
 func (e *exec) halvesBytes(rows int) int64 {
-	k, batch := ceil(e.maxK, orderedUnit)*orderedUnit, ceil(min(rows, tiledRows), operandRows)*operandRows
+	k, batch := ceil(e.maxK, orderedUnit)*orderedUnit, ceil(e.fewRows(), operandRows)*operandRows
 	if e.backend.byWarpgroups() {
 		rows = ceil(rows, wideColumns) * wideColumns
 	}
@@ -34,8 +34,9 @@ func (e *exec) halvesBytes(rows int) int64 {
 }
 
 // order prepares rows of what a product reads, the norm in front included.
-func (e *exec) order(b *batch, src *array, n *normNode, rows int) {
-	x, norm, eps := source(src, n, rows)
+func (e *exec) order(b *batch, src *array, n *normNode, s shape) {
+	x, norm, eps := source(src, n, s)
+	rows := s.of(src.rows)
 	steps := orderedSteps(x.width)
 	b.launch("order_rows", driver.Dim{X: rows}, min(steps*stepInputs/16, 1024), 0,
 		cudakern.OrderRows{X: x.at, Norm: norm.at, Dst: e.halves, Factor: e.factors, K: uint32(x.width), Steps: uint32(steps), Eps: eps},
@@ -123,9 +124,9 @@ func (e *exec) wgmmaAny(b *batch, rows int, p *part) {
 	}
 }
 
-func (n *gatedNode) wgmma(b *batch, rows int) {
-	g := n.gate
-	n.e.order(b, n.src, n.norm, rows)
+func (n *gatedNode) wgmma(b *batch, s shape) {
+	g, rows := n.gate, s.of(n.src.rows)
+	n.e.order(b, n.src, n.norm, s)
 	n.e.launchWgmma(b, "wgmma_gated_"+g.form.name, g.form, rows, []int{ceil(g.N, pieceTiles*tileRows/2)}, cudakern.WgmmaGated{
 		Gate: g.tiled, Up: n.up.tiled, Dst: n.dst.at, X: n.e.halves, Factor: n.e.factors, N: uint32(g.N), LD: uint32(n.dst.width),
 		M: uint32(rows), Units: uint32(g.units()), Steps: uint32(orderedSteps(g.K)), GELU: flag(n.gelu),

@@ -63,6 +63,10 @@ type Rows struct {
 	// States asks for the normed hidden state of every row instead: what the head
 	// would multiply. Out is then empty.
 	States bool
+	// Prompt: the rows are read, not answered with: tokens of a prompt, however few.
+	// A backend may compute them by other means than a row with which a sequence goes
+	// on, and then does so with every step that has several rows of a sequence.
+	Prompt bool
 
 	// Ask says how rows of logits may be narrowed, [nOut] or none; nil is a row
 	// that is wanted whole. It is of no account in parts of prompts.
@@ -71,7 +75,7 @@ type Rows struct {
 
 // Reset empties the rows and keeps their memory.
 func (r *Rows) Reset() {
-	r.Tok, r.Pos, r.Seq, r.Out, r.States, r.Ask = r.Tok[:0], r.Pos[:0], r.Seq[:0], r.Out[:0], false, r.Ask[:0]
+	*r = Rows{Tok: r.Tok[:0], Pos: r.Pos[:0], Seq: r.Seq[:0], Out: r.Out[:0], Ask: r.Ask[:0]}
 }
 
 // Add appends one row; want asks for its logits.
