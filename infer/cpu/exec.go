@@ -222,7 +222,7 @@ func (e *exec) visitBuffers(l *lowered) error {
 		var q []C.int16_t
 		var d, s []C.float
 		if l.quantized[i] {
-			if err := errors.Join(visit(&e.actMem, &q, rows*b.Width), visit(&e.actMem, &d, rows*b.Width/C.BLOCK), visit(&e.actMem, &s, rows*b.Width/16)); err != nil {
+			if err := errors.Join(visit(&e.actMem, &q, rows*b.Width), visit(&e.actMem, &d, rows*b.Width/C.BLOCK), visit(&e.actMem, &s, 3*rows*b.Width/C.BLOCK)); err != nil {
 				return err
 			}
 		}

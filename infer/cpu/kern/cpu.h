@@ -62,11 +62,11 @@ typedef struct {
 // quant holds activations [rows, k] as int16 with one scale for 32 inputs.
 // Rows are interleaved in groups of 12, then 8, 4, 2, 1: a group of w rows that
 // starts at row r has its q at r*k as [k/2][w][2], d at r*k/32 as [k/32][w] and
-// s at r*k/16 as [k/16][w].
+// s at 3*r*k/32 as [k/32][3][w].
 typedef struct {
 	int16_t *q;
 	float *d; // scale: input = q * d
-	float *s; // sum of 16 q, exact
+	float *s; // d times the sums of 32 q, of their first 16 and of their last 16
 } quant;
 
 // buffer is a float matrix [rows, width] whose rows are ld floats apart.

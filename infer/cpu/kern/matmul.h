@@ -14,6 +14,7 @@ typedef struct {
 	float *min;    // [k/group][16]
 	const uint8_t *ahead; // the tile that this thread will widen next
 	int ahead_block;      // its bytes for a block
+	int kept;             // rows wait that will be multiplied with the panel
 } panel;
 
 INLINE panel panel_in(uint8_t *scratch, int k) {
@@ -49,16 +50,15 @@ typedef struct {
 } vector;
 
 INLINE vector vector_at(const quant *x, int k, int row, int width) {
-	return (vector){(const pair *)(x->q + (int64_t)row * k), x->d + (int64_t)row * (k / 32), x->s + (int64_t)row * (k / 16), width};
+	return (vector){(const pair *)(x->q + (int64_t)row * k), x->d + (int64_t)row * (k / 32), x->s + 3 * (int64_t)row * (k / 32), width};
 }
 
 // block_sum is the scaled sum of row r's inputs in group g of block b.
 INLINE float block_sum(vector x, int r, int64_t b, int g, const int group) {
-	const float *s = x.s + 2 * b * x.w + r;
-	return x.d[b * x.w + r] * (group == 32 ? s[0] + s[x.w] : s[g * x.w]);
+	return x.s[(3 * b + (group == 32 ? 0 : 1 + g)) * x.w + r];
 }
 
-// panel_dots adds n products of a panel's codes and MR rows' pairs to a.
+// panel_dots makes the sums of n products of a panel's codes and MR rows' pairs.
 INLINE void panel_dots(const int MR, int n, const int16_t *code, const pair *q, int w, vi *a) {
 #ifdef PANEL_DOTS
 	if (MR == PANEL_DOTS) {
@@ -66,6 +66,8 @@ INLINE void panel_dots(const int MR, int n, const int16_t *code, const pair *q, 
 		return;
 	}
 #endif
+#pragma GCC unroll 12
+	for (int r = 0; r < MR; r++) a[r] = vi_zero();
 #pragma GCC unroll 2
 	for (int j = 0; j < n; j++, code += 32, q += w) {
 		vw c = vw_load(code);
@@ -91,8 +93,6 @@ INLINE void panel_mul(const int MR, const int group, const int mins, panel p, in
 		for (int at = 0; at < lines; at += 64) __builtin_prefetch(p.ahead + b * lines + at);
 		for (int g = 0; g < per; g++) {
 			vi a[MAX_GROUP];
-#pragma GCC unroll 12
-			for (int r = 0; r < MR; r++) a[r] = vi_zero();
 			panel_dots(MR, group / 2, code, q, w, a);
 			code += group * TILE, q += group / 2 * w;
 			vf d = vf_load(p.scale + (b * per + g) * TILE);
@@ -116,9 +116,10 @@ typedef void (*panel_fn)(panel, int, vector, int, vf *);
 #define PANEL_TABLE(G, M) {panel_mul_1_##G##_##M, panel_mul_2_##G##_##M, panel_mul_4_##G##_##M, panel_mul_8_##G##_##M, panel_mul_12_##G##_##M}
 static const panel_fn panel_fns[4][5] = {PANEL_TABLE(32, 0), PANEL_TABLE(32, 1), PANEL_TABLE(16, 0), PANEL_TABLE(16, 1)};
 
-static void panel_rows(int type, panel p, int k, vector x, vf *out) {
+// panel_rows multiplies the rows of a group from row r0 on.
+static void panel_rows(int type, panel p, int k, vector x, int r0, vf *out) {
 	const panel_fn *fns = panel_fns[(unit_of(type).group == 16) * 2 + has_min(type)];
-	for (int r0 = 0; r0 < x.w;) {
+	while (r0 < x.w) {
 		int left = x.w - r0, w = group_width(left < PANEL_ROWS ? left : PANEL_ROWS);
 		fns[w == 12 ? 4 : w == 8 ? 3 : w == 4 ? 2 : w == 2 ? 1 : 0](p, k, x, r0, out + r0);
 		r0 += w;
@@ -151,12 +152,62 @@ INLINE vf tile_vector(const int type, const uint8_t *tile, int k, vector x) {
 	return acc;
 }
 
+#ifdef WIDEN_ROWS
+// first_dots begins W rows' sums with one product or adds it to them.
+INLINE void first_dots(const int W, const int begin, vw c, const pair *q, vi *a) {
+	if (W == PANEL_DOTS) {
+		if (begin) vi_dots_first(a, c, q);
+		else vi_dots_next(a, c, q);
+		return;
+	}
+#pragma GCC unroll 4
+	for (int r = 0; r < W; r++) a[r] = vi_dot(begin ? vi_zero() : a[r], c, q + r);
+}
+
+// tile_rows multiplies one tile with the first W rows of a group, straight from its
+// codes, and keeps these widened if further rows wait.
+INLINE void tile_rows(const int type, const int W, const uint8_t *tile, int k, panel p, vector x, vf *out) {
+	const unit_layout l = unit_of(type);
+	const int per = 32 / l.group;
+	vw iq4 = is_iq4(type) ? vw_table(iq4_values) : vw_set(0);
+	vf acc[WIDEN_ROWS];
+#pragma GCC unroll 4
+	for (int r = 0; r < W; r++) acc[r] = vf_zero();
+	const pair *q = x.q;
+	for (int i = 0; i < k / l.k; i++, tile += l.bytes)
+		for (int b = 0; b < l.k / 32; b++) {
+			const int64_t block = (int64_t)i * (l.k / 32) + b;
+			for (int at = 0; at < p.ahead_block; at += 64) __builtin_prefetch(p.ahead + block * p.ahead_block + at);
+#pragma GCC unroll 2
+			for (int g = 0; g < per; g++) {
+				vi a[WIDEN_ROWS];
+#pragma GCC unroll 16
+				for (int j = 0; j < l.group / 2; j++, q += x.w) {
+					const int at = g * l.group / 2 + j;
+					vw c = code_at(type, tile, b, at, iq4);
+					if (p.kept) vw_store(p.code + (block * 16 + at) * 32, c);
+					first_dots(W, j == 0, c, q, a);
+				}
+				const vf d = scale_at(type, tile, b * per + g);
+				if (p.kept) vf_store(p.scale + (block * per + g) * TILE, d);
+#pragma GCC unroll 4
+				for (int r = 0; r < W; r++) acc[r] = vf_fma(vi_float(a[r]), vf_mul(d, vf_set(x.d[block * x.w + r])), acc[r]);
+				if (!has_min(type)) continue;
+				const vf m = min_at(type, tile, b * per + g);
+				if (p.kept) vf_store(p.min + (block * per + g) * TILE, m);
+#pragma GCC unroll 4
+				for (int r = 0; r < W; r++) acc[r] = vf_fma(m, vf_set(block_sum(x, r, block, g, l.group)), acc[r]);
+			}
+		}
+#pragma GCC unroll 4
+	for (int r = 0; r < W; r++) out[r] = acc[r];
+}
+#endif
+
 #define FOR_CODED(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q8_0) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K) X(IQ4_NL) X(IQ4_XS)
 
-#define TILE_FN(T) \
-	static vf __attribute__((noinline)) vector_##T(const uint8_t *t, int k, vector x) { return tile_vector(T_##T, t, k, x); } \
-	static void __attribute__((noinline)) unpack_##T(const uint8_t *t, int k, panel p) { unpack(T_##T, t, k, p); }
-FOR_CODED(TILE_FN)
+#define VECTOR_FN(T) static vf __attribute__((noinline)) vector_##T(const uint8_t *t, int k, vector x) { return tile_vector(T_##T, t, k, x); }
+FOR_CODED(VECTOR_FN)
 
 static vf coded_vector(int type, const uint8_t *t, int k, vector x) {
 #define CASE(T) case T_##T: return vector_##T(t, k, x);
@@ -165,11 +216,29 @@ static vf coded_vector(int type, const uint8_t *t, int k, vector x) {
 	return vf_zero();
 }
 
+#ifdef WIDEN_ROWS
+#define ROWS_FN(T) \
+	static void __attribute__((noinline)) two_##T(const uint8_t *t, int k, panel p, vector x, vf *out) { tile_rows(T_##T, 2, t, k, p, x, out); } \
+	static void __attribute__((noinline)) widen_##T(const uint8_t *t, int k, panel p, vector x, vf *out) { tile_rows(T_##T, WIDEN_ROWS, t, k, p, x, out); }
+FOR_CODED(ROWS_FN)
+
+// coded_rows multiplies a tile with the first rows of a group and returns how many.
+static int coded_rows(int type, const uint8_t *t, int k, panel p, vector x, vf *out) {
+#define CASE(T) case T_##T: if (x.w == 2) two_##T(t, k, p, x, out); else widen_##T(t, k, p, x, out); break;
+	switch (type) { FOR_CODED(CASE) }
+#undef CASE
+	return x.w == 2 ? 2 : WIDEN_ROWS;
+}
+#else
+#define UNPACK_FN(T) static void __attribute__((noinline)) unpack_##T(const uint8_t *t, int k, panel p) { unpack(T_##T, t, k, p); }
+FOR_CODED(UNPACK_FN)
+
 static void coded_unpack(int type, const uint8_t *t, int k, panel p) {
 #define CASE(T) case T_##T: unpack_##T(t, k, p); break;
 	switch (type) { FOR_CODED(CASE) }
 #undef CASE
 }
+#endif
 
 // float_rows multiplies a tile of float weights with w <= 4 rows, ld apart.
 INLINE void float_rows_of(const int type, const int W, const uint8_t *tile, int k, const float *x, int64_t ld, vf *out) {
@@ -205,7 +274,11 @@ typedef struct {
 INLINE product product_at(const weight *w, int t, int next, int rows, uint8_t *scratch) {
 	product m = {w, w->data + t * w->tile_bytes, panel_in(scratch, w->k)};
 	if (rows == 1 || is_float(w->type)) return m;
+#ifdef WIDEN_ROWS
+	m.p.kept = rows > WIDEN_ROWS;
+#else
 	coded_unpack(w->type, m.tile, w->k, m.p);
+#endif
 	if (t + next < w->tiles) m.p.ahead = m.tile + next * w->tile_bytes, m.p.ahead_block = (int)(w->tile_bytes / (w->k / 32));
 	return m;
 }
@@ -217,8 +290,15 @@ INLINE void product_rows(const product *m, const buffer *src, int row, int width
 		return;
 	}
 	vector x = vector_at(&src->q, w->k, row, width);
-	if (rows == 1) out[0] = coded_vector(w->type, m->tile, w->k, x);
-	else panel_rows(w->type, row ? panel_alone(m->p) : m->p, w->k, x, out);
+	int done = 0;
+#ifdef WIDEN_ROWS
+	if (width == 1 && rows <= WIDEN_ROWS) out[0] = coded_vector(w->type, m->tile, w->k, x), done = 1;
+	else if (!row) done = coded_rows(w->type, m->tile, w->k, m->p, x, out);
+	panel_rows(w->type, panel_alone(m->p), w->k, x, done, out);
+#else
+	if (rows == 1) out[0] = coded_vector(w->type, m->tile, w->k, x), done = 1;
+	panel_rows(w->type, row ? panel_alone(m->p) : m->p, w->k, x, done, out);
+#endif
 }
 
 // claim takes the next pieces of an op for this thread, several where they are

@@ -41,8 +41,10 @@ static void quantize(const float *x, int k, int lane, int width, int16_t *q, flo
 		const vf least = vf_set(-32767);
 		vi c0 = vf_int(vf_max(vf_mul(v0, vf_set(inv)), least)), c1 = vf_int(vf_max(vf_mul(v1, vf_set(inv)), least));
 		d[b * width + lane] = top / 32767.0f + bad;
-		s[2 * b * width + lane] = (float)vi_sum(c0);
-		s[(2 * b + 1) * width + lane] = (float)vi_sum(c1);
+		const float s0 = (float)vi_sum(c0), s1 = (float)vi_sum(c1), scale = d[b * width + lane];
+		s[3 * b * width + lane] = scale * (s0 + s1);
+		s[(3 * b + 1) * width + lane] = scale * s0;
+		s[(3 * b + 2) * width + lane] = scale * s1;
 		int16_t words[32];
 		vi_store_words(words, c0), vi_store_words(words + 16, c1);
 		for (int j = 0; j < 16; j++) memcpy(out + ((int64_t)b * 16 + j) * width, words + 2 * j, 4);
@@ -55,7 +57,7 @@ static void quantize_row(const buffer *x, int row, int rows) {
 	while (row >= first + width) first += width, width = group_width(rows - first);
 	const int k = x->width;
 	quantize(x->p + (int64_t)row * x->ld, k, row - first, width, x->q.q + (int64_t)first * k,
-		x->q.d + (int64_t)first * (k / 32), x->q.s + (int64_t)first * (k / 16));
+		x->q.d + (int64_t)first * (k / 32), x->q.s + 3 * (int64_t)first * (k / 32));
 }
 
 static void angles(const rope_table *t, int row, int pos) {

@@ -20,24 +20,41 @@ INLINE vi vi_dot(vi acc, vw w, const pair *x) {
 	return (vi){_mm256_add_epi32(acc.a, _mm256_madd_epi16(w.a, v)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(w.b, v))};
 }
 
-// vi_dots adds n products, an even number, of codes and the pairs of four rows,
-// which are step bytes apart. Left to itself, the compiler runs out of registers and
-// keeps sums in memory: every addition waits for the one before to be stored.
-#define DOT_ROW(AT, A, B) \
-	"vpbroadcastd " AT "(%[x]), %[v]\n\tvpmaddwd %[v], %[wa], %[u]\n\tvpmaddwd %[v], %[wb], %[v]\n\t" \
-	"vpaddd %[u], %[" A "], %[" A "]\n\tvpaddd %[v], %[" B "], %[" B "]\n\t"
-#define DOT_ROWS(AT) \
-	"vmovdqu " AT "(%[w]), %[wa]\n\tvmovdqu 32+" AT "(%[w]), %[wb]\n\t" \
-	DOT_ROW("0", "a0", "b0") DOT_ROW("4", "a1", "b1") DOT_ROW("8", "a2", "b2") DOT_ROW("12", "a3", "b3") "add %[step], %[x]\n\t"
+// Sums of four rows' products of codes and pairs of inputs. Left to itself, the
+// compiler runs out of registers and keeps sums in memory: every addition waits for
+// the one before to be stored. A sum begins with its first product, and two rows are
+// under way at a time.
+#define DOT_CODES(AT) "vmovdqu " AT "(%[w]), %[wa]\n\tvmovdqu 32+" AT "(%[w]), %[wb]\n\t"
+#define DOT_FIRST_ROW(AT, A, B) "vpbroadcastd " AT "(%[x]), %[" B "]\n\tvpmaddwd %[" B "], %[wa], %[" A "]\n\tvpmaddwd %[" B "], %[wb], %[" B "]\n\t"
+#define DOT_FIRST DOT_FIRST_ROW("0", "a0", "b0") DOT_FIRST_ROW("4", "a1", "b1") DOT_FIRST_ROW("8", "a2", "b2") DOT_FIRST_ROW("12", "a3", "b3")
+#define DOT_TWO_ROWS(AT, A, B, NEXT, C, D) \
+	"vpbroadcastd " AT "(%[x]), %[v]\n\tvpbroadcastd " NEXT "(%[x]), %[z]\n\t" \
+	"vpmaddwd %[v], %[wa], %[u]\n\tvpmaddwd %[v], %[wb], %[v]\n\tvpmaddwd %[z], %[wa], %[y]\n\tvpmaddwd %[z], %[wb], %[z]\n\t" \
+	"vpaddd %[u], %[" A "], %[" A "]\n\tvpaddd %[v], %[" B "], %[" B "]\n\tvpaddd %[y], %[" C "], %[" C "]\n\tvpaddd %[z], %[" D "], %[" D "]\n\t"
+#define DOT_NEXT DOT_TWO_ROWS("0", "a0", "b0", "4", "a1", "b1") DOT_TWO_ROWS("8", "a2", "b2", "12", "a3", "b3")
+#define DOT_SUMS(USE) [a0] USE(a[0].a), [b0] USE(a[0].b), [a1] USE(a[1].a), [b1] USE(a[1].b), [a2] USE(a[2].a), [b2] USE(a[2].b), [a3] USE(a[3].a), [b3] USE(a[3].b)
+#define DOT_PRODUCTS [u] "=&x"(u), [v] "=&x"(v), [y] "=&x"(y), [z] "=&x"(z)
+
+// vi_dots_first begins the sums with one product, vi_dots_next adds one.
+INLINE void vi_dots_first(vi a[4], vw w, const pair *x) {
+	__asm__ volatile(DOT_FIRST : DOT_SUMS("=&x") : [wa] "x"(w.a), [wb] "x"(w.b), [x] "r"(x) : "memory");
+}
+INLINE void vi_dots_next(vi a[4], vw w, const pair *x) {
+	__m256i u, v, y, z;
+	__asm__ volatile(DOT_NEXT : DOT_SUMS("+x"), DOT_PRODUCTS : [wa] "x"(w.a), [wb] "x"(w.b), [x] "r"(x) : "memory");
+}
+// vi_dots makes the sums of n products, an even number from 4 on; the pairs of a
+// product are step bytes behind those of the one before.
 INLINE void vi_dots(vi a[4], int n, const int16_t *w, const pair *x, int64_t step) {
-	__m256i wa, wb, u, v;
-	__asm__ volatile("1:\n\t" DOT_ROWS("0") DOT_ROWS("64") "add $128, %[w]\n\tsub $2, %[n]\n\tjnz 1b"
-		: [a0] "+x"(a[0].a), [b0] "+x"(a[0].b), [a1] "+x"(a[1].a), [b1] "+x"(a[1].b), [a2] "+x"(a[2].a), [b2] "+x"(a[2].b),
-		  [a3] "+x"(a[3].a), [b3] "+x"(a[3].b), [wa] "=&x"(wa), [wb] "=&x"(wb), [u] "=&x"(u), [v] "=&x"(v), [n] "+r"(n), [w] "+r"(w), [x] "+r"(x)
+	__m256i wa, wb, u, v, y, z;
+	__asm__ volatile(DOT_CODES("0") DOT_FIRST "add %[step], %[x]\n\t" DOT_CODES("64") DOT_NEXT "sub $2, %[n]\n"
+		"1:\n\tadd %[step], %[x]\n\tadd $128, %[w]\n\t" DOT_CODES("0") DOT_NEXT "add %[step], %[x]\n\t" DOT_CODES("64") DOT_NEXT "sub $2, %[n]\n\tjnz 1b"
+		: DOT_SUMS("=&x"), DOT_PRODUCTS, [wa] "=&x"(wa), [wb] "=&x"(wb), [n] "+r"(n), [w] "+r"(w), [x] "+r"(x)
 		: [step] "r"(step)
 		: "memory", "cc");
 }
 #define PANEL_DOTS 4 // rows of vi_dots
+#define WIDEN_ROWS 4 // rows that are multiplied while a tile is widened
 
 INLINE vw vw_load(const void *p) { return (vw){_mm256_loadu_si256((const __m256i *)p), _mm256_loadu_si256((const __m256i *)p + 1)}; }
 INLINE void vw_store(void *p, vw x) { _mm256_storeu_si256((__m256i *)p, x.a), _mm256_storeu_si256((__m256i *)p + 1, x.b); }
