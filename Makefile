@@ -42,8 +42,10 @@ install: build ## binary, units, user and group, manual pages and completions un
 DEB_VERSION ?= 0~git$(shell git log -1 --format=%cd --date=format:%Y%m%d.%H%M%S).$(shell git rev-parse --short HEAD)
 DEB_ARCH    ?= $(shell go env GOARCH)
 
-# Position-independent, and bound before it runs, as Debian's other programs are.
-DEB_LDFLAGS := -s -w -linkmode=external -extldflags=-Wl,-z,relro,-z,now
+# Position-independent, and bound before it runs, as Debian's other programs are. Its
+# build ID is made of the version, as Go's own is of objects whose debug information,
+# which is not in the program, names the folder of the source.
+DEB_LDFLAGS = -s -w -linkmode=external -extldflags=-Wl,-z,relro,-z,now -buildid=$(DEB_VERSION)-$(DEB_ARCH)
 
 deb-build: # what a package is made of
 	mkdir -p build/deb

@@ -157,7 +157,7 @@ func TestThoughtIsFolded(t *testing.T) {
 
 func TestMemoryAndAttentionAreShown(t *testing.T) {
 	p := openPage(t)
-	for _, text := range []string{"paged q8", "96 of 4,096", "GPU memory", "6.0 GiB", "kv-pages", "9.0 GiB of 64.0 GiB", "3 sessions", "7.0 GiB of 100 GiB"} {
+	for _, text := range []string{"paged q8", "4,000 of 4,096 tokens", "2 idle conversations", "GPU memory", "6.0 GiB", "kv-pages", "9.0 GiB of 64.0 GiB", "3 sessions", "7.0 GiB of 100 GiB"} {
 		p.shows("#tiers", text)
 	}
 	p.say("where?")

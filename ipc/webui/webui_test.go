@@ -33,7 +33,7 @@ func (operator) Prove(context.Context) error { return nil }
 
 func (operator) Status(context.Context) (api.Status, error) {
 	return api.Status{
-		Model: &api.LoadedModel{ID: "scripted", Cache: "paged q8", CacheTokens: 4096, FreeTokens: 4000},
+		Model: &api.LoadedModel{ID: "scripted", Cache: "paged q8", CacheTokens: 4096, FreeTokens: 4000, IdleKept: 2},
 		Memory: []api.MemoryUse{
 			{Tier: "device", Purpose: "weights", Bytes: 5 << 30}, {Tier: "device", Purpose: "kv-index", Bytes: 1 << 30},
 			{Tier: "host", Purpose: "kv-pages", Bytes: 9 << 30},

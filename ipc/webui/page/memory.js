@@ -19,7 +19,7 @@ export async function refresh() {
 
 function cacheOf(m) {
   return el('section', {}, el('h3', {}, 'Cache'),
-    el('dl', {}, ...pairs([['kept as', m.cache], ['tokens', `${number(m.cache_tokens - m.free_tokens)} of ${number(m.cache_tokens)}`]])));
+    el('dl', {}, ...pairs([['kept as', m.cache], ['free', `${number(m.free_tokens)} of ${number(m.cache_tokens)} tokens`], ['kept', `${number(m.idle_kept)} idle conversation${m.idle_kept === 1 ? '' : 's'}`]])));
 }
 
 // tierOf draws what a tier holds: a bar of its total where there is one, and a
