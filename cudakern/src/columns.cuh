@@ -71,7 +71,9 @@ static __device__ __forceinline__ float norm_factor(const float *squares, int wa
 
 // Adds a unit's products to acc. in gives the 16 bytes of a block of 32 inputs for
 // this lane, of eight rows.
-template <class T, int NT, class In> static __device__ __forceinline__ void multiply_unit(const u8 *unit, const In &in, int number, int nth, int lane, float acc[NT][4]) {
+template <class T, int NT, class In> static __device__ __forceinline__ void multiply_unit(const u8 *unit, const In &in, int number, int nth, int lane, float acc[NT][2][4]) {
+	UnitRow upper = {unit, 0}, lower = {unit, 1};
+	UnitScales above = unit_scales((const T *)0, upper, lane), below = unit_scales((const T *)0, lower, lane);
 #pragma unroll
 	for (int step = 0; step < T::SPAN / STEP; step++) {
 		uint4 b[NT][2];
@@ -81,15 +83,14 @@ template <class T, int NT, class In> static __device__ __forceinline__ void mult
 			for (int i = 0; i < 2; i++)
 				b[n][i] = in.template operand<T>(number, nth, n, 2 * step + i);
 		u32 a[4][4];
-		UnitRow upper = {unit, 0}, lower = {unit, 1};
-		operand((const T *)0, upper, step, lane, 0, a);
-		operand((const T *)0, lower, step, lane, 1, a);
+		operand((const T *)0, upper, scales_of((const T *)0, above, step), step, lane, 0, a);
+		operand((const T *)0, lower, scales_of((const T *)0, below, step), step, lane, 1, a);
 #pragma unroll
 		for (int n = 0; n < NT; n++)
 #pragma unroll
 			for (int i = 0; i < 2; i++) {
-				mma16(acc[n], a[2 * i][0], a[2 * i][1], a[2 * i][2], a[2 * i][3], b[n][i].x, b[n][i].y);
-				mma16(acc[n], a[2 * i + 1][0], a[2 * i + 1][1], a[2 * i + 1][2], a[2 * i + 1][3], b[n][i].z, b[n][i].w);
+				mma16(acc[n][i], a[2 * i][0], a[2 * i][1], a[2 * i][2], a[2 * i][3], b[n][i].x, b[n][i].y);
+				mma16(acc[n][i], a[2 * i + 1][0], a[2 * i + 1][1], a[2 * i + 1][2], a[2 * i + 1][3], b[n][i].z, b[n][i].w);
 			}
 	}
 }
@@ -148,7 +149,7 @@ template <class T, class U, int NT, int NW, class In> static __device__ void pro
 		__syncwarp();
 		int step = here.step, tile = step * wn + group;
 		if (tile < tiles) {
-			float acc[NT][4] = {};
+			float acc[NT][2][4] = {};
 			const u8 *unit = ring + get * UNIT;
 			float2 f[NT];
 #pragma unroll
@@ -163,7 +164,7 @@ template <class T, class U, int NT, int NW, class In> static __device__ void pro
 				if (NW == 1 || v == here.which)
 #pragma unroll
 					for (int i = 0; i < NT * 4; i++)
-						total[v][i / 4][i % 4] = __fmaf_rn(i % 2 ? f[i / 4].y : f[i / 4].x, acc[i / 4][i % 4], total[v][i / 4][i % 4]);
+						total[v][i / 4][i % 4] = __fmaf_rn(i % 2 ? f[i / 4].y : f[i / 4].x, __fadd_rn(acc[i / 4][0][i % 4], acc[i / 4][1][i % 4]), total[v][i / 4][i % 4]);
 		}
 		__syncwarp();
 		bring();

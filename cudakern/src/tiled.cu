@@ -5,20 +5,22 @@
 
 extern __shared__ __align__(16) u8 dynamic[];
 
-// Inputs in shared memory, of each warp [units of its own][blocks of 32][rows][64
+// Inputs in shared memory, of each warp [rows][units of its own][blocks of 32][64
 // bytes], and the factors that undo their scaling [units of its own][rows].
 struct Own {
 	enum { COLUMNS = 2 };
 	const float *source, *norm;
 	int k, rows;
 	float eps;
-	u8 *x;
+	const u8 *x; // as this lane reads them
 	float *factor, *squares; // squares [rows][WARPS]
 	float of_row[COLUMNS];
 
 	template <class T> __device__ __forceinline__ void prepare(u8 *shared, int begin, int wk, int units, int warp, int lane) {
-		int own = (units + wk - 1) / wk, bytes = own * T::SPAN * rows * 2, i = lane * 8;
-		x = shared + warp * bytes;
+		int own = (units + wk - 1) / wk, row = own * T::SPAN * 2, bytes = row * rows, i = lane * 8;
+		u8 *to = shared + warp * bytes;
+		// Columns that nobody wants repeat others: no lane needs to ask.
+		x = to + min(lane / 4, rows - 1) * row + lane % 4 * 16;
 		factor = (float *)(shared + WARPS * bytes) + warp * own * rows;
 		squares = (float *)(shared + WARPS * bytes) + WARPS * own * rows;
 		for (int b = 0; b < rows; b++) {
@@ -28,7 +30,7 @@ struct Own {
 				UnitInputs in = read_inputs<T>(source + (u64)b * k + at, norm ? norm + at : 0, k - at, lane);
 				sum = __fadd_rn(sum, in.squares);
 				if (i < T::SPAN)
-					put_inputs(x + ((nth * (T::SPAN / BLOCK_INPUTS) + i / BLOCK_INPUTS) * rows + b) * 64, in, i);
+					put_inputs(to + b * row + (nth * (T::SPAN / BLOCK_INPUTS) + i / BLOCK_INPUTS) * 64, in, i);
 				if (lane == 0)
 					factor[nth * rows + b] = in.factor();
 			}
@@ -40,10 +42,8 @@ struct Own {
 		}
 		__syncwarp();
 	}
-	// Columns that nobody wants repeat others: no lane needs to ask.
 	template <class T> __device__ __forceinline__ uint4 operand(int, int nth, int, int block) const {
-		int lane = threadIdx.x % 32;
-		return *(const uint4 *)(x + ((nth * (T::SPAN / BLOCK_INPUTS) + block) * rows + min(lane / 4, rows - 1)) * 64 + lane % 4 * 16);
+		return *(const uint4 *)(x + nth * (T::SPAN * 2) + block * 64);
 	}
 	__device__ __forceinline__ float2 factors(int, int nth, int) const { return make_float2(factor[nth * rows], factor[nth * rows + rows - 1]); }
 	__device__ __forceinline__ int columns() const { return rows; }

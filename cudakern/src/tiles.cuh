@@ -24,7 +24,7 @@ static __device__ __forceinline__ u32 byte_of(u32 w, int b) { return w >> (8 * b
 //   [lane] 8 bytes: t=0 scales of row g, t=1 minima, t=2 and t=3 of row g+8
 //   [16 rows] { d, dmin }
 template <int bits> struct KTile {
-	enum { SPAN = 256, CODES = 2048, HIGH = bits * 512, BYTES = CODES + HIGH + 256 + 64 };
+	enum { SPAN = 256, CODES = 2048, HIGH = bits * 512, SCALES = CODES + HIGH, BYTES = SCALES + 256 + 64 };
 	uint4 w[4], h;
 	u32 d[2], s[2][2], m[2][2]; // [row g, g+8][8 bytes]
 
@@ -64,7 +64,7 @@ template <int bits> struct KTile {
 //   [lane] 8 scales: t=0 and t=1 of row g, t=2 and t=3 of row g+8
 //   [16 rows] { d, unused }
 struct Q6Tile {
-	enum { SPAN = 256, CODES = 2048, HIGH = 1024, BYTES = CODES + HIGH + 256 + 64 };
+	enum { SPAN = 256, CODES = 2048, HIGH = 1024, SCALES = CODES + HIGH, BYTES = SCALES + 256 + 64 };
 	uint4 w[4], h[2];
 	u32 d[2], s[2][4]; // [row g, g+8][16 bytes]
 
@@ -94,7 +94,7 @@ struct Q6Tile {
 //   8 x [lane] { row g inputs 4t.., row g inputs 16+4t.., row g+8 likewise } of a block
 //   [lane] 4 float16 scales: t=0 blocks 0-3 of row g, t=1 blocks 4-7, t=2 and t=3 of row g+8
 struct Q8Tile {
-	enum { SPAN = 256, CODES = 4096, BYTES = CODES + 256 };
+	enum { SPAN = 256, CODES = 4096, SCALES = CODES, BYTES = SCALES + 256 };
 	uint4 w[8];
 	u32 s[2][4];
 

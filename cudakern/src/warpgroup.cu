@@ -221,8 +221,8 @@ template <class T, bool GATED, int COLUMNS> static __device__ void multiply(cons
 		UnitRow r0 = row0, r1 = row1;
 		r0.unit += wr.at * S::W_BYTES;
 		r1.unit += wr.at * S::W_BYTES;
-		operand((const T *)0, r0, step_of_unit, lane, 0, a);
-		operand((const T *)0, r1, step_of_unit, lane, 1, a);
+		operand((const T *)0, r0, step_scales((const T *)0, r0, step_of_unit, lane), step_of_unit, lane, 0, a);
+		operand((const T *)0, r1, step_scales((const T *)0, r1, step_of_unit, lane), step_of_unit, lane, 1, a);
 		if (++step_of_unit == S::UNIT_STEPS) {
 			step_of_unit = 0;
 			barrier_arrive(w_empty + 8 * wr.at); // every lane, for what it has read itself
