@@ -187,7 +187,7 @@ func (o *owner) embedChunk(t *task) {
 	for i := start; i < start+n; i++ {
 		o.rows.Add(t.ids[i], int32(i), 0, false)
 	}
-	o.rows.States = from < start+n && to > start
+	o.rows.States, o.rows.Prompt = from < start+n && to > start, o.res.apart
 	states, err := o.attempt(func(ctx context.Context) (graph.Logits, error) {
 		return o.res.exec.Step(ctx, &o.rows, o.kv)
 	})

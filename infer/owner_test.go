@@ -1,11 +1,13 @@
 package infer
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"edged/infer/graph"
 	"edged/infer/sample"
 )
 
@@ -124,6 +126,18 @@ func (m *machine) close(t rapid.TB) {
 	}
 }
 
+// checkApart looks at steps of a backend that wants prompts and answers apart.
+func (m *machine) checkApart(t rapid.TB) func(context.Context, *graph.Rows) error {
+	return func(_ context.Context, rows *graph.Rows) error {
+		for _, part := range m.o.parts {
+			if m.o.res.apart && prompts(part) != rows.Prompt {
+				t.Errorf("a step of prompts (%v) has %d rows of a request with %d tokens of its answer", rows.Prompt, part.rows, part.generated())
+			}
+		}
+		return nil
+	}
+}
+
 // Any interleaving of submitting, stepping, reading and leaving gives every
 // remaining caller the model's answer, and loses no page.
 func TestOwnerStateMachine(t *testing.T) {
@@ -133,7 +147,9 @@ func TestOwnerStateMachine(t *testing.T) {
 		cfg.ChunkTok = rapid.IntRange(1, 70).Draw(rt, "chunk")
 		cfg.CacheSeqs = rapid.IntRange(1, 3).Draw(rt, "kept")
 		cfg.CacheTok = toyContext + rapid.IntRange(0, 300).Draw(rt, "cache")
-		m := loadToy(t, cfg)
+		b := &toyBackend{apart: rapid.Bool().Draw(rt, "apart")}
+		m := loadToyOn(t, cfg, b)
+		b.step = m.checkApart(rt)
 		defer m.close(rt)
 		rt.Repeat(map[string]func(*rapid.T){
 			"submit": func(rt *rapid.T) {

@@ -17,6 +17,7 @@ type resident struct {
 	name     string
 	exec     graph.Exec
 	pool     *offload.Pool
+	apart    bool   // no step reads prompts and answers
 	context  int    // tokens
 	cacheTok int    // tokens
 	cache    string // how tokens are kept
@@ -188,6 +189,9 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	}
 	if err := o.makePool(r, config, m.Context == 0); err != nil {
 		return err
+	}
+	if x, ok := r.exec.(graph.ReadsApart); ok {
+		r.apart = x.ReadsApart() && !r.pool.LayerMajor()
 	}
 	r.key = keyFor(r.front.identity, r.pool, m.Policy)
 	return nil

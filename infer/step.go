@@ -16,9 +16,12 @@ import (
 // the prompt that is read by itself.
 func (o *owner) turn() {
 	o.plan()
-	o.stalled = len(o.parts) == 0 && o.reading == nil
-	if len(o.parts) > 0 {
-		o.step()
+	o.stalled = o.reading == nil
+	if o.res.apart {
+		o.stepOf(answers)
+		o.stepOf(prompts)
+	} else {
+		o.stepOf(allRows)
 	}
 	switch t := o.reading; {
 	case t == nil:
@@ -29,8 +32,12 @@ func (o *owner) turn() {
 	}
 }
 
-// step runs the rows that were planned.
-func (o *owner) step() {
+// stepOf runs the rows that were planned of some tasks.
+func (o *owner) stepOf(which func(*task) bool) {
+	if o.assemble(which); len(o.parts) == 0 {
+		return
+	}
+	o.stalled = false
 	logits, err := o.attempt(func(ctx context.Context) (graph.Logits, error) {
 		return o.res.exec.Step(ctx, &o.rows, o.kv)
 	})
@@ -61,10 +68,15 @@ func (o *owner) attempt(run func(context.Context) (graph.Logits, error)) (graph.
 	return logits, err
 }
 
-// plan chooses the rows of the next step and makes pages for them: one for
+// Tasks of a step: all, or those that answer and those whose prompts are read.
+func allRows(*task) bool   { return true }
+func answers(t *task) bool { return !prompts(t) }
+func prompts(t *task) bool { return t.rows > 1 || t.generated() == 0 }
+
+// plan chooses the rows of the turn and makes pages for them: one for
 // every generating task and a chunk of one that still reads its prompt.
 func (o *owner) plan() {
-	o.parts, o.kv, o.reading = o.parts[:0], o.kv[:0], nil
+	o.reading = nil
 	o.planReading()
 	for _, t := range o.running {
 		if t.decoding() && !t.out.full() {
@@ -72,11 +84,18 @@ func (o *owner) plan() {
 		}
 	}
 	o.endFaulty()
+}
+
+// assemble lays out a step of those tasks that have rows: only once all of the turn
+// are planned, since one may have been set back for another.
+func (o *owner) assemble(which func(*task) bool) {
+	o.parts, o.kv = o.parts[:0], o.kv[:0]
 	o.rows.Reset()
-	for _, t := range o.running { // only now: one may have been set back for another
-		if t.rows == 0 {
+	for _, t := range o.running {
+		if t.rows == 0 || !which(t) {
 			continue
 		}
+		o.rows.Prompt = o.res.apart && prompts(t)
 		pos := t.seq.Len()
 		for j, id := range t.ids[pos : pos+t.rows] {
 			o.rows.Add(id, int32(pos+j), int32(len(o.parts)), pos+j == len(t.ids)-1)

@@ -125,6 +125,7 @@ type toyBackend struct {
 	step    func(ctx context.Context, rows *graph.Rows) error
 	say     func(pos int) int32 // the token that follows a position
 	narrow  func(whole int)     // rows are narrowed, and the whole ones that were brought all the same told of
+	apart   bool                // no step may both read and answer
 }
 
 func (b *toyBackend) Close() error { return nil }
@@ -151,6 +152,8 @@ type toyExec struct {
 }
 
 func (e *toyExec) Close() error { return nil }
+
+func (e *toyExec) ReadsApart() bool { return e.b.apart }
 
 func (e *toyExec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
 	if err := rows.Check(e.prog, e.lim, kv); err != nil {

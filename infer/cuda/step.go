@@ -17,6 +17,9 @@ var errClosed = errors.New("the program is closed")
 // context is looked at again: about a layer.
 const segmentNodes = 10
 
+// ReadsApart implements graph.ReadsApart.
+func (e *exec) ReadsApart() bool { return true }
+
 // Step implements graph.Exec.
 func (e *exec) Step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
 	l, err := e.step(ctx, rows, kv)

@@ -282,6 +282,11 @@ type DeviceMemory interface {
 	Mover() offload.Mover
 }
 
+// ReadsApart is an Exec that computes a row with which a sequence goes on by other
+// means than rows of prompts. A sequence gets the same bits whatever others share its
+// steps if no step has both.
+type ReadsApart interface{ ReadsApart() bool }
+
 // HiddenStates is an Exec that lets prompts be given up between two parts, and
 // taken up again by another Exec of the same program.
 type HiddenStates interface {
