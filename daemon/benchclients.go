@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,7 @@ import (
 type ClientBench struct {
 	Evaluation
 	Clients []int // numbers of clients to compare
+	Prompt  int   // least tokens of a prompt
 	Gen     int   // most tokens of an answer
 	Reps    int
 	// Progress says what is measured next; may be nil.
@@ -39,8 +41,9 @@ type ClientRow struct {
 // ClientReport is what a ClientBench has measured.
 type ClientReport struct {
 	Model   string      `json:"model"`
-	Answers int         `json:"answers"` // of each repetition of a row
-	Tokens  int         `json:"tokens"`  // of all answers of a row
+	Answers int         `json:"answers"`       // of each repetition of a row
+	Tokens  int         `json:"tokens"`        // of all answers of a row
+	Prompt  int         `json:"prompt_tokens"` // of the longest prompt
 	Rows    []ClientRow `json:"rows"`
 	// Differ is the answers that were not those of the first row, whose clients
 	// are the fewest.
@@ -84,6 +87,10 @@ func (b ClientBench) run(ctx context.Context) (r ClientReport, err error) {
 }
 
 func (b ClientBench) measure(ctx context.Context, c *client.Client, model string) (ClientReport, error) {
+	filler, err := b.filler(ctx, c)
+	if err != nil {
+		return ClientReport{}, err
+	}
 	counts := slices.Sorted(slices.Values(b.Clients))
 	r := ClientReport{Model: model, Answers: counts[len(counts)-1]}
 	for _, n := range counts {
@@ -97,11 +104,18 @@ func (b ClientBench) measure(ctx context.Context, c *client.Client, model string
 				b.Progress(fmt.Sprintf("%d clients, %d of %d", row.Clients, rep+1, b.Reps))
 			}
 			start := time.Now()
-			texts, tokens, err := b.round(ctx, c, rep, row.Clients, r.Answers)
+			answers, err := b.round(ctx, c, rep, row.Clients, r.Answers, filler)
 			if err != nil {
 				return r, fmt.Errorf("%d clients: %w", row.Clients, err)
 			}
-			row.TokPerSec = append(row.TokPerSec, float64(tokens)/time.Since(start).Seconds())
+			took, tokens := time.Since(start), 0
+			var texts []string
+			for _, a := range answers {
+				tokens += a.Usage.CompletionTokens
+				r.Prompt = max(r.Prompt, a.Usage.PromptTokens)
+				texts = append(texts, a.Text)
+			}
+			row.TokPerSec = append(row.TokPerSec, float64(tokens)/took.Seconds())
 			if i == 0 {
 				first, r.Tokens = texts, r.Tokens+tokens
 			}
@@ -121,31 +135,41 @@ func (b ClientBench) measure(ctx context.Context, c *client.Client, model string
 
 // round lets n clients ask for the answers of a repetition, each as soon as its
 // last one is there.
-func (b ClientBench) round(ctx context.Context, c *client.Client, rep, n, answers int) (texts []string, tokens int, err error) {
-	texts = make([]string, answers)
-	var next, sum atomic.Int64
+func (b ClientBench) round(ctx context.Context, c *client.Client, rep, n, count int, filler string) ([]client.Answer, error) {
+	answers := make([]client.Answer, count)
+	var next atomic.Int64
 	var all errgroup.Group
 	for range n {
 		all.Go(func() error {
-			for k := int(next.Add(1)) - 1; k < answers; k = int(next.Add(1)) - 1 {
-				a, err := c.Complete(ctx, b.request(rep, k), nil)
-				if err != nil {
+			for k := int(next.Add(1)) - 1; k < count; k = int(next.Add(1)) - 1 {
+				var err error
+				if answers[k], err = c.Complete(ctx, b.request(rep, k, filler), nil); err != nil {
 					return err
 				}
-				texts[k] = a.Text
-				sum.Add(int64(a.Usage.CompletionTokens))
 			}
 			return nil
 		})
 	}
-	err = all.Wait()
-	return texts, int(sum.Load()), err
+	return answers, all.Wait()
 }
 
-func (b ClientBench) request(rep, k int) api.CompletionRequest {
+// filler is text that makes prompts as long as is wanted.
+func (b ClientBench) filler(ctx context.Context, c *client.Client) (string, error) {
+	const sentence = " Every word of the story was read by somebody else."
+	if b.Prompt == 0 {
+		return "", nil
+	}
+	tokens, err := c.Tokenize(ctx, api.TokenizeRequest{Content: sentence})
+	if err != nil {
+		return "", fmt.Errorf("count the tokens of a sentence: %w", err)
+	}
+	return strings.Repeat(sentence, b.Prompt/max(len(tokens), 1)+1), nil
+}
+
+func (b ClientBench) request(rep, k int, filler string) api.CompletionRequest {
 	zero := 0.0
 	return api.CompletionRequest{
-		Prompt:  fmt.Sprintf("Chapter %d of the story of number %d. Once upon a time, there was a", rep, k),
+		Prompt:  fmt.Sprintf("Chapter %d of the story of number %d.%s Once upon a time, there was a", rep, k, filler),
 		Options: api.Options{MaxTokens: &b.Gen, Temperature: &zero, User: fmt.Sprint(k)},
 	}
 }

@@ -36,8 +36,8 @@ func (a *app) benchClientsCommand() *cobra.Command {
 					return usageError{fmt.Errorf("--clients must be numbers from 1 to 64, got %v", b.Clients)}
 				}
 			}
-			if b.Reps < 1 || b.Gen < 1 {
-				return usageError{fmt.Errorf("--reps and --tg must be at least 1, got %d and %d", b.Reps, b.Gen)}
+			if b.Reps < 1 || b.Gen < 1 || b.Prompt < 0 {
+				return usageError{fmt.Errorf("--reps and --tg must be at least 1 and --pp at least 0, got %d, %d and %d", b.Reps, b.Gen, b.Prompt)}
 			}
 			line := a.statusLine()
 			b.Progress = line.set
@@ -62,6 +62,7 @@ func (a *app) benchClientsCommand() *cobra.Command {
 	f.StringVar(&b.Backend, "backend", "cpu", "cpu, cuda or ref")
 	f.IntVar(&b.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.IntSliceVar(&b.Clients, "clients", []int{1, 8}, "numbers of clients to compare")
+	f.IntVar(&b.Prompt, "pp", 0, "least tokens of a prompt (default: those of a sentence)")
 	f.IntVar(&b.Gen, "tg", 128, "most tokens of an answer")
 	f.IntVar(&b.Reps, "reps", 5, "repetitions; the median counts")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
@@ -70,7 +71,7 @@ func (a *app) benchClientsCommand() *cobra.Command {
 
 func clientTable(r daemon.ClientReport) string {
 	var t strings.Builder
-	fmt.Fprintf(&t, "%s: %d answers, %d tokens\n", r.Model, r.Answers*len(r.Rows[0].TokPerSec), r.Tokens)
+	fmt.Fprintf(&t, "%s: %d answers, %d tokens, to prompts of up to %d\n", r.Model, r.Answers*len(r.Rows[0].TokPerSec), r.Tokens, r.Prompt)
 	for _, row := range r.Rows {
 		fmt.Fprintf(&t, "  %3d clients  %8.1f tokens/s  %.2f times the first\n", row.Clients, row.Median, row.Median/r.Rows[0].Median)
 	}

@@ -35,7 +35,7 @@ func (a *app) serveCommand() *cobra.Command {
 	f.StringVar(&src.File, "config", "", "configuration file (default "+a.paths.Config+")")
 	f.StringVar(&src.Flags.Socket, "socket", "", "Unix socket to listen on (default "+a.paths.Socket+")")
 	f.StringArrayVar(&src.Flags.Models, "model", nil, "GGUF `FILE` or name of an installed model; repeat for several, the first is the default")
-	f.StringVar(&src.Flags.Backend, "backend", "", "cpu or ref (default cpu)")
+	f.StringVar(&src.Flags.Backend, "backend", "", "cpu, cuda or ref (default cpu)")
 	f.IntVar(&src.Flags.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.IntVar(&src.Flags.Context, "context", 0, "most tokens of prompt and answer (default: the model's own length)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
