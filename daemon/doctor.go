@@ -68,4 +68,4 @@ func askGPU() doctor.GPU {
 }
 
 // ErrUnwell means that Doctor has found a problem.
-var ErrUnwell = errors.New("the daemon cannot do what is asked of it")
+var ErrUnwell = errors.New("a problem was found: the daemon cannot do what is asked of it")

@@ -52,6 +52,9 @@ func (a *app) askCommand() *cobra.Command {
 			if n := len(files); len(k.questions) == 0 && n > 0 {
 				k.questions, files = files[n-1:], files[:n-1]
 			}
+			if err := checkSessionFlag(cmd, k.session); err != nil {
+				return err
+			}
 			if err := k.check(files); err != nil {
 				return err
 			}

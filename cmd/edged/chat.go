@@ -64,6 +64,9 @@ func (a *app) chatCommand() *cobra.Command {
 		Args:        usageArgs(onlyFlags("--model")),
 		Annotations: map[string]string{ownSignals: "yes"},
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkSessionFlag(cmd, session); err != nil {
+				return err
+			}
 			if session == "" && c.recompute {
 				return usageError{errors.New("--recompute needs a --session")}
 			}

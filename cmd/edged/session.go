@@ -38,6 +38,15 @@ func findSession(ctx context.Context, c *client.Client, name string) (api.Sessio
 	return api.Session{}, fmt.Errorf("%w: %s", errNoSession, name)
 }
 
+// checkSessionFlag refuses a name that is empty, perhaps for a variable that is not
+// set: the conversation would be kept nowhere.
+func checkSessionFlag(cmd *cobra.Command, name string) error {
+	if name == "" && cmd.Flags().Changed("session") {
+		return usageError{errors.New("the name of the session is empty")}
+	}
+	return nil
+}
+
 // mayBeginWith refuses a system message for a session that has messages already.
 func mayBeginWith(system string, s api.Session) error {
 	if system == "" || s.Messages == 0 {

@@ -105,7 +105,11 @@ func TestChecks(t *testing.T) {
 	}{
 		{"config", nil, func(m *Machine) { m.ConfigErr = errors.New("c.toml:3: unknown key") }, config, Problem, "c.toml:3"},
 		{"no config", nil, func(m *Machine) { m.Config += "/none" }, config, Note, "does not exist"},
-		{"no model", nil, func(m *Machine) { m.Models = nil }, models, Problem, "no model is configured"},
+		{"no model", nil, func(m *Machine) {
+			m.Models = nil
+			m.Ask = func(context.Context) (string, string, error) { return "", "", fs.ErrNotExist }
+		}, models, Problem, "no model is configured"},
+		{"no model but of the command line", nil, func(m *Machine) { m.Models = nil }, models, Note, "was started with one"},
 		{"model gone", nil, func(m *Machine) { m.Models = []string{m.Root + "/none.gguf"} }, models, Problem, "none.gguf"},
 		{"old processor", nil, func(m *Machine) { m.CPU = []string{"generic"} }, processor, Warning, "no vector"},
 		{"memory", nil, nil, memory, OK, "8.0 GiB of 16.0 GiB"},

@@ -23,11 +23,14 @@ func config(_ context.Context, m Machine) []Finding {
 	return one("config", OK, "", "%s can be used", m.Config)
 }
 
-func models(_ context.Context, m Machine) []Finding {
+func models(ctx context.Context, m Machine) []Finding {
 	if m.ConfigErr != nil {
 		return nil // not known
 	}
 	if len(m.Models) == 0 {
+		if state, _, err := m.Ask(ctx); err == nil && state == "ready" {
+			return one("models", Note, "", "no model is configured; the daemon that runs was started with one")
+		}
 		return one("models", Problem, "`edged models pull NAME` fetches one, a [[model]] in the configuration names it", "no model is configured")
 	}
 	for _, path := range m.Models {
