@@ -88,6 +88,10 @@ func TestVerboseHealth(t *testing.T) {
 	if a := get("/healthz?verbose"); a.status != 200 || a.body != want {
 		t.Errorf("verbose: %d %s", a.status, a.body)
 	}
+	o.found = []api.Condition{} // as where nothing is wrong
+	if a := get("/healthz?verbose"); a.status != 200 || a.body != `{"status":"ok","conditions":[]}`+"\n" {
+		t.Errorf("well: %d %s", a.status, a.body)
+	}
 }
 
 func TestStatusAndMetrics(t *testing.T) {

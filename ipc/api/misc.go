@@ -50,7 +50,7 @@ type Health struct {
 	Status string `json:"status"` // "ok", or the engine's state
 	Text   string `json:"text,omitempty"`
 
-	Conditions []Condition `json:"conditions,omitempty"` // of GET /healthz?verbose
+	Conditions []Condition `json:"conditions,omitzero"` // of GET /healthz?verbose
 }
 
 // ErrorResponse is the body of every error, and the last event of a stream that failed.
