@@ -1,21 +1,21 @@
 package offload
 
-// IndexPlanes are the widths of the key codes that dominant pages are chosen
-// by: the channels of a block that move attention scores most, by the
-// deviation of their keys times the size of their queries, get four bits, the
-// next ones two, and the others none but their page's mean. Scores hang on few
-// channels (arXiv:2505.19586, section 4.2).
-var IndexPlanes = [...]IndexPlane{{4, 8, 0.3352}, {2, 16, 0.9957}}
+// The codes of keys that dominant pages are chosen by: of 64 channels of a
+// block, the 24 that move attention scores most, by the deviation of their keys
+// times the size of their queries, have two bits, and the others none but their
+// page's mean. Scores hang on few channels (arXiv:2505.19586, section 4.2).
+const (
+	// IndexTop is the largest code.
+	IndexTop = 1<<indexBits - 1
+	// IndexStep is the distance of two codes in standard deviations: that of the
+	// best uniform quantizer of four levels for a normal distribution (Max, IRE
+	// Trans. IT-6, 1960).
+	IndexStep = 0.9957
 
-// IndexPlane is one width of codes.
-type IndexPlane struct {
-	Bits     int
-	Channels int // in one vector of 64 bytes for 16 tokens
-	// Step is the distance of two codes in standard deviations: that of the
-	// best uniform quantizer for a normal distribution (Max, IRE Trans. IT-6,
-	// 1960).
-	Step float32
-}
+	indexBits  = 2
+	aloneRanks = 16 // channels of a 64-byte vector with codes of 16 tokens
+	bothRanks  = 8  // of one with codes of 32
+)
 
 // IndexUnits is how many units of a page's mean, and of its keys' deviation
 // from that, make one deviation of the block.
@@ -39,19 +39,20 @@ const MaxIndexDim = 256
 //	  deviations/16, plus 128
 //	scales [ranks/4][8 pages][4] uint8: by rank, the deviation of the page's
 //	  keys from their mean, in the block's deviations/16
-//	codes [8 pages][2 halves of 16 tokens][2 planes][vectors] { [16 tokens, 4] bytes }
+//	codes [8 pages] {alone [2 halves of 16 tokens][vectors], both [vectors]} { [16 tokens, 4] bytes }
 //	values [16 cold pages][padded] int8: mean values
 //	valueSteps [16 cold pages] f16
 //
-// A code c of a plane with b bits stands for
-// reference + deviation*(mean/16 + scale/16*step*(c - (2^b-1)/2)): keys of one
-// page may lie far from the others', and each has a scale of its own so that
-// they are not cut off. In vector v of a plane whose channels begin at rank r,
-// byte j of a token holds in bits b*q to b*q+b-1 the channel of rank
-// r + v*Channels + 4*q + j. Channels are padded to a multiple of 16.
+// A code c stands for reference + deviation*(mean/16 + scale/16*step*(c - 3/2)):
+// keys of one page may lie far from the others', and each has a scale of its own
+// so that they are not cut off. In vector v of those of one half, byte j of a token
+// holds in bits 2q and 2q+1 the channel of rank 16*v + 4*q + j. Vector v of those of
+// both has the channels of ranks 16*vectors + 8*v + 4*q + j, q below 2, of token t in
+// bits 2q and 2q+1 of its byte j, and those of token t+16 in bits 4+2q and 5+2q.
+// Channels are padded to a multiple of 16.
 type Index struct {
 	Dim       int // headDim
-	Vectors   int // in each plane
+	Vectors   int // of codes of either half of a page, and of both
 	Padded    int // channels
 	Order     int // byte offset
 	Refs      int
@@ -72,7 +73,7 @@ func NewIndex(dim int, estimate bool) Index {
 	x.Means = x.Steps + 2*x.Padded
 	x.Scales = x.Means + blockPages*x.Padded
 	x.Codes = x.Scales + blockPages*x.Ranks()
-	end := x.Codes + blockCold*x.PageVectors()*64
+	end := x.Codes + blockPages*x.PageBytes()
 	if estimate {
 		x.Values = end
 		x.ValueStep = x.Values + blockCold*x.Padded
@@ -82,16 +83,22 @@ func NewIndex(dim int, estimate bool) Index {
 	return x
 }
 
-// PageVectors is the number of 64-byte vectors of codes for 16 tokens.
-func (x Index) PageVectors() int { return len(IndexPlanes) * x.Vectors }
+// PageBytes is the size of a page's codes.
+func (x Index) PageBytes() int { return 3 * x.Vectors * 64 }
 
 // Ranks is the number of places for codes of one token.
-func (x Index) Ranks() int {
-	n := 0
-	for _, p := range IndexPlanes {
-		n += p.Channels
+func (x Index) Ranks() int { return (aloneRanks + bothRanks) * x.Vectors }
+
+// CodeAt is where, in a page's codes, the one of a token in the channel of a
+// rank lies: the byte, and the shift within it.
+func (x Index) CodeAt(t, rank int) (byte, shift int) {
+	if rank < aloneRanks*x.Vectors {
+		at := rank % aloneRanks
+		return ((t/16*x.Vectors+rank/aloneRanks)*16+t%16)*4 + at%4, at / 4 * indexBits
 	}
-	return n * x.Vectors
+	rank -= aloneRanks * x.Vectors
+	at := rank % bothRanks
+	return ((2*x.Vectors+rank/bothRanks)*16+t%16)*4 + at%4, (t/16*2 + at/4) * indexBits
 }
 
 // Coded is the number of channels that have codes.

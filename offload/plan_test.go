@@ -144,7 +144,7 @@ func TestWorkingSetsFillTheFastTier(t *testing.T) {
 		fast, budget, want int
 		elem               Elem
 	}{
-		{0, 0, 128, Q8}, {1 << 40, 0, 128, Q8}, {0, 32, 2, Q8}, {0, 1 << 17, 8192, Q8}, {870 << 20, 0, 122, Q64},
+		{0, 0, 128, Q8}, {1 << 40, 0, 128, Q8}, {0, 32, 2, Q8}, {0, 1 << 17, 8192, Q8}, {740 << 20, 0, 120, Q64},
 	} {
 		a := Ask{Layers: llama8B(), Policy: "auto", Options: Options{Sparse: true, Budget: c.budget}, Context: 131072, Fast: int64(c.fast)}
 		if p, err := MakePlan(a); err != nil || p.Config.Layers[0].Budget != c.want || p.Config.Layers[0].Elem != c.elem {

@@ -55,7 +55,7 @@ func TestSnapshotsTellNothingOfOthers(t *testing.T) {
 // TestClearedIndex counts what is left of an index.
 func TestClearedIndex(t *testing.T) {
 	for _, x := range []Index{NewIndex(64, false), NewIndex(80, true), NewIndex(128, true)} {
-		page := x.Padded + x.Ranks() + 2*x.PageVectors()*64
+		page := x.Padded + x.Ranks() + x.PageBytes()
 		if x.Values > 0 {
 			page += 2*x.Padded + 4
 		}
@@ -70,7 +70,7 @@ func TestClearedIndex(t *testing.T) {
 				t.Errorf("%d pages kept: what all pages share is gone", n)
 			}
 			for kept := range n {
-				if b[x.Means+x.Beside(kept, 0)] == 0 || b[x.Codes+kept*2*x.PageVectors()*64] == 0 {
+				if b[x.Means+x.Beside(kept, 0)] == 0 || b[x.Codes+kept*x.PageBytes()] == 0 {
 					t.Errorf("%d pages kept: page %d is not", n, kept)
 				}
 			}
@@ -214,12 +214,12 @@ func TestRestoreRunsBesideSteps(t *testing.T) {
 // TestFormatNamesWhatBytesMean and leaves out what they do not depend on.
 func TestFormatNamesWhatBytesMean(t *testing.T) {
 	plans := append(mixed(), mixed()[4])
-	const want = "KV cache 1: pages of 32 tokens, cold ones of 16, blocks of 256" +
+	const want = "KV cache 2: pages of 32 tokens, cold ones of 16, blocks of 256" +
 		"; layers 0-0: window f16, 2 heads of 4, window 40, tail 128" +
 		"; layers 1-1: exact f16, 1 heads of 2" +
 		"; layers 2-2: dense f16, 2 heads of 4, tail 64, groups of 32 in 512 bytes" +
-		"; layers 3-3: paged f16, 2 heads of 4, tail 64, groups of 16 in 256 bytes, index of 2560 bytes" +
-		"; layers 4-5: paged f16, 1 heads of 2, tail 64, groups of 16 in 128 bytes, index of 2816 bytes"
+		"; layers 3-3: paged f16, 2 heads of 4, tail 64, groups of 16 in 256 bytes, index of 2048 bytes" +
+		"; layers 4-5: paged f16, 1 heads of 2, tail 64, groups of 16 in 128 bytes, index of 2304 bytes"
 	if diff := cmp.Diff(want, newKernel(t, plans).pool.Format()); diff != "" {
 		t.Error(diff)
 	}

@@ -111,8 +111,7 @@ func (x Index) clearFrom(b []byte, n int) {
 			b[x.Scales+x.Beside(page, i)] = 0
 		}
 	}
-	perCold := x.PageVectors() * 64
-	clear(b[x.Codes+2*n*perCold : x.Codes+blockCold*perCold])
+	clear(b[x.Codes+n*x.PageBytes() : x.Codes+blockPages*x.PageBytes()])
 	if x.Values > 0 {
 		clear(b[x.Values+2*n*x.Padded : x.Values+blockCold*x.Padded])
 		clear(b[x.ValueStep+4*n : x.ValueStep+2*blockCold])

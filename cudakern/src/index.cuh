@@ -15,10 +15,10 @@ struct Index {
 		means = steps + 2 * padded;
 		scales = means + PAGES * padded;
 		codes = scales + PAGES * ranks;
-		bytes = (codes + PAGES * 4 * vectors * 64 + 127) / 128 * 128;
+		bytes = (codes + PAGES * page() + 127) / 128 * 128;
 	}
-	// Bytes of the codes of 16 tokens.
-	__device__ __forceinline__ int half() const { return 2 * vectors * 64; }
+	// Bytes of a page's codes.
+	__device__ __forceinline__ int page() const { return 3 * vectors * 64; }
 };
 
 static __device__ __forceinline__ int beside(int page, int i) { return (i / 4 * PAGES + page) * 4 + i % 4; }

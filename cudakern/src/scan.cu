@@ -3,19 +3,26 @@
 //
 // The numbers are the reference's: a query times a block's deviations in 8 bits,
 // by channel against the pages' means, and by rank, times a page's scales and in
-// 8 bits again, against the codes of its tokens. Tensor cores multiply: tokens,
-// or the pages' means, are the rows, and the eight columns are query heads of
-// one or of PAIR blocks that a warp scores side by side.
+// 8 bits again, against the codes of its tokens. Tensor cores multiply: the sixteen
+// rows are query heads by two pages, of one block or of PAIR that a warp scores side
+// by side, and the columns are tokens, or the pages' means.
 #include "bulk.cuh"
 #include "index.cuh"
 
 extern __shared__ __align__(16) u8 dynamic[];
 
-// d += a [16, 32] b [32, 8], of uint8 and int8.
+// d += a [16, 32] b [32, 8], of int8 and uint8.
 static __device__ __forceinline__ void mma32_mixed(int d[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-	asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+	asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
 		: "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
 		: "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+
+// c + the sum of four products of uint8 and int8.
+static __device__ __forceinline__ int dot4_mixed(u32 a, u32 b) {
+	int d;
+	asm("dp4a.u32.s32 %0, %1, %2, 0;" : "=r"(d) : "r"(a), "r"(b));
+	return d;
 }
 
 static __device__ __forceinline__ u32 pack4(int a, int b, int c, int d) {
@@ -26,9 +33,9 @@ static __device__ __forceinline__ u32 pack4(const float v[4]) {
 	return pack4(__float_as_int(v[0]), __float_as_int(v[1]), __float_as_int(v[2]), __float_as_int(v[3]));
 }
 
-// The same of the second bytes.
-static __device__ __forceinline__ u32 pack4_second(const float v[4]) {
-	return __byte_perm(__byte_perm(__float_as_int(v[0]), __float_as_int(v[1]), 0x0051), __byte_perm(__float_as_int(v[2]), __float_as_int(v[3]), 0x0051), 0x5410);
+// The same of the third bytes.
+static __device__ __forceinline__ u32 pack4_third(const int v[4]) {
+	return __byte_perm(__byte_perm(v[0], v[1], 0x0062), __byte_perm(v[2], v[3], 0x0062), 0x5410);
 }
 
 static __device__ __forceinline__ float reciprocal(float x) {
@@ -44,21 +51,34 @@ static __device__ __forceinline__ float exp_fast(float x) {
 	return y;
 }
 
+// In each byte, as int8, 64 times what the code in its upper bits is above 3/2.
+static __device__ __forceinline__ u32 centred(u32 w, u32 upper, u32 half) {
+	u32 r;
+	asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(r) : "r"(w), "r"(upper), "r"(half)); // (w & upper) ^ half
+	return r;
+}
+
+// A number that the compiler knows nothing of: shifts and masks that it would make of
+// products and of constants keep one pipe busy while others have nothing to do.
+static __device__ __forceinline__ u32 opaque(u32 x) {
+	asm volatile("" : "+r"(x));
+	return x;
+}
+
 // Added to a float of less than 2^22, it leaves the nearest integer in the low bits.
 #define ROUNDER 12582912.0f
 
 static __device__ __forceinline__ float quantized(float v, float inv) { return __fadd_rn(__fmul_rn(v, inv), ROUNDER); }
 
 // A lane's part of the queries against one block, four channels or ranks to a
-// word: those of column lane/4, in quads that begin at lane%4.
+// word: those of row lane/4, in quads that begin at lane%4.
 template <int V> struct Probe {
-	enum { GROUPS = (6 * V + 3) / 4 }; // of four quads of ranks
+	enum { GROUPS = (6 * V + 3) / 4, ALONE = V }; // of four quads of ranks; those whose codes are of one half of a page
 	u32 mean[4 * V];
-	float ranked[GROUPS][4], offset[GROUPS][4]; // offset: -2^23 ranked
+	u32 ranked[GROUPS][4]; // in byte i of the i-th, and zeros
 	float base, mean_unit, rank_unit;
-	int mean_sum;
 
-	// query is the column's, times the scale.
+	// query is the row's, times the scale.
 	__device__ __forceinline__ void begin(const Index &l, const u8 *ix, const float *query, int t) {
 		float y[4 * V][4], top = 0;
 		base = 0;
@@ -80,8 +100,7 @@ template <int V> struct Probe {
 		base = quad_sum(base);
 		top = quad_max(top);
 		float inv = top > 0 ? 127 / top : 0;
-		mean_unit = top / 127 / UNITS;
-		mean_sum = 0;
+		mean_unit = top * (1 / 127.0f / UNITS);
 #pragma unroll
 		for (int k = 0; k < 4 * V; k++) {
 			float c[4];
@@ -89,9 +108,8 @@ template <int V> struct Probe {
 			for (int j = 0; j < 4; j++)
 				c[j] = quantized(y[k][j], inv);
 			mean[k] = pack4(c);
-			mean_sum = __dp4a((int)mean[k], 0x01010101, mean_sum);
 		}
-		mean_sum = quad_sum(mean_sum);
+		float v[GROUPS][4];
 		top = 0;
 #pragma unroll
 		for (int g = 0; g < GROUPS; g++) {
@@ -100,100 +118,107 @@ template <int V> struct Probe {
 #pragma unroll
 			for (int j = 0; j < 4; j++) {
 				int c = order >> 8 * j & 255;
-				float v = __fmul_rn(query[c], from_half(((const u16 *)(ix + l.steps))[c])) * (quad < 2 * V ? 0.3352f : 0.9957f);
-				ranked[g][j] = quad < 6 * V ? v : 0;
-				top = fmaxf(top, fabsf(ranked[g][j]));
+				v[g][j] = __fmul_rn(__fmul_rn(query[c], from_half(((const u16 *)(ix + l.steps))[c])), 0.9957f);
+				if (6 * V % 4)
+					v[g][j] = quad < 6 * V ? v[g][j] : 0;
+				top = fmaxf(top, fabsf(v[g][j]));
 			}
 		}
 		top = quad_max(top);
 		inv = top > 0 ? 127 / top : 0;
-		rank_unit = top / 127 / UNITS;
+		rank_unit = top * (1 / 127.0f / UNITS);
 #pragma unroll
 		for (int g = 0; g < GROUPS; g++)
 #pragma unroll
 			for (int j = 0; j < 4; j++) {
-				ranked[g][j] = quantized(ranked[g][j], inv) - ROUNDER;
-				offset[g][j] = -8388608.0f * ranked[g][j];
-				asm volatile("" : "+f"(ranked[g][j]), "+f"(offset[g][j])); // computed once, not for each page
+				ranked[g][j] = __byte_perm(__float_as_int(quantized(v[g][j], inv)), 0, 0x4444 & ~(0xf << 4 * j));
+				asm volatile("" : "+r"(ranked[g][j])); // computed once, not for each page
 			}
 	}
 
-	// The queries against a page's codes: returns the units that one of codes is,
-	// and the sum of codes times the largest codes of tokens. All numbers are
-	// integers that floats hold: a byte below the exponent of 2^23 is 2^23 more, and
-	// what is rounded down to 256ths of a number near 3*2^14 has its integer's low
-	// byte second.
-	__device__ __forceinline__ float page(const Index &l, const u8 *ix, int page, int t, u32 code[GROUPS], int *centre) const {
-		float most = 0, p[GROUPS][4];
+	// The queries against the codes of the page at scales and of the one behind it, in
+	// integers as the reference has them. Returns the units that one of codes is, of
+	// the page of the lane's parity.
+	__device__ __forceinline__ float pages(const u8 *scales, int t, u32 code[2][GROUPS]) const {
+		int p[2][GROUPS][4], most[2] = {1, 1}, least[2] = {0, 0};
 #pragma unroll
 		for (int g = 0; g < GROUPS; g++) {
-			u32 scale = *(const u32 *)(ix + l.scales + (min(4 * g + t, 6 * V - 1) * PAGES + page) * 4);
+			uint2 both = *(const uint2 *)(scales + min(4 * g + t, 6 * V - 1) * PAGES * 4);
 #pragma unroll
-			for (int j = 0; j < 4; j++) {
-				p[g][j] = fmaf(ranked[g][j], __int_as_float(__byte_perm(scale, 0x4b000000, 0x7440 + j)), offset[g][j]);
-				most = fmaxf(most, fabsf(p[g][j]));
+			for (int i = 0; i < 2; i++) {
+#pragma unroll
+				for (int j = 0; j < 4; j++)
+					p[i][g][j] = dot4_mixed(i ? both.y : both.x, ranked[g][j]);
+#pragma unroll
+				for (int j = 0; j < 4; j += 2) {
+					most[i] = max(max(p[i][g][j], p[i][g][j + 1]), most[i]);
+					least[i] = min(min(p[i][g][j], p[i][g][j + 1]), least[i]);
+				}
 			}
 		}
-		most = quad_max(most);
-		float factor = fminf(fmaxf(__fadd_rn(__fmul_rn(4161536.0f, reciprocal(most)), ROUNDER) - ROUNDER, 1), 32767), part = factor / 32768;
-		int sum = 0;
 #pragma unroll
-		for (int g = 0; g < GROUPS; g++) {
-			float c[4];
+		for (int i = 0; i < 2; i++)
+			most[i] = max(most[i], -least[i]);
+		bool odd = t & 1;
+		int mine = max(odd ? most[1] : most[0], __shfl_xor_sync(~0u, odd ? most[0] : most[1], 1));
+		mine = max(mine, __shfl_xor_sync(~0u, mine, 2));
+		// 2^15 127 by that, rounded as a division is.
+		float most_of = __int_as_float(mine | 0x4b000000) - 8388608.0f, r = reciprocal(most_of), x = 4161536.0f * r;
+		x = fminf(fmaf(fmaf(-x, most_of, 4161536.0f), r, x), 32767) + ROUNDER;
+		int own = __float_as_int(x) * 2 + 0x69800000, other = __shfl_xor_sync(~0u, own, 1); // twice the factor
+		const int factor[2] = {odd ? other : own, odd ? own : other};
 #pragma unroll
-			for (int j = 0; j < 4; j++)
-				c[j] = __fmaf_rd(p[g][j], part, 49152.5f);
-			code[g] = pack4_second(c);
-			sum = __dp4a((int)code[g], 4 * g + t < 2 * V ? 0x0f0f0f0f : 0x03030303, sum);
-		}
-		*centre = quad_sum(sum);
-		return 32768.0f * reciprocal(factor);
+		for (int i = 0; i < 2; i++)
+#pragma unroll
+			for (int g = 0; g < GROUPS; g++) {
+				int c[4];
+#pragma unroll
+				for (int j = 0; j < 4; j++)
+					c[j] = p[i][g][j] * factor[i] + 32768;
+				code[i][g] = pack4_third(c);
+			}
+		return 32768.0f * reciprocal(x - ROUNDER);
 	}
 };
 
 // How a warp's index blocks come to shared memory: what they begin with, and then
 // their codes, some pages at a time.
-enum { WARPS = 4, BESIDE = 2, TOGETHER = 2, PIECES = 1 + PAGES / TOGETHER };
+enum { WARPS = 4, BESIDE = 2, TOGETHER = 4, PIECES = 1 + PAGES / TOGETHER };
 
 template <int PAIR> struct Bringer {
-	const u8 *indexes;
+	const u8 *indexes;  // of the KV head
 	const u32 *numbers; // of the sequence's blocks
-	u32 ids[PAIR];      // of those that come
+	const u8 *src[PAIR];
 	u8 *mine;
 	u32 barriers; // of the pieces
-	int kv, kv_heads, blocks, lane;
+	u64 block_bytes;
+	int blocks, there, lane; // there: how many of the pair there are
 	u32 phase;
 
-	// Reads the numbers of blocks from first on, of which the table has at most so many.
+	// Finds the blocks from first on, of which the table has at most so many.
 	__device__ __forceinline__ void name(int first, int most) {
 #pragma unroll
 		for (int b = 0; b < PAIR; b++)
-			ids[b] = first + b < most ? numbers[first + b] : 0;
+			src[b] = indexes + (first + b < most ? numbers[first + b] : 0) * block_bytes;
 	}
 
 	// Brings a piece of the blocks that are named.
-	__device__ __forceinline__ void bring(const Index &l, int first, int piece) {
-		int from = piece == 0 ? 0 : l.codes + (piece - 1) * TOGETHER * 2 * l.half(), bytes = piece == 0 ? l.codes : TOGETHER * 2 * l.half();
+	__device__ __forceinline__ void bring(const Index &l, int piece) {
+		int from = piece == 0 ? 0 : l.codes + (piece - 1) * TOGETHER * l.page(), bytes = piece == 0 ? l.codes : TOGETHER * l.page();
 #if __CUDA_ARCH__ >= 900
-		int n = min(blocks - first, PAIR);
-		if (lane == 0 && n > 0) {
-			barrier_expect(barriers + 8 * piece, n * bytes);
+		if (lane == 0 && there > 0) {
+			barrier_expect(barriers + 8 * piece, there * bytes);
 #pragma unroll
 			for (int b = 0; b < PAIR; b++)
-				if (b < n)
-					copy_bulk(shared_address(mine + b * l.bytes + from), indexes + ((u64)ids[b] * kv_heads + kv) * l.bytes + from, bytes, barriers + 8 * piece);
+				if (b < there)
+					copy_bulk(shared_address(mine) + b * l.bytes + from, src[b] + from, bytes, barriers + 8 * piece);
 		}
 #else
 #pragma unroll
-		for (int b = 0; b < PAIR; b++) {
-			if (first + b >= blocks)
-				break;
-			const u8 *src = indexes + ((u64)ids[b] * kv_heads + kv) * l.bytes + from;
-			u32 dst = shared_address(mine + b * l.bytes + from);
+		for (int b = 0; b < PAIR; b++)
 #pragma unroll 4
-			for (int j = lane * 16; j < bytes; j += 512)
-				copy_async(dst + j, src + j);
-		}
+			for (int j = lane * 16; j < bytes && b < there; j += 512)
+				copy_async(shared_address(mine) + b * l.bytes + from + j, src[b] + from + j);
 		copy_commit();
 #endif
 	}
@@ -206,13 +231,14 @@ template <int PAIR> struct Bringer {
 		switch (piece) {
 		case 0: copy_wait<PIECES - 1>(); break;
 		case 1: copy_wait<PIECES - 2>(); break;
-		case 2: copy_wait<PIECES - 3>(); break;
-		case 3: copy_wait<PIECES - 4>(); break;
 		default: copy_wait<0>();
 		}
 		__syncwarp();
 #endif
 	}
+
+	// Counts the blocks of the pair from first on.
+	__device__ __forceinline__ void count(int first) { there = min(blocks - first, PAIR); }
 
 	// The same for other blocks, once all threads have read those that came.
 	__device__ __forceinline__ void again(const Index &l, int first) {
@@ -224,8 +250,9 @@ template <int PAIR> struct Bringer {
 #endif
 		__syncwarp();
 		name(first, blocks);
+		count(first);
 		for (int i = 0; i < PIECES; i++)
-			bring(l, first, i);
+			bring(l, i);
 	}
 };
 
@@ -237,20 +264,21 @@ template <int PAIR> struct Bringer {
 template <int V, int PAIR> static __device__ void scan(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums,
 	u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, float scale) {
 	typedef Probe<V> P;
-	enum { HEADS = 8 / PAIR, G = P::GROUPS };
+	enum { HEADS = 8 / PAIR, G = P::GROUPS, TILES = TOKENS / 8 };
 	__shared__ u64 barriers[WARPS][PIECES];
 	Index l(dim);
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n = lane / 4, t = lane % 4, row = blockIdx.z;
 	int group = heads / kv_heads, tiles = (group + HEADS - 1) / HEADS, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles;
 	int some = min(group - tile * HEADS, (int)HEADS), first_head = kv * group + tile * HEADS;
-	int first = (warp * gridDim.x + blockIdx.x) * PAIR, stride = (dim + 8) & ~3; // of queries in shared memory
+	int first = (warp * gridDim.x + blockIdx.x) * PAIR, stride = (dim + 31) / 32 * 32 + 16; // of queries in shared memory: heads half of the banks apart
 	float *queries = (float *)dynamic;
 	u8 *mine = dynamic + HEADS * stride * 4 + warp * PAIR * l.bytes;
-	Bringer<PAIR> from{indexes, table + (u64)seq[row] * table_stride, {}, mine, shared_address(barriers[warp]), kv, (int)kv_heads, 0, lane, 0};
+	Bringer<PAIR> from{indexes + (u64)kv * l.bytes, table + (u64)seq[row] * table_stride, {}, mine, shared_address(barriers[warp]), (u64)kv_heads * l.bytes, 0, 0, lane, 0};
 	from.name(first, max_pages / (BLOCK / COLD)); // beside what says how many there are
 	Sequence s = seqs[seq[row]];
 	int blocks = s.stored / COLD <= budget ? 0 : (s.stored + BLOCK - 1) / BLOCK, pages = s.stored / TOKENS;
 	from.blocks = blocks;
+	from.count(first);
 #if __CUDA_ARCH__ >= 900
 	if (lane == 0) {
 		for (int i = 0; i < PIECES; i++)
@@ -261,141 +289,132 @@ template <int V, int PAIR> static __device__ void scan(const float *q, const u8 
 #endif
 	// What the step before left in the index needs no waiting. All warps' blocks' begins
 	// come before any codes: they are worked on while those come.
+	from.bring(l, 0);
+	__syncthreads();
 #pragma unroll
-	for (int i = 0; i < PIECES; i++) {
-		from.bring(l, first, i);
-		__syncthreads();
-	}
+	for (int i = 1; i < PIECES; i++)
+		from.bring(l, i);
 	allow_next();
 	after_previous();
+#pragma unroll 1
 	for (int h = warp; h < some && blocks > 0; h += WARPS)
-		for (int c = lane; c < dim; c += 32)
-			queries[h * stride + c] = q[((u64)row * heads + first_head + h) * dim + c] * scale;
+#pragma unroll 1
+		for (int c = 4 * lane; c < dim; c += 128) {
+			float4 x = *(const float4 *)(q + ((u64)row * heads + first_head + h) * dim + c);
+			*(float4 *)(queries + h * stride + c) = make_float4(x.x * scale, x.y * scale, x.z * scale, x.w * scale);
+		}
 	__syncthreads();
 
-	int at[G], shift[G];
-	u32 mask[G];
+	// Row n is head n % HEADS of the block of number b. Tile i's column n is token i behind
+	// the first of four, of one half of the page: one load brings four tiles. Where their
+	// codes are, and what moves a lane's to the top of bytes, a group of quads at a time.
+	int b = PAIR == 2 ? n / 4 : 0;
+	u32 row_of[PAIR], move[2];
 #pragma unroll
-	for (int g = 0; g < G; g++) {
-		int quad = min(4 * g + t, 6 * V - 1), low = quad - 2 * V;
-		at[g] = (low < 0 ? quad / 2 : V + low / 4) * 64 + n * 8;
-		shift[g] = low < 0 ? quad % 2 * 4 : low % 4 * 2;
-		mask[g] = low < 0 ? 0x0f0f0f0f : 0x03030303;
-	}
-	// Which of the results this lane will have: those of a column, of one half of
-	// each page.
-	int half = n % 2, x = n / 2 % 2, column = 2 * t + x, head = column % HEADS, b = PAIR == 2 ? column / 4 : 0;
-	bool second = PAIR == 2 && t >= 2;
+	for (int i = 0; i < PAIR; i++)
+		row_of[i] = b == i ? ~0u : 0;
+	move[0] = opaque(1u << 6 - 2 * t), move[1] = opaque(1u << 6 - 2 * (t % 2) - 4 * (n / 4));
+	u32 upper = opaque(0xc0c0c0c0), half = opaque(0xa0a0a0a0);
+	int at[G];
+#pragma unroll
+	for (int g = 0; g < G; g++)
+		at[g] = (g < P::ALONE ? n / 4 * V + g : 2 * V + min(2 * (g - V) + t / 2, V - 1)) * 64 + n % 4 * 16;
 	for (; first < blocks; first += WARPS * gridDim.x * PAIR) {
 		from.wait(0);
 		P probe;
-		probe.begin(l, mine + (PAIR == 2 ? n / 4 : 0) * l.bytes, queries + min(n % HEADS, some - 1) * stride, t);
-		int d[4] = {};
+		const u8 *ix = mine + b * l.bytes;
+		probe.begin(l, ix, queries + min(n % HEADS, some - 1) * stride, t);
+		// Means are 128 too large, in all of which alike.
+		int d[PAIR][4] = {};
 #pragma unroll
-		for (int k = 0; k < 2 * V; k++) {
-			const u8 *a = mine + l.means + (k * 64 + t * 8 + n) * 4;
-			u32 a1 = 0, a3 = 0;
-			if (PAIR == 2) {
-				a1 = *(const u32 *)(a + l.bytes);
-				a3 = *(const u32 *)(a + l.bytes + 128);
+		for (int k = 0; k < 2 * V; k++)
+			mma32_int(d[0], probe.mean[2 * k], 0, probe.mean[2 * k + 1], 0, 0x80808080, 0x80808080);
+		if (PAIR == 2)
+			d[PAIR - 1][0] = d[0][0], d[PAIR - 1][1] = d[0][1];
+#pragma unroll
+		for (int k = 0; k < 2 * V; k++)
+#pragma unroll
+			for (int i = 0; i < PAIR; i++) {
+				const u8 *m = mine + i * l.bytes + l.means + (k * 64 + t * 8 + n) * 4;
+				mma32_mixed(d[i], probe.mean[2 * k], 0, probe.mean[2 * k + 1], 0, *(const u32 *)m, *(const u32 *)(m + 128));
 			}
-			mma32_mixed(d, *(const u32 *)a, a1, *(const u32 *)(a + 128), a3, probe.mean[2 * k], probe.mean[2 * k + 1]);
-		}
-		// Scores of pages' means take their place: [PAGES][8 columns].
-		float *means = (float *)(mine + l.means);
+		// Scores of pages' means, [8 rows][PAGES], take the place of what they are from, and
+		// behind them come those of tokens, [8 rows][2 * PAGES].
+		float *means = (float *)mine + n * PAGES, *scores = (float *)mine + (8 + 2 * n) * PAGES;
 		__syncwarp();
-#pragma unroll
-		for (int i = 0; i < 2; i++) {
-			int lane_of = (2 * t + i) * 4, m = (second ? d[2 + i] : d[i]) - 128 * __shfl_sync(~0u, probe.mean_sum, lane_of);
-			means[n * 8 + 2 * t + i] = __shfl_sync(~0u, probe.base, lane_of) + __shfl_sync(~0u, probe.mean_unit, lane_of) * (float)m;
-		}
+		*(float2 *)(means + 2 * t) = make_float2(probe.base + probe.mean_unit * (float)(b ? d[PAIR - 1][0] : d[0][0]), probe.base + probe.mean_unit * (float)(b ? d[PAIR - 1][1] : d[0][1]));
 		__syncwarp();
 		int block = first + b, some_pages = min(pages - first * PAGES, PAGES);
-		bool mine_too = head < some && n < 4;
-		float *to = top + ((u64)row * heads + first_head + head) * max_pages + block * PAGES * 2 + half;
-		float most = -3e38f, sum = 0;
-		// Pages go side by side, so that a warp has always something to do.
 #pragma unroll 1
-		for (int page0 = 0; page0 < some_pages; page0 += BESIDE) {
-			if (page0 % TOGETHER == 0)
-				from.wait(1 + page0 / TOGETHER);
+		for (int page = 0; page < some_pages; page += BESIDE) {
 			u32 code[BESIDE][G];
-			int centre[BESIDE];
-			float low[BESIDE], unit[BESIDE], score[BESIDE];
+			if (page % TOGETHER == 0)
+				from.wait(1 + page / TOGETHER);
+			float unit = probe.pages(ix + l.scales + page * 4, t, code) * probe.rank_unit * (1 / 64.0f);
+			int c[TILES][4] = {};
 #pragma unroll
-			for (int p = 0; p < BESIDE; p++)
-				unit[p] = probe.page(l, mine + (PAIR == 2 ? n / 4 : 0) * l.bytes, page0 + p, t, code[p], &centre[p]) * probe.rank_unit;
+			for (int j = 0; j < PAIR; j++) {
+				u32 a[BESIDE][G], w[BESIDE][G][TILES];
 #pragma unroll
-			for (int p = 0; p < BESIDE; p++) {
-				low[p] = means[(page0 + p) * 8 + column] - __shfl_sync(~0u, unit[p] / 2 * (float)centre[p], column * 4);
-				unit[p] = __shfl_sync(~0u, unit[p], column * 4);
-			}
-			int v[BESIDE][2][2]; // [halves] of columns 2t and 2t+1
+				for (int p = 0; p < BESIDE; p++)
 #pragma unroll
-			for (int p = 0; p < BESIDE; p++)
+					for (int g = 0; g < G; g++) {
+						a[p][g] = PAIR == 2 ? code[p][g] & row_of[j] : code[p][g];
+						uint4 x = *(const uint4 *)(mine + j * l.bytes + l.codes + (page + p) * l.page() + at[g]);
+						const u32 word[TILES] = {x.x, x.y, x.z, x.w};
 #pragma unroll
-				for (int h = 0; h < 2; h++) {
-					int c[PAIR][4];
-#pragma unroll
-					for (int b = 0; b < PAIR; b++) {
-						// Any order of tokens will do: a row and the eighth after it are neighbours.
-						const u8 *w = mine + b * l.bytes + l.codes + (2 * (page0 + p) + h) * l.half();
-						u32 a[G][2];
-#pragma unroll
-						for (int g = 0; g < G; g++) {
-							uint2 x = *(const uint2 *)(w + at[g]);
-							a[g][0] = x.x >> shift[g] & mask[g];
-							a[g][1] = x.y >> shift[g] & mask[g];
-						}
-						c[b][0] = c[b][1] = c[b][2] = c[b][3] = 0;
-#pragma unroll
-						for (int g = 0; g + 1 < G; g += 2)
-							mma32_int(c[b], a[g][0], a[g][1], a[g + 1][0], a[g + 1][1], code[p][g], code[p][g + 1]);
-						if (G % 2)
-							mma16_int(c[b], a[G - 1][0], a[G - 1][1], code[p][G - 1]);
+						for (int i = 0; i < TILES; i++)
+							w[p][g][i] = centred(word[i] * move[g >= P::ALONE], upper, half);
 					}
 #pragma unroll
-					for (int i = 0; i < 2; i++)
-						v[p][h][i] = second ? max(c[PAIR - 1][i], c[PAIR - 1][i + 2]) : max(c[0][i], c[0][i + 2]);
-				}
-			// The largest of eight lanes; with each turn a lane keeps half of the results.
-			int w[BESIDE][2], best[BESIDE];
+				for (int g = 0; g + 1 < G; g += 2)
 #pragma unroll
-			for (int p = 0; p < BESIDE; p++)
+					for (int i = 0; i < TILES; i++) {
+						mma32_int(c[i], a[0][g], 0, a[0][g + 1], 0, w[0][g][i], w[0][g + 1][i]);
+						mma32_int(c[i], 0, a[1][g], 0, a[1][g + 1], w[1][g][i], w[1][g + 1][i]);
+					}
+				if (G % 2) // what is left of both pages
 #pragma unroll
-				for (int i = 0; i < 2; i++)
-					w[p][i] = max(half ? v[p][1][i] : v[p][0][i], __shfl_xor_sync(~0u, half ? v[p][0][i] : v[p][1][i], 4));
-#pragma unroll
-			for (int p = 0; p < BESIDE; p++)
-				best[p] = max(x ? w[p][1] : w[p][0], __shfl_xor_sync(~0u, x ? w[p][0] : w[p][1], 8));
+					for (int i = 0; i < TILES; i++)
+						mma32_int(c[i], a[0][G - 1], 0, 0, a[1][G - 1], w[0][G - 1][i], w[1][G - 1][i]);
+			}
+			// The largest of a half's 16 tokens: a lane keeps one page's.
+			int best[BESIDE];
 #pragma unroll
 			for (int p = 0; p < BESIDE; p++) {
-				best[p] = max(best[p], __shfl_xor_sync(~0u, best[p], 16));
-				score[p] = low[p] + unit[p] * (float)best[p];
-			}
-			float all = most;
+				best[p] = max(c[0][2 * p], c[0][2 * p + 1]);
 #pragma unroll
-			for (int p = 0; p < BESIDE; p++) {
-				bool there = block * PAGES + page0 + p < pages;
-				if (there && mine_too)
-					to[(page0 + p) * 2] = score[p];
-				score[p] = there ? fminf(score[p], 1e38f) : -3e38f; // what is no number counts as the largest
-				all = fmaxf(all, score[p]);
+				for (int i = 1; i < TILES; i++)
+					best[p] = max(max(best[p], c[i][2 * p]), c[i][2 * p + 1]);
 			}
-			sum *= exp_fast(most - all);
-#pragma unroll
-			for (int p = 0; p < BESIDE; p++)
-				sum += exp_fast(score[p] - all);
-			most = all;
+			int own = max(t & 1 ? best[1] : best[0], __shfl_xor_sync(~0u, t & 1 ? best[0] : best[1], 1));
+			scores[2 * (page + t % 2) + t / 2] = means[page + t % 2] + unit * (float)own;
 		}
 		// Nothing may still be coming to shared memory when the block leaves it.
 		for (int i = 1 + (some_pages + TOGETHER - 1) / TOGETHER; i < PIECES; i++)
 			from.wait(i);
-		float other = __shfl_xor_sync(~0u, most, 4), all = fmaxf(most, other);
-		sum = sum * exp_fast(most - all);
-		sum += __shfl_xor_sync(~0u, sum, 4);
-		if (mine_too && half == 0 && block < blocks)
-			sums[((u64)row * heads + first_head + head) * (max_pages / (BLOCK / COLD)) + block] = make_float2(all, sum);
+		__syncwarp();
+		// A lane's of two pages.
+		bool there = n % HEADS < some && block < blocks;
+		int left = 2 * pages - block * PAGES * 2 - 4 * t;
+		float4 x = *(const float4 *)(scores + 4 * t);
+		u64 head = (u64)row * heads + first_head + n % HEADS;
+		if (there && left > 0)
+			*(float4 *)(top + head * max_pages + block * PAGES * 2 + 4 * t) = x;
+		const float v[4] = {x.x, x.y, x.z, x.w};
+		float most = -3e38f, sum = 0, score[4];
+#pragma unroll
+		for (int i = 0; i < 4; i++) {
+			score[i] = i < left ? fminf(v[i], 1e38f) : -3e38f; // what is no number counts as the largest
+			most = fmaxf(most, score[i]);
+		}
+		most = quad_max(most);
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			sum += i < left ? exp_fast(score[i] - most) : 0;
+		sum = quad_sum(sum);
+		if (there && t == 0)
+			sums[head * (max_pages / (BLOCK / COLD)) + block] = make_float2(most, sum);
 		from.again(l, first + WARPS * gridDim.x * PAIR);
 	}
 #if __CUDA_ARCH__ < 900

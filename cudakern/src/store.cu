@@ -149,7 +149,7 @@ static __device__ void index_stats(const Index &l, Tokens x, int skip, const flo
 
 // Means, scales and codes of one page of a block.
 static __device__ void index_keys(const Index &l, Tokens x, int page, u8 *ix, u32 *codes) {
-	int rank = threadIdx.x, words = l.half() / 2; // of a page
+	int rank = threadIdx.x, words = l.page() / 4;
 	for (int i = rank; i < words; i += STORE_THREADS)
 		codes[i] = 0;
 	__syncthreads();
@@ -168,13 +168,15 @@ static __device__ void index_keys(const Index &l, Tokens x, int page, u8 *ix, u3
 			}
 			float scale = rintf(clamped(sqrtf(square / TOKENS) * UNITS, 1, 255));
 			ix[l.scales + beside(page, rank)] = (int)scale;
-			int wide = 8 * l.vectors, plane = rank >= wide, at = rank - plane * wide, channels = plane ? 16 : 8, bits = plane ? 2 : 4;
-			float top = (1 << bits) - 1, unit = UNITS / __fmul_rn(scale, plane ? 0.9957f : 0.3352f);
-			int vector = plane * l.vectors + at / channels, shift = at % 4 * 8 + at % channels / 4 * bits;
+			// Of both halves of the page in one vector, or in one each.
+			bool both = rank >= 16 * l.vectors;
+			int at = rank - (both ? 16 * l.vectors : 0), channels = both ? 8 : 16, byte = at % 4 * 8, bits = at % channels / 4 * 2;
+			float unit = UNITS / __fmul_rn(scale, 0.9957f);
 			for (int t = 0; t < TOKENS; t++) {
 				float d = __fadd_rn(__fmul_rn(from_half(x.key(c, t)) - ref, inv), -mean / UNITS);
-				u32 code = (u32)rintf(clamped(__fadd_rn(__fmul_rn(d, unit), top / 2), 0, top));
-				atomicOr(&codes[(t / COLD * 2 * l.vectors + vector) * COLD + t % COLD], code << shift);
+				u32 code = (u32)rintf(clamped(__fadd_rn(__fmul_rn(d, unit), 1.5f), 0, 3));
+				int half = t / COLD, vector = (both ? 2 * l.vectors : half * l.vectors) + at / channels;
+				atomicOr(&codes[vector * COLD + t % COLD], code << byte + bits + (both ? 4 * half : 0));
 			}
 		}
 	}

@@ -122,15 +122,9 @@ func (l layerSeq) index(pos, head int) unpacked {
 	for rank := range x.Coded() {
 		u.codes = append(u.codes, int(b[x.Scales+x.Beside(page, rank)]))
 	}
-	vector := x.Codes + page*2*x.PageVectors()*64
-	for half := range 2 {
-		for v := range x.PageVectors() {
-			bits := offload.IndexPlanes[v/x.Vectors].Bits
-			for _, y := range b[vector+(half*x.PageVectors()+v)*64:][:64] {
-				for shift := 0; shift < 8; shift += bits {
-					u.codes = append(u.codes, int(y)>>shift&(1<<bits-1))
-				}
-			}
+	for _, y := range b[x.Codes+page*x.PageBytes():][:x.PageBytes()] {
+		for shift := 0; shift < 8; shift += 2 {
+			u.codes = append(u.codes, int(y)>>shift&offload.IndexTop)
 		}
 	}
 	if l.mem.Plan.Estimate {

@@ -262,8 +262,9 @@ func (e *exec) visitScratch() error {
 	width, dim := e.partialWidth()
 	spans := rounded(e.lim.Context, C.SPAN) / C.SPAN
 	split := min(C.SPLIT_ROWS, e.lim.MaxRows)
-	var partial, top, mean, scores []C.float
+	var partial, top, mean, scores, held []C.float
 	var scratch, picked []*C.uint8_t
+	var known []*C.float
 	var scanned []C.int32_t
 	var renewed []C.int64_t
 	stats, choices := e.choosing()
@@ -271,7 +272,8 @@ func (e *exec) visitScratch() error {
 	if err := errors.Join(visit(&e.actMem, &partial, split*width*(spans+1)), visit(&e.actMem, &scratch, e.lim.Threads),
 		visit(&e.actMem, &top, e.lim.MaxSeqs*stats.heads*stats.each), visit(&e.actMem, &mean, e.lim.MaxSeqs*stats.heads*stats.each),
 		visit(&e.actMem, &picked, e.lim.MaxSeqs*choices.heads*choices.each), visit(&e.actMem, &scanned, e.lim.MaxSeqs*choices.heads),
-		visit(&e.actMem, &renewed, e.lim.MaxSeqs*choices.heads),
+		visit(&e.actMem, &renewed, e.lim.MaxSeqs*choices.heads), visit(&e.actMem, &known, e.lim.MaxSeqs*choices.heads*choices.each),
+		visit(&e.actMem, &held, e.lim.MaxSeqs*choices.heads*choices.scores),
 		visit(&e.actMem, &scores, e.lim.MaxSeqs*choices.heads*tokens)); err != nil {
 		return err
 	}
@@ -289,6 +291,7 @@ func (e *exec) visitScratch() error {
 		e.c.page_max, e.c.page_mean, e.c.max_pages = unsafe.SliceData(top), unsafe.SliceData(mean), C.int32_t(stats.each)
 		e.c.scanned, e.c.renewed = unsafe.SliceData(scanned), unsafe.SliceData(renewed)
 		e.c.picked, e.c.max_chosen, e.c.max_kv_heads = unsafe.SliceData(picked), C.int32_t(choices.each), C.int32_t(choices.heads)
+		e.c.known, e.c.held, e.c.max_held = unsafe.SliceData(known), unsafe.SliceData(held), C.int32_t(choices.scores)
 		e.c.token_score, e.c.max_tokens = unsafe.SliceData(scores), C.int32_t(tokens)
 		e.c.traffic, e.c.spent = unsafe.SliceData(e.traffic), unsafe.SliceData(e.spent)
 	}
@@ -298,9 +301,16 @@ func (e *exec) visitScratch() error {
 // extent is an array's shape: heads times so many of each.
 type extent struct{ heads, each int }
 
+// choiceExtent is that of choices by page, and of how many tokens of a working set
+// the scores are kept, for each query head of a KV head.
+type choiceExtent struct {
+	extent
+	scores int
+}
+
 // choosing sizes what layers with cold records note of their pages and of their
 // choice.
-func (e *exec) choosing() (stats, choices extent) {
+func (e *exec) choosing() (stats extent, choices choiceExtent) {
 	for _, op := range e.prog.Ops {
 		o, ok := op.(graph.Attend)
 		if !ok {
@@ -309,7 +319,10 @@ func (e *exec) choosing() (stats, choices extent) {
 		switch p := e.lim.KV[o.Layer]; p.Class {
 		case offload.Paged:
 			stats = extent{max(stats.heads, o.Heads), rounded(e.lim.Context, offload.ColdTok*16) / offload.ColdTok}
-			choices = extent{max(choices.heads, p.KVHeads), max(choices.each, p.Budget)}
+			choices.heads, choices.each = max(choices.heads, p.KVHeads), max(choices.each, p.Budget)
+			if p.ByRecord {
+				choices.scores = max(choices.scores, p.Budget*o.Heads/p.KVHeads*offload.ColdTok)
+			}
 		case offload.Gathered:
 			choices.heads = max(choices.heads, p.KVHeads)
 		}

@@ -101,7 +101,7 @@ func (n *choiceNode) scanShape() (name string, pair, shared int) {
 	if n.op.Heads/n.plan.KVHeads <= 4 {
 		pair = 2
 	}
-	stride := (n.plan.HeadDim + 8) / 4 * 4
+	stride := ceil(n.plan.HeadDim, 32)*32 + 16
 	return fmt.Sprintf("scan_%d_%d", x.Vectors, pair), pair, 8/pair*stride*4 + scanWarps*pair*x.Bytes
 }
 

@@ -28,34 +28,11 @@ func (x index) scale(page, rank int) *byte { return &x.b[x.at.Scales+x.at.Beside
 // value is a cold page's mean value, in its step.
 func (x index) value(cold, channel int) *byte { return &x.b[x.at.Values+cold*x.at.Padded+channel] }
 
-// place is where the channel of a rank has its codes.
-type place struct {
-	offload.IndexPlane
-	vector      int // among those of 16 tokens
-	byte, shift int
+// code is the byte that holds a token's code of a rank, and the shift in it.
+func (x index) code(page, t, rank int) (b *byte, shift int) {
+	at, shift := x.at.CodeAt(t, rank)
+	return &x.b[x.at.Codes+page*x.at.PageBytes()+at], shift
 }
-
-// placeOf finds a rank's place; ok is false for ranks without codes.
-func (x index) placeOf(rank int) (p place, ok bool) {
-	first := 0
-	for i, plane := range offload.IndexPlanes {
-		n := plane.Channels * x.at.Vectors
-		if at := rank - first; at < n {
-			return place{plane, i*x.at.Vectors + at/plane.Channels, at % 4, at % plane.Channels / 4 * plane.Bits}, true
-		}
-		first += n
-	}
-	return place{}, false
-}
-
-// code is the byte that holds a token's code.
-func (x index) code(page, t int, p place) *byte {
-	half := page*2 + t/16
-	return &x.b[x.at.Codes+((half*x.at.PageVectors()+p.vector)*16+t%16)*4+p.byte]
-}
-
-// top is the largest code.
-func (p place) top() int { return 1<<p.Bits - 1 }
 
 // writeIndex notes the page at pos, in float32 like every backend.
 func (v view) writeIndex(pos, head int) {
@@ -137,7 +114,7 @@ func (x index) setKeys(page, rank, channel int, k []float32) float32 {
 	}
 	mean := rounded(sum/offload.PageTok*offload.IndexUnits, -128, 127)
 	*x.mean(page, channel) = byte(mean + 128)
-	if p, ok := x.placeOf(rank); ok {
+	if rank < x.at.Coded() {
 		var square float32
 		for t := range k {
 			k[t] -= float32(mean) / offload.IndexUnits
@@ -145,12 +122,12 @@ func (x index) setKeys(page, rank, channel int, k []float32) float32 {
 		}
 		scale := rounded(float32(math.Sqrt(float64(square/offload.PageTok)))*offload.IndexUnits, 1, 255)
 		*x.scale(page, rank) = byte(scale)
-		unit := offload.IndexUnits / (float32(scale) * p.Step)
+		unit := offload.IndexUnits / (float32(scale) * offload.IndexStep)
 		for t := range k {
-			b := x.code(page, t, p)
+			b, shift := x.code(page, t, rank)
 			above := float32(k[t] * unit)
-			c := rounded(above+float32(p.top())/2, 0, p.top())
-			*b = *b&^byte(p.top()<<p.shift) | byte(c<<p.shift)
+			c := rounded(above+float32(offload.IndexTop)/2, 0, offload.IndexTop)
+			*b = *b&^byte(offload.IndexTop<<shift) | byte(c<<shift)
 		}
 	}
 	return sum * 0

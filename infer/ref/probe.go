@@ -8,7 +8,7 @@ import (
 
 // probe is a query times a block's deviations, rounded to 8 bits in float32 as
 // every backend does it, so that all choose alike: by channel, for the pages'
-// means; and by rank, times the planes' steps, for the codes.
+// means; and by rank, times the codes' step, for the codes.
 type probe struct {
 	mean, ranked         []int
 	meanUnit, rankedUnit float64 // score of one unit, times one of mean or scale
@@ -24,10 +24,8 @@ func newProbe(x index, q []float32, scale float32) probe {
 		y[c] = s * half(x.step(c))
 	}
 	var ranked []float32
-	for rank, c := range x.order() {
-		if at, ok := x.placeOf(rank); ok {
-			ranked = append(ranked, y[c]*at.Step)
-		}
+	for _, c := range x.order()[:x.at.Coded()] {
+		ranked = append(ranked, y[c]*offload.IndexStep)
 	}
 	p.mean, p.meanUnit = toBytes(y)
 	p.ranked, p.rankedUnit = toBytes(ranked)
@@ -82,10 +80,10 @@ func (x index) scores(p probe, page int) (top [offload.PageTok / offload.ColdTok
 	score := make([]float64, offload.PageTok)
 	codes, units := x.coded(p, page)
 	for rank, code := range codes {
-		at, _ := x.placeOf(rank)
 		for t := range score {
-			c := int(*x.code(page, t, at)) >> at.shift & at.top()
-			score[t] += float64(code) * (float64(c) - float64(at.top())/2)
+			b, shift := x.code(page, t, rank)
+			c := int(*b) >> shift & offload.IndexTop
+			score[t] += float64(code) * (float64(c) - float64(offload.IndexTop)/2)
 		}
 	}
 	for i := range top {

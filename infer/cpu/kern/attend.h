@@ -167,10 +167,22 @@ INLINE void span_values(const int W, const int f32, int dim, const uint8_t *cons
 	if (c < dim) apply_rest(W, f32, dim, v, t0, t1, c, score, acc, fresh);
 }
 
+// known_scores copies a record's scores that are there already, of W query heads.
+INLINE void known_scores(const int W, const float *known, float *score) {
+#pragma GCC unroll 12
+	for (int i = 0; i < W; i++) vf_store(score + i * SPAN, vf_load(known + i * COLD_TOK));
+}
+
 // record_scores and record_values treat one page of a record. Where cold.h has
-// no kernels it becomes floats first, which keeps one set of others.
-INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, int r0, float *score) {
+// no kernels it becomes floats first, which keeps one set of others. first is the
+// query head that known scores begin with.
+INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, int first, int r0, float *score) {
 	const record *r = &kv->rec;
+	const int at = (x->head[r0] - first) * COLD_TOK;
+	if (p.known[0] && p.known[1]) {
+		for (int i = 0; i < 2; i++) known_scores(W, p.known[i] + at, score + i * COLD_TOK);
+		return;
+	}
 	if (!cold_fast(r)) {
 		key_floats(r, p, kv->dim, x->page, x->aux);
 		page_scores(W, 1, (const uint8_t *)x->page, p.v, kv->dim, x->q + r0, score);
@@ -179,7 +191,8 @@ INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, int
 	const float *q = x->by_head + r0 * whole_lanes(kv->dim);
 	for (int i = 0; i < 2; i++) {
 		const uint8_t *rec = i ? p.rec2 : p.rec;
-		if (r->k_bits == 6) cold_scores(W, 6, r, rec, kv->dim, q, score + i * COLD_TOK, x->aux);
+		if (p.known[i]) known_scores(W, p.known[i] + at, score + i * COLD_TOK);
+		else if (r->k_bits == 6) cold_scores(W, 6, r, rec, kv->dim, q, score + i * COLD_TOK, x->aux);
 		else cold_scores(W, 8, r, rec, kv->dim, q, score + i * COLD_TOK, x->aux);
 	}
 }
@@ -198,14 +211,18 @@ INLINE void record_values(const int W, tile *x, const cache *kv, page_ref p, int
 	span_values(W, 1, kv->dim, v, t0, t1, score, acc, fresh);
 }
 
+INLINE void ahead_pair(const cache *kv, page_ref p) {
+	ahead_record(&kv->rec, p.rec, p.known[0]), ahead_record(&kv->rec, p.rec2, p.known[1]);
+}
+
 INLINE void span_queries(const int W, const int f32, tile *x, int r0, const list *l, int base, int t0, int t1) {
 	const cache *kv = l->kv;
 	float *score = x->score + r0 * SPAN, *acc = x->acc + r0 * kv->dim;
 	const span_pages p = pages_of(l, base, t0, t1);
 	for (int i = 0; i < p.n; i++) {
 		float *s = score + t0 + i * PAGE_TOK;
-		if (i + 1 < p.n && p.at[i + 1].rec2) ahead_record(&kv->rec, p.at[i + 1].rec), ahead_record(&kv->rec, p.at[i + 1].rec2);
-		if (p.at[i].rec) record_scores(W, x, kv, p.at[i], r0, s);
+		if (i + 1 < p.n && p.at[i + 1].rec2) ahead_pair(kv, p.at[i + 1]);
+		if (p.at[i].rec) record_scores(W, x, kv, p.at[i], l->first, r0, s);
 		else page_scores(W, f32, p.at[i].k, p.next[i + AHEAD], kv->dim, x->q + r0, s);
 	}
 	for (int r = 0; r < W; r++) weights(score + r * SPAN, t0, t1, x->lo[r0 + r] - base, x->hi[r0 + r] - base, &x->m[r0 + r], &x->l[r0 + r]);
@@ -258,7 +275,7 @@ INLINE tile tile_in(uint8_t *scratch, int dim) {
 INLINE void ahead_span(const list *l, int span) {
 	if (!l->at || span * SPAN_PAGES >= l->chosen) return;
 	const page_ref p = list_page(l, span * SPAN_PAGES);
-	ahead_record(&l->kv->rec, p.rec), ahead_record(&l->kv->rec, p.rec2);
+	ahead_pair(l->kv, p);
 }
 
 // fill gathers the queries of rows [row, row+rows) and heads [head0, head0+heads).

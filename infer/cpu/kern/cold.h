@@ -99,7 +99,12 @@ INLINE void cold_values(const int W, const int bits, const record *r, const uint
 	}
 }
 
-// ahead_record asks for all of a record.
-INLINE void ahead_record(const record *r, const uint8_t *rec) {
-	for (int i = 0; i < r->bytes; i += 64) ahead(rec + i);
+// ahead_bytes asks for bytes [from, to) of a record.
+INLINE void ahead_bytes(const uint8_t *rec, int from, int to) {
+	for (int i = from; i < to; i += 64) ahead(rec + i);
 }
+INLINE void ahead_keys(const record *r, const uint8_t *rec) { ahead_bytes(rec, 0, r->v_scales); }
+
+// ahead_record asks for what attention reads of a record: without its keys where
+// their scores are known.
+INLINE void ahead_record(const record *r, const uint8_t *rec, const float *known) { ahead_bytes(rec, known ? r->v_scales : 0, r->bytes); }

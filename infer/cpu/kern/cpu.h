@@ -22,6 +22,7 @@ enum {
 	V_GROUP = 64, // channels of a value that share a step (offload.VGroup)
 	INDEX_SKIP = 4, // tokens that index statistics leave out (offload.IndexSkip)
 	INDEX_UNITS = 16, // of an index's deviation (offload.IndexUnits)
+	CODE_BITS = 2, CODE_TOP = 3, // of an index's codes (offload.IndexTop)
 	MAX_INDEX_DIM = 256, // offload.MaxIndexDim
 	MAX_QUADS = 6 * MAX_INDEX_DIM / 64, // fours of channels with codes
 	MAX_RUN = 64, // codes that are packed together (offload.RunCodes)
@@ -199,6 +200,9 @@ typedef struct {
 	int64_t *renewed;         // [max_seqs, max_kv_heads] for which layer of which step a working set is
 	int32_t max_chosen;       // per KV head in picked
 	const uint8_t **picked;   // [max_seqs, kv_heads, max_chosen] where chosen records lie
+	const float **known;      // the same, where their scores lie; null for those that the step brought
+	int32_t max_held;         // per KV head in held
+	float *held;              // [max_seqs, max_kv_heads, max_held] scores [places of a set, query heads, COLD_TOK]
 	int32_t max_tokens;       // per KV head in token_score
 	float *token_score;       // [max_seqs, max_kv_heads, max_tokens]
 	int32_t max_kv_heads;

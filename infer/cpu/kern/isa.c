@@ -59,12 +59,13 @@ const char *edged_isa_name(int32_t isa) {
 }
 
 // edged_scratch_bytes is what one thread needs for two weight panels of max_k
-// inputs, or for one attention tile and a dequantized page, beside the shares of
-// pages among which it chooses and the lists of a choice.
+// inputs, for one attention tile and a dequantized page, or for the shares of pages
+// among which it chooses and the lists of a choice.
 int64_t edged_scratch_bytes(int32_t max_k, int32_t dim, int32_t pages, int32_t chosen) {
 	int64_t panels = 2 * ((int64_t)max_k * TILE * 2 + 2 * ((int64_t)max_k / 16 * TILE * 4));
 	int64_t lanes = ((int64_t)dim + 15) / 16 * 16;
 	int64_t tile = (3 * MAX_QUERY * (int64_t)dim + MAX_QUERY * SPAN + PAGE_TOK * (int64_t)dim + (2 * MAX_QUERY + 4) * lanes) * 4;
 	int64_t pick = ((int64_t)pages + 6 * (int64_t)chosen) * 4;
-	return (panels > tile + pick ? panels : tile + pick) + 64;
+	int64_t most = tile > pick ? tile : pick;
+	return (panels > most ? panels : most) + 64;
 }

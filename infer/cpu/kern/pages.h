@@ -6,6 +6,7 @@ typedef struct {
 	const uint8_t *k, *v;
 	const uint8_t *rec;   // the record; null for exact pages
 	const uint8_t *rec2;  // the second cold page's
+	const float *known[2]; // scores [query heads of the KV head, COLD_TOK] of either record that are there already, or null
 	int32_t part;         // page in the record
 } page_ref;
 
@@ -64,6 +65,8 @@ typedef struct {
 	int head;
 	int chosen;               // pairs of records or gathered pages; -1 where all pages are listed
 	const uint8_t *const *at; // [2 chosen] records; null where rows were gathered
+	const float *const *known; // [2 chosen] their scores (exec.known)
+	int first;                // query head of the KV head
 	int empty;                // places at the begin that hold no token
 } list;
 
@@ -71,7 +74,7 @@ typedef struct {
 INLINE int empty_places(int n) { return (PAGE_TOK - n % PAGE_TOK) % PAGE_TOK; }
 
 INLINE list list_of(const exec *e, const op *o, int seq, int head) {
-	list l = {.kv = o->kv, .v = &e->st.views[seq * e->layers + o->layer], .head = head, .chosen = -1};
+	list l = {.kv = o->kv, .v = &e->st.views[seq * e->layers + o->layer], .head = head, .chosen = -1, .first = o->heads / o->kv->kv_heads * head};
 	if (o->kv->class < PAGED || l.v->stage) return l;
 	l.chosen = (int)l.v->chosen[head * l.v->chosen_len];
 	if (o->kv->class == GATHERED) {
@@ -80,14 +83,19 @@ INLINE list list_of(const exec *e, const op *o, int seq, int head) {
 		return l;
 	}
 	l.chosen /= 2;
-	l.at = e->picked + ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen;
+	const int64_t lists = ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen;
+	l.at = e->picked + lists, l.known = e->known + lists;
 	return l;
 }
 
 INLINE page_ref list_page(const list *l, int i) {
 	if (l->chosen < 0) return page_at(l->kv, l->v, i, l->head);
 	if (i < l->chosen && !l->at) return exact_ref(l->kv, l->v->work + i * l->kv->page_bytes, l->head);
-	if (i < l->chosen) return cold_ref(l->kv, l->at[2 * i], l->at[2 * i + 1]);
+	if (i < l->chosen) {
+		page_ref p = cold_ref(l->kv, l->at[2 * i], l->at[2 * i + 1]);
+		p.known[0] = l->known[2 * i], p.known[1] = l->known[2 * i + 1];
+		return p;
+	}
 	return exact_ref(l->kv, exact_page(l->kv, l->v, l->v->stored / PAGE_TOK + i - l->chosen), l->head);
 }
 

@@ -72,47 +72,58 @@ static void replace(const cache *c, const view *v, int head, uint32_t *set, cons
 	for (int i = 0; i < n; i++) at[i] = records + (int64_t)place[i] * bytes;
 }
 
-// record_tops puts the largest scores of a pair of records' tokens in place of
-// what the index says of their pages; what is no number stays none.
-INLINE void record_tops(const int W, const exec *e, const op *o, tile *x, page_ref p, int r0, int seq, const uint32_t *page, int n) {
-	record_scores(W, x, o->kv, p, r0, x->score);
-	for (int r = 0; r < W; r++) {
-		float *top = page_stat(e, e->page_max, o->heads, seq, x->head[r0 + r]);
-		for (int i = 0; i < n; i++) {
-			const vf s = vf_load(x->score + r * SPAN + i * COLD_TOK);
-			top[page[i]] = vf_top(s) + vf_sum(vf_mul(s, vf_zero()));
+// held_scores is where a KV head's scores lie of the records of its working set.
+INLINE float *held_scores(const exec *e, int seq, int head) { return e->held + ((int64_t)seq * e->max_kv_heads + head) * e->max_held; }
+
+// pair_scores writes the scores [W][COLD_TOK] of each of a pair of records.
+INLINE void pair_scores(const int W, const op *o, tile *x, page_ref p, int first, int r0, float *const *score) {
+	record_scores(W, x, o->kv, p, first, r0, x->score);
+	for (int i = 0; i < 2; i++)
+		for (int r = 0; r < W; r++) vf_store(score[i] + (x->head[r0 + r] - first) * COLD_TOK, vf_load(x->score + r * SPAN + i * COLD_TOK));
+}
+
+#define PAIR_WIDTH(W) \
+	static void __attribute__((noinline)) pair_scores_##W(const op *o, tile *x, page_ref p, int first, int r0, float *const *score) { pair_scores(W, o, x, p, first, r0, score); }
+PAIR_WIDTH(1) PAIR_WIDTH(2) PAIR_WIDTH(3) PAIR_WIDTH(4) PAIR_WIDTH(6) PAIR_WIDTH(8) PAIR_WIDTH(12)
+
+// score_held scores pages [i0, i1) of a working set by their records, for its
+// choice and for attention.
+static void score_held(const exec *e, const op *o, int seq, int head, int i0, int i1, uint8_t *scratch) {
+	const cache *c = o->kv;
+	const view *v = &e->st.views[seq * e->layers + o->layer];
+	const uint8_t *records = v->sets + (int64_t)head * c->budget * c->rec.bytes;
+	const uint32_t *place = v->chosen + head * v->chosen_len + 1 + c->budget;
+	const int group = o->heads / c->kv_heads, first = head * group;
+	float *held = held_scores(e, seq, head);
+	const list l = list_of(e, o, seq, head);
+	tile x = tile_in(scratch, c->dim);
+	for (int h = 0; h < group; h += MAX_QUERY) {
+		fill(&x, e, o, &l, e->st.seq_row[seq], 1, first + h, group - h < MAX_QUERY ? group - h : MAX_QUERY);
+		for (int i = i0; i < i1; i += 2) {
+			const int j = i + 1 < i1 ? i + 1 : i;
+			for (int k = i + 2; k < i + 4 && k < i1; k++) ahead_keys(&c->rec, records + (int64_t)place[k] * c->rec.bytes);
+			const page_ref p = cold_ref(c, records + (int64_t)place[i] * c->rec.bytes, records + (int64_t)place[j] * c->rec.bytes);
+			float *const score[2] = {held + place[i] * group * COLD_TOK, held + place[j] * group * COLD_TOK};
+			for (int r = 0; r < x.n;) {
+				const int left = x.n - r < QUERY_ROWS ? x.n - r : QUERY_ROWS;
+#define TRY(W) if (left >= W) { pair_scores_##W(o, &x, p, first, r, score); r += W; continue; }
+				TRY(12) TRY(8) TRY(6) TRY(4) TRY(3) TRY(2) TRY(1)
+#undef TRY
+			}
 		}
 	}
 }
 
-#define TOPS_WIDTH(W) \
-	static void __attribute__((noinline)) record_tops_##W(const exec *e, const op *o, tile *x, page_ref p, int r0, int seq, const uint32_t *page, int n) { \
-		record_tops(W, e, o, x, p, r0, seq, page, n); \
-	}
-TOPS_WIDTH(1) TOPS_WIDTH(2) TOPS_WIDTH(3) TOPS_WIDTH(4) TOPS_WIDTH(6) TOPS_WIDTH(8) TOPS_WIDTH(12)
-
-// weigh_held scores the pages of a working set by their records.
-static void weigh_held(const exec *e, const op *o, int seq, int head, const uint32_t *set, uint8_t *scratch) {
-	const cache *c = o->kv;
-	const view *v = &e->st.views[seq * e->layers + o->layer];
-	const uint8_t *records = v->sets + (int64_t)head * c->budget * c->rec.bytes;
-	const uint32_t *held = set + 1, *place = held + c->budget;
-	const int group = o->heads / c->kv_heads, m = (int)set[0];
-	const list l = list_of(e, o, seq, head);
-	tile x = tile_in(scratch, c->dim);
-	for (int h = 0; h < group; h += MAX_QUERY) {
-		fill(&x, e, o, &l, e->st.seq_row[seq], 1, head * group + h, group - h < MAX_QUERY ? group - h : MAX_QUERY);
-		for (int i = 0; i < m; i += 2) {
-			const int n = i + 1 < m ? 2 : 1;
-			const uint8_t *rec = records + (int64_t)place[i] * c->rec.bytes, *rec2 = records + (int64_t)place[i + n - 1] * c->rec.bytes;
-			for (int k = i + 2; k < i + 4 && k < m; k++) ahead_record(&c->rec, records + (int64_t)place[k] * c->rec.bytes);
-			const page_ref p = cold_ref(c, rec, rec2);
-			for (int r = 0; r < x.n;) {
-				const int left = x.n - r < QUERY_ROWS ? x.n - r : QUERY_ROWS;
-#define TRY(W) if (left >= W) { record_tops_##W(e, o, &x, p, r, seq, held + i, n); r += W; continue; }
-				TRY(12) TRY(8) TRY(6) TRY(4) TRY(3) TRY(2) TRY(1)
-#undef TRY
-			}
+// held_tops puts the largest scores of a working set's records in place of what
+// the index says of their pages; what is no number stays none.
+static void held_tops(const exec *e, const op *o, int seq, int head, const uint32_t *set) {
+	const int group = o->heads / o->kv->kv_heads;
+	const float *held = held_scores(e, seq, head);
+	for (int r = 0; r < group; r++) {
+		float *top = page_stat(e, e->page_max, o->heads, seq, head * group + r);
+		for (int i = 1; i <= (int)set[0]; i++) {
+			const vf s = vf_load(held + (set[i + o->kv->budget] * group + r) * COLD_TOK);
+			top[set[i]] = vf_top(s) + vf_sum(vf_mul(s, vf_zero()));
 		}
 	}
 }
@@ -125,8 +136,9 @@ static void pick(exec *e, const op *o, int seq, int head, int64_t *traffic, floa
 	const lists x = lists_in(e, scratch);
 	const int32_t *share = 0;
 	uint32_t *set = v->chosen + head * v->chosen_len;
+	const int scored = n < pages && c->by_record;
 	if (n < pages) {
-		if (c->by_record) weigh_held(e, o, seq, head, set, (uint8_t *)(x.free + e->max_chosen));
+		if (scored) held_tops(e, o, seq, head, set);
 		page_shares(e, o, seq, head, pages, scratch);
 		for (int i = 1; i <= (int)set[0]; i++) scratch[set[i]] += c->gain;
 		scratch[0] = scratch[pages - 1] = INFINITY; // the attention sink and the last page always belong to the set
@@ -137,31 +149,62 @@ static void pick(exec *e, const op *o, int seq, int head, int64_t *traffic, floa
 	}
 	int out;
 	const int in = exchange(c, set, &x, n, share, &out);
-	replace(c, v, head, set, &x, in, out, e->picked + ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen);
+	const int64_t list = ((int64_t)seq * e->max_kv_heads + head) * e->max_chosen;
+	replace(c, v, head, set, &x, in, out, e->picked + list);
+	const int group = o->heads / c->kv_heads;
+	for (int i = 0; i < (int)set[0]; i++) e->known[list + i] = scored ? held_scores(e, seq, head) + x.places[i] * group * COLD_TOK : 0;
+	for (int i = 0, j = 0; j < in; i++)
+		if (x.pages[i] == x.in[j]) e->known[list + i] = 0, j++;
 	traffic[T_PAGES] += pages, traffic[T_CHOSEN] += n, traffic[T_HITS] += n - in;
 	traffic[T_FETCHED] += (int64_t)in * c->rec.bytes, traffic[T_COLD] += (int64_t)pages * c->rec.bytes;
 }
 
-// op_scan hands out runs of blocks of single KV heads, and whoever scores the
-// last run of a head renews its working set, for which those that attend to it
-// wait, and nobody else. Nothing is scored where every page is attended to anyway.
+enum { HELD_RUN = 32 }; // records of a working set that are scored in one piece
+
+// scan_pieces are those of a KV head: runs of blocks of the index, and of the
+// records that its working set holds. Nothing is scored where every page is attended
+// to anyway.
+typedef struct { int blocks, scans, all; } scan_pieces;
+
+INLINE scan_pieces pieces_of(const cache *c, const view *v) {
+	scan_pieces p = {.all = 1};
+	if (v->stored / COLD_TOK <= c->budget) return p;
+	p.blocks = (v->stored + BLOCK_TOK - 1) / BLOCK_TOK, p.scans = (p.blocks + SCAN_BLOCKS - 1) / SCAN_BLOCKS;
+	p.all = p.scans + (c->by_record ? (c->budget + HELD_RUN - 1) / HELD_RUN : 0);
+	return p;
+}
+
+// op_scan hands out the pieces of single KV heads, and whoever is done with the last
+// one of a head renews its working set, for which those that attend to it wait, and
+// nobody else. The time for scores of records counts as attention's, which needs
+// them too.
 static void op_scan(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
 	const cache *c = o->kv;
+	int64_t *spent = e->spent + thread * N_SPENT;
 	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
 	for (int s = 0; s < e->st.seqs; s++) {
 		const view *v = &e->st.views[s * e->layers + o->layer];
 		if (v->stage) continue;
-		const int blocks = v->stored / COLD_TOK <= c->budget ? 0 : (v->stored + BLOCK_TOK - 1) / BLOCK_TOK;
-		const int runs = blocks ? (blocks + SCAN_BLOCKS - 1) / SCAN_BLOCKS : 1;
-		for (; mine < piece + c->kv_heads * runs; mine = claim(e, at, INT32_MAX, 1, &end)) {
-			const int head = (mine - piece) / runs, b0 = (mine - piece) % runs * SCAN_BLOCKS;
-			scan_group(e, o, s, head, b0, b0 + SCAN_BLOCKS < blocks ? b0 + SCAN_BLOCKS : blocks);
-			int32_t *done = &e->scanned[s * e->max_kv_heads + head];
-			if (__atomic_add_fetch(done, 1, __ATOMIC_ACQ_REL) < runs) continue;
-			*done = 0; // for the next layer, behind a barrier
-			pick(e, o, s, head, e->traffic + thread * N_TRAFFIC, (float *)scratch);
-			__atomic_store_n(set_renewed(e, s, head), set_round(e, o->layer), __ATOMIC_RELEASE);
+		const scan_pieces p = pieces_of(c, v);
+		for (int head = 0; head < c->kv_heads; head++) {
+			for (; mine < piece + p.all; mine = claim(e, at, INT32_MAX, 1, &end)) {
+				const int b0 = (mine - piece) * SCAN_BLOCKS, i0 = (mine - piece - p.scans) * HELD_RUN;
+				if (mine - piece < p.scans) {
+					scan_group(e, o, s, head, b0, b0 + SCAN_BLOCKS < p.blocks ? b0 + SCAN_BLOCKS : p.blocks);
+				} else if (p.scans) {
+					const int held = (int)v->chosen[head * v->chosen_len]; // until its last piece is done
+					const int64_t begin = edged_now();
+					score_held(e, o, s, head, i0, i0 + HELD_RUN < held ? i0 + HELD_RUN : held, scratch);
+					const int64_t took = edged_now() - begin;
+					spent[SPENT_ATTENTION] += took, spent[SPENT_CHOICE] -= took;
+				}
+				int32_t *done = &e->scanned[s * e->max_kv_heads + head];
+				if (__atomic_add_fetch(done, 1, __ATOMIC_ACQ_REL) < p.all) continue;
+				*done = 0; // for the next layer, behind a barrier
+				pick(e, o, s, head, e->traffic + thread * N_TRAFFIC, (float *)scratch);
+				__atomic_store_n(set_renewed(e, s, head), set_round(e, o->layer), __ATOMIC_RELEASE);
+			}
+			piece += p.all;
 		}
-		piece += c->kv_heads * runs;
 	}
 }

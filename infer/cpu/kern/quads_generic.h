@@ -10,7 +10,7 @@ INLINE void means_of(const int16_t *probe, int quads, const uint8_t *means, int3
 			for (int j = 0; j < 4; j++) out[page] += probe[4 * k + j] * means[32 * k + 4 * page + j];
 }
 
-INLINE void quads_of(const int16_t *probe, int quads, int wide, const uint8_t *scales, int32_t (*quad)[8], int32_t *centre, float *unit) {
+INLINE void quads_of(const int16_t *probe, int quads, const uint8_t *scales, int32_t (*quad)[8], int32_t *centre, float *unit) {
 	for (int page = 0; page < 8; page++) {
 		int most = 0;
 		for (int k = 0; k < quads; k++)
@@ -25,7 +25,7 @@ INLINE void quads_of(const int16_t *probe, int quads, int wide, const uint8_t *s
 			int8_t q[4];
 			for (int j = 0; j < 4; j++) {
 				q[j] = (int8_t)((probe[4 * k + j] * scales[32 * k + 4 * page + j] * factor + 0x4000) >> 15);
-				centre[page] += q[j] * (k < wide ? 15 : 3);
+				centre[page] += q[j] * CODE_TOP;
 			}
 			memcpy(&quad[k][page], q, sizeof q);
 		}

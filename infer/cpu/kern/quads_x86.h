@@ -33,7 +33,7 @@ INLINE __m256i across(__m256i x) {
 	return _mm256_max_epi16(x, _mm256_shufflehi_epi16(_mm256_shufflelo_epi16(x, 0x4e), 0x4e));
 }
 
-INLINE void quads_of(const int16_t *probe, int quads, int wide, const uint8_t *scales, int32_t (*quad)[8], int32_t *centre, float *unit) {
+INLINE void quads_of(const int16_t *probe, int quads, const uint8_t *scales, int32_t (*quad)[8], int32_t *centre, float *unit) {
 	pages16 x[MAX_QUADS];
 	__m256i ma = _mm256_setzero_si256(), mb = ma, sum = ma;
 	for (int k = 0; k < quads; k++) {
@@ -51,7 +51,7 @@ INLINE void quads_of(const int16_t *probe, int quads, int wide, const uint8_t *s
 	for (int k = 0; k < quads; k++) {
 		const __m256i q = _mm256_packs_epi16(_mm256_mulhrs_epi16(x[k].a, fa), _mm256_mulhrs_epi16(x[k].b, fb));
 		_mm256_storeu_si256((__m256i *)quad[k], q);
-		sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(k < wide ? 15 : 3), q), one));
+		sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(CODE_TOP), q), one));
 	}
 	_mm256_storeu_si256((__m256i *)centre, sum);
 }

@@ -10,7 +10,7 @@ enum { SCAN_BLOCKS = 4, MAX_RANKS = RANKS * MAX_INDEX_DIM / 64 };
 // probe is a query against one block's index, in units of 8 bits.
 typedef struct {
 	int16_t mean[MAX_INDEX_DIM]; // by channel
-	int16_t ranked[MAX_RANKS + 16]; // by rank, times the planes' steps
+	int16_t ranked[MAX_RANKS + 16]; // by rank, times the codes' step
 	float mean_unit;             // score of one unit of mean
 	float rank_unit;             // score of one unit of ranked and of scale
 	float base;                  // score of the references, less the means' offset
@@ -57,44 +57,35 @@ static void probe_of(probe *p, const index_layout *l, const uint8_t *order, cons
 	int sum, unused;
 	p->mean_unit = units_of(y, l->padded, p->mean, &sum) / INDEX_UNITS;
 	p->base = vf_sum(base) - p->mean_unit * (float)sum * 128;
-	const int ranks = l->ranks < dim ? l->ranks : dim, wide = planes[0].channels * l->vectors;
-	for (int r = 0; r < ranks; r++) ranked[r] = y[order[r]] * (r < wide ? planes[0].step : planes[1].step);
+	const int ranks = l->ranks < dim ? l->ranks : dim;
+	for (int r = 0; r < ranks; r++) ranked[r] = y[order[r]] * CODE_STEP;
 	const int n = whole_lanes(l->ranks);
 	for (int r = ranks; r < n; r++) ranked[r] = 0;
 	p->rank_unit = units_of(ranked, n, p->ranked, &unused) / INDEX_UNITS;
 }
 
-// plane_dots adds one vector of a plane's codes times W probes.
-INLINE void plane_dots(const int W, const int bits, const uint8_t *codes, const page_probe *p, int quad, int slot, vc *acc) {
+// code_dots adds n quads, from quad on, of a vector's codes, whose bits begin at
+// shift, times W probes.
+INLINE void code_dots(const int W, const int n, const uint8_t *codes, int shift, const page_probe *p, int quad, int slot, vc *acc) {
 	const vb x = vb_load(codes);
 #pragma GCC unroll 4
-	for (int i = 0; i < 8 / bits; i++) {
-		const vb c = vb_bits(x, bits * i, (1 << bits) - 1);
+	for (int i = 0; i < n; i++) {
+		const vb c = vb_bits(x, shift + CODE_BITS * i, CODE_TOP);
 #pragma GCC unroll 4
 		for (int r = 0; r < W; r++) acc[r] = vc_dot(acc[r], c, &p[r].quad[quad + i][slot]);
 	}
 }
 
-// cold_tops writes the largest sums over a cold page's tokens, two in each of 8
-// lanes, for W probes. Sums of two vectors of each plane fit 16 bits.
-INLINE void cold_tops(const int W, const int vectors, const uint8_t *codes, const page_probe *p, int slot, raw_tops *top, int cold) {
-	vi sum[SCAN_HEADS];
+// cold_tops writes the largest sums over the tokens of the half-th cold page of a
+// page with these codes, two in each of 8 lanes, for W probes.
+INLINE void cold_tops(const int W, const int half, const int vectors, const uint8_t *codes, const page_probe *p, int slot, raw_tops *top, int cold) {
+	vc acc[SCAN_HEADS];
 #pragma GCC unroll 4
-	for (int r = 0; r < W; r++) sum[r] = vi_zero();
-	for (int v = 0; v < vectors; v += 2) {
-		vc acc[SCAN_HEADS];
+	for (int r = 0; r < W; r++) acc[r] = vc_zero();
+	for (int v = 0; v < vectors; v++) code_dots(W, 4, codes + (half * vectors + v) * 64, 0, p, 4 * v, slot, acc);
+	for (int v = 0; v < vectors; v++) code_dots(W, 2, codes + (2 * vectors + v) * 64, 4 * half, p, 4 * vectors + 2 * v, slot, acc);
 #pragma GCC unroll 4
-		for (int r = 0; r < W; r++) acc[r] = vc_zero();
-#pragma GCC unroll 2
-		for (int i = v; i < (v + 2 < vectors ? v + 2 : vectors); i++) {
-			plane_dots(W, 4, codes + i * 64, p, 2 * i, slot, acc);
-			plane_dots(W, 2, codes + (vectors + i) * 64, p, 2 * vectors + 4 * i, slot, acc);
-		}
-#pragma GCC unroll 4
-		for (int r = 0; r < W; r++) sum[r] = vectors > 2 ? vi_add(sum[r], vc_wide(acc[r])) : vc_wide(acc[r]);
-	}
-#pragma GCC unroll 4
-	for (int r = 0; r < W; r++) vi_fold(sum[r], top[r][cold]);
+	for (int r = 0; r < W; r++) vi_fold(vc_wide(acc[r]), top[r][cold]);
 }
 
 INLINE float *page_stat(const exec *e, float *of, int heads, int seq, int head) {
@@ -125,10 +116,14 @@ INLINE void scan_block(const int W, const int vectors, const index_layout *l, co
 	for (int r = 0; r < W; r++) {
 		probe_of(&p[r], l, ix, ref, dev, q[r], dim, scale);
 		means_of(p[r].mean, l->padded / 4, ix + l->means, x[r].mean);
-		quads_of(p[r].ranked, l->ranks / 4, 2 * vectors, ix + l->scales, x[r].quad, x[r].centre, x[r].unit);
+		quads_of(p[r].ranked, l->ranks / 4, ix + l->scales, x[r].quad, x[r].centre, x[r].unit);
 	}
 	raw_tops raw[SCAN_HEADS];
-	for (int i = 0; i < 2 * n; i++) cold_tops(W, vectors, ix + l->codes + i * index_half(l), x, PAGE_SLOT(i / 2), raw, i);
+	for (int i = 0; i < n; i++) {
+		const uint8_t *codes = ix + l->codes + i * page_codes(l);
+		cold_tops(W, 0, vectors, codes, x, PAGE_SLOT(i), raw, 2 * i);
+		cold_tops(W, 1, vectors, codes, x, PAGE_SLOT(i), raw, 2 * i + 1);
+	}
 	for (int r = 0; r < W; r++) scores_of(raw[r], &p[r], &x[r], top[r] + 2 * first, mean[r] ? mean[r] + 2 * first : 0);
 }
 

@@ -85,8 +85,8 @@ INLINE vb vb_bits(vb x, int at, int mask) {
 	const __m256i m = _mm256_set1_epi8((char)mask);
 	return (vb){_mm256_and_si256(_mm256_srli_epi16(x.a, at), m), _mm256_and_si256(_mm256_srli_epi16(x.b, at), m)};
 }
-// vc sums codes of up to four bits, four to a lane, times signed bytes: pairs of
-// them in 16 bits, so that it holds some 16 products of four-bit codes.
+// vc sums codes of two bits, four to a lane, times signed bytes: pairs of them in 16
+// bits, which hold 43 products of each.
 typedef struct { __m256i a, b; } vc;
 INLINE vc vc_zero(void) { return (vc){_mm256_setzero_si256(), _mm256_setzero_si256()}; }
 INLINE vc vc_dot(vc acc, vb x, const int32_t *q) {

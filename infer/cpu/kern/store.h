@@ -179,16 +179,18 @@ static void index_stats(const cache *c, const uint8_t *k, int head, int skip, ui
 
 INLINE float clamp(float x, float lo, float hi) { return x >= lo ? x <= hi ? x : hi : lo; } // NaN gives lo
 
-// plane is one width of an index's codes (offload.IndexPlanes).
-typedef struct {
-	int bits, channels;
-	float step;
-} plane;
-enum { PLANES = 2, RANKS = 24 }; // planes, and coded channels of each 64
-static const plane planes[PLANES] = {{4, 8, 0.3352f}, {2, 16, 0.9957f}};
+#define CODE_STEP 0.9957f // offload.IndexStep
+enum { RANKS = 24, ALONE = 16, BOTH = 8 }; // coded channels of each 64, and of those with a vector for 16 tokens and for 32 (offload.Index)
 
-// index_half is the bytes of the codes of 16 tokens.
-INLINE int index_half(const index_layout *l) { return PLANES * l->vectors * 64; }
+// page_codes is the bytes of the codes of a page.
+INLINE int page_codes(const index_layout *l) { return 3 * l->vectors * 64; }
+
+// index_code_at is where in a page's codes that of a token has its byte, and the shift in it.
+INLINE int index_code_at(const index_layout *l, int t, int rank, int *shift) {
+	const int alone = rank < ALONE * l->vectors, at = alone ? rank : rank - ALONE * l->vectors, n = alone ? ALONE : BOTH;
+	*shift = (alone ? 0 : t / 16 * 4) + at % n / 4 * CODE_BITS;
+	return (((alone ? t / 16 : 2) * l->vectors + at / n) * 16 + t % 16) * 4 + at % 4;
+}
 
 // beside is where one of a page's bytes lies among those of its block's pages.
 INLINE int beside(int page, int i) { return (i / 4 * BLOCK_PAGES + page) * 4 + i % 4; }
@@ -196,11 +198,9 @@ INLINE int beside(int page, int i) { return (i / 4 * BLOCK_PAGES + page) * 4 + i
 // index_keys writes the means, scales and codes of one page of a block.
 static void index_keys(const cache *c, const uint8_t *k, int page, uint8_t *ix) {
 	const index_layout *l = &c->ix;
-	uint8_t *codes = ix + l->codes + page * 2 * index_half(l);
-	memset(codes, 0, 2 * index_half(l));
-	int p = 0, first = 0; // plane and its first rank
+	uint8_t *codes = ix + l->codes + page * page_codes(l);
+	memset(codes, 0, page_codes(l));
 	for (int rank = 0; rank < c->dim; rank++) {
-		while (p < PLANES && rank >= first + planes[p].channels * l->vectors) first += planes[p++].channels * l->vectors;
 		const int ch = ix[rank];
 		const float ref = half1(ix + l->refs + 2 * ch), dev = half1(ix + l->steps + 2 * ch), inv = dev > 0 ? 1 / dev : 0;
 		float x[PAGE_TOK], sum = 0, square = 0;
@@ -208,16 +208,15 @@ static void index_keys(const cache *c, const uint8_t *k, int page, uint8_t *ix) 
 		for (int t = 0; t < PAGE_TOK; t++) sum += x[t] = (x[t] - ref) * inv;
 		const float mean = rintf(clamp(sum / PAGE_TOK * INDEX_UNITS, -128, 127));
 		ix[l->means + beside(page, ch)] = (uint8_t)((int)mean + 128);
-		if (p == PLANES) continue;
+		if (rank >= l->ranks) continue;
 		for (int t = 0; t < PAGE_TOK; t++) x[t] -= mean / INDEX_UNITS, square += x[t] * x[t];
 		const float scale = rintf(clamp(sqrtf(square / PAGE_TOK) * INDEX_UNITS, 1, 255));
 		ix[l->scales + beside(page, rank)] = (uint8_t)scale;
-		const int bits = planes[p].bits, at = rank - first, v = p * l->vectors + at / planes[p].channels, byte = at % 4;
-		const int shift = at % planes[p].channels / 4 * bits;
-		const float top = (float)((1 << bits) - 1), unit = INDEX_UNITS / (scale * planes[p].step);
+		const float unit = INDEX_UNITS / (scale * CODE_STEP);
 		for (int t = 0; t < PAGE_TOK; t++) {
-			const int code = (int)rintf(clamp(x[t] * unit + top / 2, 0, top));
-			codes[t / 16 * index_half(l) + (v * 16 + t % 16) * 4 + byte] |= code << shift;
+			int shift;
+			const int code = (int)rintf(clamp(x[t] * unit + CODE_TOP / 2.0f, 0, CODE_TOP)), byte = index_code_at(l, t, rank, &shift);
+			codes[byte] |= code << shift;
 		}
 	}
 }
