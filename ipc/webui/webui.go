@@ -70,6 +70,3 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 	return nil
 }
-
-// Close stops listening.
-func (s *Server) Close() error { return s.http.Close() }
