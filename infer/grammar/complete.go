@@ -6,7 +6,7 @@ func (c *Constraint) completionTokens(x *config, limit int) ([]int32, bool) {
 	if int64(x.cost) > int64(limit)*maxToken {
 		return nil, false
 	}
-	text := c.completionBytes(x)
+	text := c.completionBytes(x, int(x.cost))
 	tokens := make([]int32, 0, min(limit, len(text)))
 	for len(text) > 0 {
 		if len(tokens) == limit {
@@ -19,15 +19,16 @@ func (c *Constraint) completionTokens(x *config, limit int) ([]int32, bool) {
 	return tokens, true
 }
 
-// completionBytes returns a shortest text that completes a config.
-func (c *Constraint) completionBytes(x *config) []byte {
+// completionBytes returns the first bytes, at most so many, of a shortest text that
+// completes a config.
+func (c *Constraint) completionBytes(x *config, most int) []byte {
 	if x.accept {
 		return nil
 	}
-	out := make([]byte, 0, x.cost)
+	out := make([]byte, 0, min(most, int(x.cost)))
 	at := c.cheapest(x.items)
 	var rets []int32 // of calls that the completion itself makes
-	for {
+	for len(out) < most {
 		switch how := c.best[at.state]; how.kind {
 		case chooseByte:
 			out = append(out, how.b)
@@ -47,6 +48,7 @@ func (c *Constraint) completionBytes(x *config) []byte {
 			}
 		}
 	}
+	return out
 }
 
 func (c *Constraint) cheapest(items []item) item {

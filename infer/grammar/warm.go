@@ -24,7 +24,7 @@ func (c *Constraint) Warm() {
 // warm takes masks along a shortest completion and calls each before every step.
 func (m *Matcher) warm(steps *int, each func(*Matcher)) {
 	m.c.mu.Lock()
-	text := m.c.completionBytes(m.at)
+	text := m.c.completionBytes(m.at, *steps)
 	m.c.mu.Unlock()
 	for i := 0; m != nil && *steps > 0; i++ {
 		*steps--

@@ -1,6 +1,9 @@
 package grammar
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+)
 
 // After Warm, nothing is walked any more for an output of the usual places.
 func TestWarm(t *testing.T) {
@@ -38,4 +41,17 @@ func wideWalks(c *Constraint) int {
 		}
 	}
 	return n
+}
+
+// A small schema can ask for more than memory holds. Looking ahead does not write all of it.
+func TestWarmOfALongAnswer(t *testing.T) {
+	g, err := FromSchema([]byte(`{"type":"array","minItems":400,"items":{"type":"array","minItems":400,"items":{"type":"string","minLength":400}}}`))
+	c := mustBind(t, g, err, mixedVocab)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c.Warm()
+	runtime.ReadMemStats(&after)
+	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(16<<20); got > most {
+		t.Errorf("%d bytes were allocated, at most %d are expected", got, most)
+	}
 }
