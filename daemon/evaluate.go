@@ -23,9 +23,9 @@ type Evaluation struct {
 	Paths   Paths
 }
 
-// Golden compares logits with a golden file and returns the bars that hold for
-// the backend.
-func (e Evaluation) Golden(ctx context.Context, file string) (report eval.GoldenReport, bars eval.GoldenBars, err error) {
+// Golden compares logits with a golden file, in steps of so many tokens, and returns
+// the bars that hold for the backend.
+func (e Evaluation) Golden(ctx context.Context, file string, chunk int) (report eval.GoldenReport, bars eval.GoldenBars, err error) {
 	name := e.Model
 	if name == "" {
 		if name, err = eval.GoldenModel(file); err != nil {
@@ -46,7 +46,7 @@ func (e Evaluation) Golden(ctx context.Context, file string) (report eval.Golden
 	if e.Backend == "ref" {
 		elem, bars = offload.F32, eval.ReferenceBars()
 	}
-	report, err = eval.Golden(ctx, eval.GoldenOptions{File: file, Model: path, Backend: backend, Elem: elem, Chunk: infer.DefaultChunkTok, Threads: e.threads()})
+	report, err = eval.Golden(ctx, eval.GoldenOptions{File: file, Model: path, Backend: backend, Elem: elem, Chunk: chunk, Threads: e.threads()})
 	return report, bars, err
 }
 

@@ -33,6 +33,7 @@ when a report misses the bars of the backend.`
 func (a *app) evalGoldenCommand() *cobra.Command {
 	e := daemon.Evaluation{Paths: a.paths}
 	var asJSON bool
+	var chunk int
 	cmd := &cobra.Command{
 		Use:     "golden FILE...",
 		Short:   "compare logits with golden vectors",
@@ -40,9 +41,12 @@ func (a *app) evalGoldenCommand() *cobra.Command {
 		Example: "  edged eval golden golden-needle-26m-q8_0.json --model models/needle-26m-q8_0.gguf --backend ref",
 		Args:    usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if chunk < 1 {
+				return usageError{fmt.Errorf("--chunk must be at least 1, got %d", chunk)}
+			}
 			var missed []error
 			for _, file := range args {
-				miss, err := a.golden(cmd.Context(), e, file, asJSON)
+				miss, err := a.golden(cmd.Context(), e, file, chunk, asJSON)
 				if err != nil {
 					return err
 				}
@@ -55,13 +59,14 @@ func (a *app) evalGoldenCommand() *cobra.Command {
 	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model (default: the installed model of the name in FILE)")
 	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref")
 	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
+	f.IntVar(&chunk, "chunk", daemon.DefaultConfig().Engine.Chunk, "most tokens of one step; with 1 a GPU computes them as those of an answer")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per file")
 	return cmd
 }
 
 // golden prints the report of one file; miss says which bars it does not reach.
-func (a *app) golden(ctx context.Context, e daemon.Evaluation, file string, asJSON bool) (miss, err error) {
-	report, bars, err := e.Golden(ctx, file)
+func (a *app) golden(ctx context.Context, e daemon.Evaluation, file string, chunk int, asJSON bool) (miss, err error) {
+	report, bars, err := e.Golden(ctx, file, chunk)
 	if err != nil {
 		return nil, err
 	}
