@@ -12,7 +12,7 @@ type (
 	Attend struct {
 		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
 		UnitBytes, PageBytes                                                               uint64
-		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Raw, Most   uint32
+		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most uint32
 		Scale                                                                              float32
 	}
 	// StoreRecords: KV heads by blocks by sequences.
@@ -46,6 +46,8 @@ type (
 		UnitBytes, PageBytes              uint64
 		KVHeads, Dim, Group, KBits, VBits uint32
 	}
+	// Stamp: one thread.
+	Stamp struct{ At driver.Ptr }
 	// MoveBytes: any number of blocks.
 	MoveBytes struct {
 		Src, Dst driver.Ptr
@@ -55,9 +57,9 @@ type (
 
 // addCacheParams adds the kernels of records to those of Params.
 func addCacheParams(p map[string]any) {
-	maps.Copy(p, map[string]any{"store_records": StoreRecords{}, "choose_pages": ChoosePages{}, "unpack_records": UnpackRecords{}, "move_bytes": MoveBytes{}})
+	maps.Copy(p, map[string]any{"store_records": StoreRecords{}, "choose_pages": ChoosePages{}, "unpack_records": UnpackRecords{}, "move_bytes": MoveBytes{}, "stamp": Stamp{}})
 	for _, d := range []string{"64", "80", "96", "128", "256"} {
-		p["attend_"+d] = Attend{}
+		p["attend_"+d], p["attend_held_"+d] = Attend{}, Attend{}
 	}
 	for _, v := range []string{"1", "2", "4"} {
 		p["scan_"+v+"_1"], p["scan_"+v+"_2"] = Scan{}, Scan{}

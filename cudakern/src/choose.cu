@@ -1,57 +1,79 @@
 // Dominant pages of a KV head: the choice by scores, the exchange of its working
 // set (offload/set.go), and the fetch of what came in.
+//
+// A block of threads makes a KV head's choice alone, and most of its time would be
+// waiting: for memory, for other warps, and for instructions, which each launch reads
+// anew. So it looks at pages of those index blocks only that can have one of the
+// best, and loops are not unrolled.
 #include "records.cuh"
 
 extern __shared__ __align__(16) u8 dynamic[];
 
-#define THREADS 1024
+#define THREADS 512
 
 enum {
-	KEPT = 8,  // scores of a thread in registers, of each query head
-	HEADS = 4, // query heads at a time
-	PARTS = THREADS / 32 / HEADS,
-	FEW = 128, // keys that are compared with each other
+	GROUP = BLOCK / COLD, // pages of an index block
+	WARPS = THREADS / 32,
+	HEADS = 4,            // query heads at a time
+	PARTS = WARPS / HEADS,
+	KEPT = 4,             // keys of a thread in registers
+	AHEAD = 2,            // loads of scores that a thread has under way
+	FEW = 64,             // keys that are compared with each other
+	LINES = 6,            // of 512 bytes that a warp reads at once
+	MOST_HEADS = 256,     // query heads of a KV head
 };
 
 // Sets of pages are bitmaps, and before[w] counts the members in the words in
-// front of w. Counts N sets; every thread gets the totals.
-template <int N> static __device__ __forceinline__ void count(const u32 *const (&bits)[N], u32 *const (&before)[N], int words, int (&totals)[N], u32 (*shared)[32]) {
+// front of w. Counts two sets; every thread gets the totals.
+static __device__ __forceinline__ int2 count(const u32 *a, const u32 *b, u32 *before_a, u32 *before_b, int words, u32 (*shared)[2]) {
 	int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, each = (words + THREADS - 1) / THREADS, from = min(thread * each, words), to = min(from + each, words);
-	u32 c[N], x[N];
+	u32 own = 0, own_b = 0;
 	__syncthreads();
-#pragma unroll
-	for (int n = 0; n < N; n++) {
-		c[n] = 0;
-		for (int w = from; w < to; w++)
-			c[n] += __popc(bits[n][w]);
-		x[n] = c[n];
+#pragma unroll 1
+	for (int w = from; w < to; w++) {
+		own += __popc(a[w]);
+		own_b += __popc(b[w]);
 	}
-#pragma unroll
-	for (int i = 1; i < 32; i *= 2)
-#pragma unroll
-		for (int n = 0; n < N; n++) {
-			u32 y = __shfl_up_sync(~0u, x[n], i);
-			x[n] += lane >= i ? y : 0;
-		}
-#pragma unroll
-	for (int n = 0; n < N; n++)
-		if (lane == 31)
-			shared[n][warp] = x[n];
-	__syncthreads();
-#pragma unroll
-	for (int n = 0; n < N; n++) {
-		u32 all = shared[n][lane], at = __reduce_add_sync(~0u, lane < warp ? all : 0) + x[n] - c[n];
-		totals[n] = __reduce_add_sync(~0u, all);
-		for (int w = from; w < to; w++) {
-			before[n][w] = at;
-			at += __popc(bits[n][w]);
-		}
+	u32 x = own, y = own_b;
+#pragma unroll 1
+	for (int i = 1; i < 32; i *= 2) {
+		u32 p = __shfl_up_sync(~0u, x, i), q = __shfl_up_sync(~0u, y, i);
+		if (lane >= i)
+			x += p, y += q;
 	}
+	if (lane == 31)
+		shared[warp][0] = x, shared[warp][1] = y;
 	__syncthreads();
+	u32 all = lane < WARPS ? shared[lane][0] : 0, all_b = lane < WARPS ? shared[lane][1] : 0;
+	x += __reduce_add_sync(~0u, lane < warp ? all : 0) - own;
+	y += __reduce_add_sync(~0u, lane < warp ? all_b : 0) - own_b;
+#pragma unroll 1
+	for (int w = from; w < to; w++) {
+		before_a[w] = x;
+		before_b[w] = y;
+		x += __popc(a[w]);
+		y += __popc(b[w]);
+	}
+	int2 totals = make_int2(__reduce_add_sync(~0u, all), __reduce_add_sync(~0u, all_b));
+	__syncthreads();
+	return totals;
 }
 
 static __device__ __forceinline__ int rank_of(const u32 *bits, const u32 *before, int page) {
 	return before[page / 32] + __popc(bits[page / 32] & (1u << page % 32) - 1);
+}
+
+static __device__ __forceinline__ bool has(const u32 *bits, int page) { return bits[page / 32] >> page % 32 & 1; }
+
+// Lists the members of a set in ascending order.
+static __device__ __forceinline__ void list_of(const u32 *bits, const u32 *before, int words, u32 *list) {
+#pragma unroll 1
+	for (int w = threadIdx.x; w < words; w += THREADS) {
+		int at = before[w];
+#pragma unroll 1
+		for (u32 b = bits[w]; b; b &= b - 1)
+			list[at++] = w * 32 + __ffs(b) - 1;
+	}
 }
 
 // A float's order as an unsigned number.
@@ -60,207 +82,197 @@ static __device__ __forceinline__ u32 order_of(float f) {
 	return b >> 31 ? ~b : b | 1u << 31;
 }
 
-// Logarithms of the sums of a KV head's query heads from h0 on, of what scan left of
-// each block: PARTS warps share a head.
-static __device__ __forceinline__ void normalise(const float2 *sums, int n, int blocks, u32 max_blocks, float log_sum[HEADS], float2 (*shared)[PARTS]) {
+// Reads what scan left of blocks, [heads][blocks] of them, and makes sums of exponentials
+// anew of those that have some of the held pages, whose scores are no longer what scan
+// added up: four lanes for each. All loads of a turn are under way at once.
+static __device__ __forceinline__ void read_sums(const float *top, const float2 *sums, float2 *to, int heads, u32 max_pages, int blocks, int pages, const u32 *page, int held) {
+	int thread = threadIdx.x, all = heads * held;
+#pragma unroll 1
+	for (int b = thread; b < blocks; b += THREADS) {
+		float2 x[HEADS];
+#pragma unroll
+		for (int h = 0; h < HEADS; h++)
+			if (h < heads)
+				x[h] = __ldcg(sums + h * (max_pages / GROUP) + b);
+#pragma unroll
+		for (int h = 0; h < HEADS; h++)
+			if (h < heads)
+				to[h * blocks + b] = x[h];
+	}
+#pragma unroll 1
+	for (int i0 = 0; i0 < all; i0 += AHEAD * THREADS / 4) {
+		float4 x[AHEAD];
+#pragma unroll
+		for (int k = 0; k < AHEAD; k++) {
+			int i = min(i0 + (k * THREADS + thread) / 4, all - 1);
+			x[k] = __ldcg((const float4 *)(top + i / held * max_pages + page[i % held] / GROUP * GROUP + thread % 4 * 4));
+		}
+		if (i0 == 0)
+			__syncthreads();
+#pragma unroll
+		for (int k = 0; k < AHEAD; k++) {
+			int i = i0 + (k * THREADS + thread) / 4, j = i % held, block = page[j] / GROUP, p = block * GROUP + thread % 4 * 4;
+			float v[4] = {x[k].x, x[k].y, x[k].z, x[k].w}, most = -3e38f, sum = 0;
+#pragma unroll
+			for (int c = 0; c < 4; c++) {
+				v[c] = p + c < pages ? fminf(v[c], 1e38f) : -INF;
+				most = fmaxf(most, v[c]);
+			}
+			most = quad_max(most);
+#pragma unroll
+			for (int c = 0; c < 4; c++)
+				sum += __expf(v[c] - most);
+			sum = quad_sum(sum);
+			// The first of a block's pages, of which there may be many.
+			if (thread % 4 == 0 && i < all && (j == 0 || page[j - 1] / GROUP != block))
+				to[i / held * blocks + block] = make_float2(most, sum);
+		}
+	}
+	__syncthreads();
+}
+
+// Logarithms of the sums of so many query heads, of what their blocks have: PARTS warps
+// share a head.
+static __device__ __forceinline__ void normalise(const float2 *sums, int heads, int blocks, float *log_sum, float2 (*shared)[PARTS]) {
 	int lane = threadIdx.x % 32, warp = threadIdx.x / 32, head = warp % HEADS, part = warp / HEADS;
 	float most = -INF, sum = 0;
-	auto add = [&](float m, float s) {
-		float all = fmaxf(most, m);
-		sum = all == -INF ? 0 : sum * __expf(most - all) + s * __expf(m - all);
-		most = all;
-	};
-	for (int b = part * 32 + lane; b < blocks && head < n; b += PARTS * 32) {
-		float2 x = __ldcg(sums + head * max_blocks + b);
-		add(x.x, x.y);
+	if (head < heads) {
+#pragma unroll 1
+		for (int b = part * 32 + lane; b < blocks; b += PARTS * 32)
+			most = fmaxf(most, sums[head * blocks + b].x);
+		most = warp_max(most);
+#pragma unroll 1
+		for (int b = part * 32 + lane; b < blocks; b += PARTS * 32)
+			sum += sums[head * blocks + b].y * __expf(sums[head * blocks + b].x - most);
+		sum = warp_sum(sum);
 	}
-#pragma unroll
-	for (int i = 1; i < 32; i *= 2)
-		add(__shfl_xor_sync(~0u, most, i), __shfl_xor_sync(~0u, sum, i));
-	__syncthreads(); // whoever still reads what a call before left
 	if (lane == 0)
 		shared[head][part] = make_float2(most, sum);
 	__syncthreads();
-	float2 x = shared[lane / PARTS][lane % PARTS];
-	most = x.x, sum = x.y;
+	if (threadIdx.x < heads) {
+		float all = -INF, added = 0;
 #pragma unroll
-	for (int i = 1; i < PARTS; i *= 2)
-		add(__shfl_xor_sync(~0u, most, i), __shfl_xor_sync(~0u, sum, i));
-	sum = most + logf(sum);
+		for (int i = 0; i < PARTS; i++)
+			all = fmaxf(all, shared[threadIdx.x][i].x);
 #pragma unroll
-	for (int h = 0; h < HEADS; h++) {
-		float l = __shfl_sync(~0u, sum, h * PARTS);
-		log_sum[h] = h < n ? l : INF;
-	}
-}
-
-// Makes the sums of blocks anew that have pages of the set, whose scores are no longer
-// what scan added up: four lanes for each.
-static __device__ void sum_again(const float *top, float2 *sums, int group, u32 max_pages, int pages, const u32 *page, int held) {
-	int thread = threadIdx.x, lane = thread % 32, all = group * held;
-	for (int i0 = (thread - lane) / 4; i0 < all; i0 += THREADS / 4) {
-		int i = min(i0 + lane / 4, all - 1), h = i / held, j = i % held, block = page[j] / (BLOCK / COLD), p = block * (BLOCK / COLD) + lane % 4 * 4;
-		float4 x = __ldcg((const float4 *)(top + h * max_pages + p));
-		float v[4] = {x.x, x.y, x.z, x.w}, most = -3e38f, sum = 0;
-#pragma unroll
-		for (int k = 0; k < 4; k++) {
-			v[k] = p + k < pages ? fminf(v[k], 1e38f) : -INF;
-			most = fmaxf(most, v[k]);
+		for (int i = 0; i < PARTS; i++) {
+			float2 x = shared[threadIdx.x][i];
+			added += x.x == -INF ? 0 : x.y * __expf(x.x - all);
 		}
-		most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
-		most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-#pragma unroll
-		for (int k = 0; k < 4; k++)
-			sum += __expf(v[k] - most);
-		sum += __shfl_xor_sync(~0u, sum, 1);
-		sum += __shfl_xor_sync(~0u, sum, 2);
-		// The first of a block's pages, of which there may be many.
-		if (lane % 4 == 0 && i0 + lane / 4 < all && (j == 0 || page[j - 1] / (BLOCK / COLD) != block))
-			sums[h * (max_pages / (BLOCK / COLD)) + block] = make_float2(most, sum);
+		log_sum[threadIdx.x] = all + logf(added);
 	}
 	__syncthreads();
 }
 
-// Writes the order of every page's largest share of a query head, of pages that are
-// held times e^gain. What is no number is larger than any other.
-static __device__ void shares(const float *top, const float2 *sums, int group, u32 max_pages, int pages, const u32 *have, float gain, u32 *key, float2 (*shared)[PARTS]) {
-	int thread = threadIdx.x, blocks = (pages + BLOCK / COLD - 1) / (BLOCK / COLD);
-	u32 max_blocks = max_pages / (BLOCK / COLD);
-	for (int h0 = 0; h0 < group; h0 += HEADS, top += HEADS * max_pages, sums += HEADS * max_blocks) {
-		int n = min(group - h0, (int)HEADS);
-		float v[HEADS][KEPT], log_sum[HEADS];
-		auto read = [&](int h, int p) { return h < n && p < pages ? fminf(__ldcg(top + h * max_pages + p), 1e38f) : -INF; };
-#pragma unroll
-		for (int h = 0; h < HEADS; h++)
-#pragma unroll
-			for (int i = 0; i < KEPT; i++)
-				v[h][i] = read(h, i * THREADS + thread);
-		normalise(sums, n, blocks, max_blocks, log_sum, shared);
-		auto put = [&](int p, float share) {
-			u32 k = order_of(share + (have[p / 32] >> p % 32 & 1 ? gain : 0));
-			// The attention sink and the last page always belong to the set.
-			k = p == 0 || p == pages - 1 ? ~0u : k;
-			key[p] = h0 ? max(key[p], k) : k;
-		};
-#pragma unroll
-		for (int i = 0; i < KEPT; i++) {
-			float share = v[0][i] - log_sum[0];
-#pragma unroll
-			for (int h = 1; h < HEADS; h++)
-				share = fmaxf(share, v[h][i] - log_sum[h]);
-			if (i * THREADS + thread < pages)
-				put(i * THREADS + thread, share);
-		}
-		for (int p = KEPT * THREADS + thread; p < pages; p += THREADS) {
-			float share = -INF;
-			for (int h = 0; h < n; h++)
-				share = fmaxf(share, read(h, p) - log_sum[h]);
-			put(p, share);
-		}
-	}
-}
+// What is known of the n-th largest of keys: so many are least or more, so many are
+// beyond those that begin as it does up to bit.
+struct Nth {
+	u32 least;
+	int bit, found, above;
+	__device__ __forceinline__ u32 last() const { return bit < 32 ? least | ((1u << bit) - 1) : ~0u; } // the largest key that begins so
+};
 
-// Marks the first n of so many listed pages, by key and then by place, bit by bit.
-static __device__ void keep_first(const u32 *key, const u32 *list, int found, int n, u32 *want, u32 *counts) {
-	auto order = [&](int j) { return (u64)key[list[j]] << 32 | ~list[j]; };
-	if (threadIdx.x < 64)
-		counts[threadIdx.x] = 0;
-	__syncthreads();
-	u64 least = 0;
-	for (int bit = 63; bit >= 0; bit--) {
-		u64 mark = least | 1ull << bit;
-		u32 c = 0;
-		for (int j = threadIdx.x; j < found; j += THREADS)
-			c += order(j) >= mark;
-		c = __reduce_add_sync(~0u, c);
-		if (threadIdx.x % 32 == 0 && c)
-			atomicAdd(&counts[bit], c);
-		__syncthreads();
-		if (counts[bit] >= n)
-			least = mark;
-	}
-	for (int j = threadIdx.x; j < found; j += THREADS)
-		if (order(j) >= least)
-			atomicOr(&want[list[j] / 32], 1u << list[j] % 32);
-	__syncthreads();
-}
-
-// Marks the n pages of the largest keys, earlier ones among equals. Two bits of
-// the least of them are found at a time, until few keys are left that begin with
-// what is found: those are compared with each other.
-static __device__ void choose(const u32 *key, int pages, int n, u32 *want, u32 *left, u32 (*counts)[32], u32 *listed) {
-	int thread = threadIdx.x, lane = thread % 32, words = (pages + 31) / 32;
+// Finds the n-th largest of keys, each at key[list[i]] or, without a list, key[i], two
+// bits at a time, until it is one of few.
+static __device__ __forceinline__ Nth nth_of(const u32 *key, const u32 *list, int keys, int n, int few, u32 (*counts)[WARPS][2]) {
+	int thread = threadIdx.x, lane = thread % 32, turn = 0;
 	u32 mine[KEPT];
 #pragma unroll
-	for (int i = 0; i < KEPT; i++)
-		mine[i] = i * THREADS + thread < pages ? key[i * THREADS + thread] : 0; // a thread's own
-	if (thread == 0)
-		*listed = 0;
-	// How many keys are no less than each of three: a warp's counts, of at most 2^10,
-	// share a word.
-	int turn = 0;
-	u32 at[3];
+	for (int i = 0; i < KEPT; i++) {
+		int at = i * THREADS + thread;
+		mine[i] = at < keys ? key[list ? list[at] : at] : 0; // a thread's own
+	}
+	// How many keys are no less than each of three.
+	int from[3];
 	auto compare = [&](u32 a, u32 b, u32 c) {
-		u32 x = 0;
-		auto add = [&](u32 k) { x += (k >= a) + (k >= b ? 1 << 10 : 0) + (k >= c ? 1 << 20 : 0); };
+		u32 x = 0, y = 0;
+		auto add = [&](u32 k) { x += (k >= a) + (k >= b ? 1 << 16 : 0), y += k >= c; };
 #pragma unroll
 		for (int i = 0; i < KEPT; i++)
 			add(mine[i]);
-		for (int p = KEPT * THREADS + thread; p < pages; p += THREADS)
-			add(key[p]);
-		x = __reduce_add_sync(~0u, x);
+#pragma unroll 1
+		for (int i = KEPT * THREADS + thread; i < keys; i += THREADS)
+			add(key[list ? list[i] : i]);
+		x = __reduce_add_sync(~0u, x), y = __reduce_add_sync(~0u, y);
 		if (lane == 0)
-			counts[turn][thread / 32] = x;
+			counts[turn][thread / 32][0] = x, counts[turn][thread / 32][1] = y;
 		__syncthreads();
-		x = counts[turn][lane];
+		x = lane < WARPS ? counts[turn][lane][0] : 0, y = lane < WARPS ? counts[turn][lane][1] : 0;
 		turn ^= 1;
-		u32 low = __reduce_add_sync(~0u, (x & 1023) | (x >> 10 & 1023) << 16);
-		at[0] = low & 0xffff, at[1] = low >> 16, at[2] = __reduce_add_sync(~0u, x >> 20);
+		x = __reduce_add_sync(~0u, x), y = __reduce_add_sync(~0u, y);
+		from[0] = x & 0xffff, from[1] = x >> 16, from[2] = y;
 	};
-	// So many keys are least or more, and so many are beyond those that begin so.
-	u32 least = 0, found = pages, above = 0;
-	int bit = 32;
+	Nth r = {0, 32, keys, 0};
 	// The least of n is mostly a share between e^-16 and e^-4: those begin with 9 bits of
 	// one of two kinds.
 	const u32 wide = order_of(-16) + 1, near = order_of(-8) + 1;
 	compare(wide, near, order_of(-4) + 1);
-	if (at[0] >= n && at[2] < n) {
-		bool is_near = at[1] >= n;
-		least = is_near ? near : wide, bit = 23;
-		found = is_near ? at[1] : at[0], above = is_near ? at[2] : at[1];
+	if (from[0] >= n && from[2] < n) {
+		bool is_near = from[1] >= n;
+		r.least = is_near ? near : wide, r.bit = 23;
+		r.found = is_near ? from[1] : from[0], r.above = is_near ? from[2] : from[1];
 	}
-	while (bit > 0 && found != n && found - above > FEW) {
-		bit = max(bit - 2, 0); // a last one comes with one that is known
-		u32 step = 1u << bit;
-		compare(least | step, least | 2 * step, least | 3 * step);
-		int m = at[2] >= n ? 3 : at[1] >= n ? 2 : at[0] >= n ? 1 : 0;
-		above = m == 0 ? at[0] : m == 1 ? at[1] : m == 2 ? at[2] : above;
-		found = m == 1 ? at[0] : m == 2 ? at[1] : m == 3 ? at[2] : found;
-		least |= (u32)m * step;
+#pragma unroll 1
+	while (r.bit > 0 && r.found != n && r.found - r.above > few) {
+		r.bit = max(r.bit - 2, 0); // a last one comes with one that is known
+		u32 step = 1u << r.bit;
+		compare(r.least | step, r.least | 2 * step, r.least | 3 * step);
+		int m = from[2] >= n ? 3 : from[1] >= n ? 2 : from[0] >= n ? 1 : 0;
+		r.above = m == 0 ? from[0] : m == 1 ? from[1] : m == 2 ? from[2] : r.above;
+		r.found = m == 1 ? from[0] : m == 2 ? from[1] : m == 3 ? from[2] : r.found;
+		r.least |= (u32)m * step;
 	}
-	u32 last = bit < 32 ? least | ((1u << bit) - 1) : ~0u; // the largest key that begins so
-	bool all = found == n;
-	for (int p0 = thread - lane; p0 < words * 32; p0 += THREADS) {
-		int p = p0 + lane;
-		u32 k = p < pages ? key[p] : 0;
-		u32 bits = __ballot_sync(~0u, p < pages && (all ? k >= least : k > last));
-		if (lane == 0)
-			want[p0 / 32] = bits;
-		if (!all && p < pages && k >= least && k <= last)
-			left[atomicAdd(listed, 1)] = p;
+	__syncthreads(); // counts are read
+	return r;
+}
+
+// Marks the n pages of the largest keys among those that are listed, earlier ones among
+// equals. spare is a set for some of them.
+static __device__ __forceinline__ void choose(const u32 *key, const u32 *list, int listed, int n, int words, u32 *want, u32 *spare, u32 *before, u32 (*counts)[WARPS][2], u32 (*shared)[2]) {
+	__shared__ u32 left[FEW], lefts;
+	int thread = threadIdx.x, lane = thread % 32;
+#pragma unroll 1
+	for (int w = thread; w < words; w += THREADS)
+		want[w] = spare[w] = 0;
+	if (thread == 0)
+		lefts = 0;
+	Nth r = nth_of(key, list, listed, n, FEW, counts);
+	bool all = r.found == n;
+	int some = all ? 0 : r.found - r.above, room = n - r.above;
+	u32 last = r.last();
+#pragma unroll 1
+	for (int i = thread; i < listed; i += THREADS) {
+		u32 p = list[i], k = key[p];
+		if (all ? k >= r.least : k > last)
+			atomicOr(&want[p / 32], 1u << p % 32);
+		else if (!all && k >= r.least) {
+			if (some <= FEW)
+				left[atomicAdd(&lefts, 1)] = p;
+			else
+				atomicOr(&spare[p / 32], 1u << p % 32);
+		}
 	}
 	__syncthreads();
 	if (all)
 		return;
-	int some = found - above, room = n - above;
-	if (some > THREADS) { // as where all keys are alike: a text that repeats one token
-		keep_first(key, left, some, room, want, counts[0]);
+	if (some > FEW) { // all alike: a text that repeats one token
+		count(spare, spare, before, before, words, shared);
+#pragma unroll 1
+		for (int w = thread; w < words; w += THREADS) {
+			int at = before[w];
+#pragma unroll 1
+			for (u32 b = spare[w]; b && at < room; b &= b - 1, at++)
+				want[w] |= b & -b;
+		}
+		__syncthreads();
 		return;
 	}
 	// A warp compares one of them with 32 others at a time.
-	for (int j = thread / 32; j < some; j += THREADS / 32) {
+#pragma unroll 1
+	for (int j = thread / 32; j < some; j += WARPS) {
 		u32 p = left[j], k = key[p];
 		int better = 0;
+#pragma unroll 1
 		for (int i0 = 0; i0 < some; i0 += 32) {
 			u32 q = left[min(i0 + lane, some - 1)], other = key[q];
 			better += __popc(__ballot_sync(~0u, i0 + lane < some && (other > k || other == k && q < p)));
@@ -271,29 +283,32 @@ static __device__ void choose(const u32 *key, int pages, int n, u32 *want, u32 *
 	__syncthreads();
 }
 
-// Lists the members of a set in ascending order.
-static __device__ void list_of(const u32 *bits, const u32 *before, int words, u32 *list) {
-	for (int w = threadIdx.x; w < words; w += THREADS) {
-		int at = before[w];
-		for (u32 b = bits[w]; b; b &= b - 1)
-			list[at++] = w * 32 + __ffs(b) - 1;
-	}
-}
-
-// Drops all but k of the n listed pages from a set: those of the largest keys, or
-// of the smallest where flip is ~0; earlier ones among equals stay.
-static __device__ void keep_best(const u32 *list, int n, int k, const u32 *key, u32 flip, u32 *bits) {
+// Drops from two sets all but the best of the listed pages: of those that come all but
+// so many of the largest keys, of those that leave of the smallest; earlier ones among
+// equals stay. rank [come] and rank_out [leave] are for keys.
+static __device__ __forceinline__ void keep_best(const u32 *list_in, const u32 *list_out, int come, int leave, int most, int exchange, const u32 *key, u32 *rank, u32 *rank_out, u32 *in, u32 *out) {
 	int lane = threadIdx.x % 32;
-	for (int j = threadIdx.x / 32; j < n; j += THREADS / 32) {
-		u32 mine = key[list[j]] ^ flip;
-		int better = 0;
-		for (int i0 = 0; i0 < n; i0 += 32) {
-			int i = i0 + lane;
-			u32 other = key[list[min(i, n - 1)]] ^ flip;
+#pragma unroll 1
+	for (int i = threadIdx.x; i < come + leave; i += THREADS)
+		if (i < come)
+			rank[i] = key[list_in[i]];
+		else
+			rank_out[i - come] = ~key[list_out[i - come]];
+	__syncthreads();
+#pragma unroll 1
+	for (int j0 = threadIdx.x / 32; j0 < come + leave; j0 += WARPS) {
+		bool comes = j0 < come;
+		int j = comes ? j0 : j0 - come, n = comes ? come : leave, better = 0;
+		const u32 *keys = comes ? rank : rank_out;
+		u32 mine = keys[j];
+#pragma unroll 2
+		for (int i = lane; i - lane < n; i += 32) {
+			u32 other = keys[min(i, n - 1)];
 			better += __popc(__ballot_sync(~0u, i < n && (other > mine || other == mine && i < j)));
 		}
-		if (lane == 0 && better >= k)
-			atomicAnd(&bits[list[j] / 32], ~(1u << list[j] % 32));
+		u32 page = comes ? list_in[j] : list_out[j];
+		if (lane == 0 && better >= (comes ? most : exchange))
+			atomicAnd(&(comes ? in : out)[page / 32], ~(1u << page % 32));
 	}
 }
 
@@ -301,26 +316,31 @@ enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES };
 
 // Grid: KV heads, rows. top [rows, heads, max_pages] is what scan left, max_pages
 // a multiple of 32; by_record says that weigh has changed the scores of what is held.
-// Shared memory: 2 max_pages numbers, 7 for each 32 of them, and 5 for each of the
-// budget.
-KERNEL(THREADS, 1) choose_pages(const float *top, float2 *sums, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
+// Shared memory: 2 max_pages numbers, 7 for each 32 of them, and 5 for each of the budget.
+KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
 	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, u32 by_record, float gain) {
 	__shared__ float2 parts[HEADS][PARTS];
-	__shared__ u32 counts[2][32], shared[2][32], listed;
-	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32, most_words = max_pages / 32;
-	u32 *key = (u32 *)dynamic, *want = key + max_pages, *have = want + most_words, *in = have + most_words, *out = in + most_words;
-	u32 *before_in = out + most_words, *before_out = before_in + most_words, *before_new = before_out + most_words, *cut = before_new + most_words; // [max_pages]
-	u32 *page = cut + max_pages, *place = page + budget, *list_in = place + budget, *list_out = list_in + budget, *vacant = list_out + budget;
+	__shared__ u32 counts[2][WARPS][2], shared[WARPS][2];
+	__shared__ u32 candidates[2];
+	__shared__ float log_sum[MOST_HEADS];
+	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32, group = heads / kv_heads, most_words = max_pages / 32;
+	u32 *key = (u32 *)dynamic, *list_all = key + max_pages, *want = list_all + max_pages, *have = want + most_words, *in = have + most_words, *out = in + most_words;
+	u32 *before_in = out + most_words, *before_out = before_in + most_words, *before_new = before_out + most_words;
+	u32 *page = before_new + most_words, *place = page + budget, *list_in = place + budget, *list_out = list_in + budget, *vacant = list_out + budget;
+	float2 *block_sums = (float2 *)key; // before there are keys: [HEADS][blocks]
+	u32 *block_key = in, *best = before_in; // before pages move: [blocks]
 	int n = seq[row];
 	Sequence s = seqs[n];
-	int pages = s.stored / COLD, size = min(pages, (int)budget), words = (pages + 31) / 32;
+	int pages = s.stored / COLD, size = min(pages, (int)budget), words = (pages + 31) / 32, blocks = (pages + GROUP - 1) / GROUP;
 	u64 set = (u64)s.set * kv_heads + kv;
 	u32 *list = chosen + set * (1 + 2 * budget);
 	// The list is the step's before: it needs no waiting.
 	int held = list[0];
+#pragma unroll 1
 	for (int w = thread; w < words; w += THREADS)
 		have[w] = 0;
 	__syncthreads();
+#pragma unroll 1
 	for (int i = thread; i < budget; i += THREADS) {
 		u32 p = list[1 + i];
 		page[i] = p;
@@ -332,63 +352,142 @@ KERNEL(THREADS, 1) choose_pages(const float *top, float2 *sums, u32 *chosen, u8 
 	allow_next();
 	after_previous();
 	if (size < pages) {
-		u64 head = (u64)row * heads + kv * (heads / kv_heads);
-		top += head * max_pages, sums += head * (max_pages / (BLOCK / COLD));
-		if (by_record && held)
-			sum_again(top, sums, heads / kv_heads, max_pages, pages, page, held);
-		shares(top, sums, heads / kv_heads, max_pages, pages, have, gain, key, parts);
-		choose(key, pages, size, want, cut, counts, &listed);
+		u64 head = (u64)row * heads + kv * group;
+		top += head * max_pages, sums += head * (max_pages / GROUP);
+#pragma unroll 1
+		for (int h0 = 0; h0 < group; h0 += HEADS) {
+			int some = min(group - h0, (int)HEADS);
+			read_sums(top + h0 * max_pages, sums + h0 * (max_pages / GROUP), block_sums, some, max_pages, blocks, pages, page, by_record ? held : 0);
+			normalise(block_sums, some, blocks, log_sum + h0, parts);
+			// A block's key is that of its best page, as pages have keys below.
+#pragma unroll 1
+			for (int b = thread; b < blocks; b += THREADS) {
+				float share = -INF;
+				for (int h = 0; h < some; h++)
+					share = fmaxf(share, block_sums[h * blocks + b].x - log_sum[h0 + h]);
+				block_key[b] = h0 ? max(block_key[b], order_of(share)) : order_of(share);
+			}
+			__syncthreads();
+		}
+		// Pages of the n best blocks, of whose best ones none is below the n-th best page;
+		// and what is held, whose keys are larger than their blocks say. The attention sink and
+		// the last page always belong to the set.
+		u32 least = size < blocks ? nth_of(block_key, nullptr, blocks, size, FEW, counts).least : 0;
+		if (thread < 2)
+			candidates[thread] = 0;
+		__syncthreads();
+#pragma unroll 1
+		for (int b = thread; b < blocks; b += THREADS)
+			if (block_key[b] >= least)
+				best[atomicAdd(&candidates[0], 1)] = b;
+		__syncthreads();
+		int listed = candidates[0] * GROUP;
+		// What is listed once and for all, from others' blocks.
+#pragma unroll 1
+		for (int i = thread; i < held + 2; i += THREADS) {
+			u32 p = i < held ? page[i] : i == held ? 0 : pages - 1;
+			if (block_key[p / GROUP] < least && (i < held || !has(have, p)))
+				list_all[listed + atomicAdd(&candidates[1], 1)] = p;
+		}
+#pragma unroll 1
+		for (int i = thread; i < listed; i += THREADS)
+			list_all[i] = best[i / GROUP] * GROUP + i % GROUP;
+		__syncthreads();
+		listed += candidates[1];
+		// A page's key is the order of its largest share of a query head, and times e^gain where
+		// it is held. What is no number is larger than any other.
+#pragma unroll 1
+		for (int i0 = thread; i0 < listed; i0 += KEPT * THREADS) {
+			float share[KEPT];
+			int p[KEPT];
+#pragma unroll
+			for (int k = 0; k < KEPT; k++) {
+				p[k] = i0 + k * THREADS < listed ? list_all[i0 + k * THREADS] : pages;
+				share[k] = -INF;
+			}
+#pragma unroll 4
+			for (int h = 0; h < group; h++)
+#pragma unroll
+				for (int k = 0; k < KEPT; k++)
+					share[k] = p[k] < pages ? fmaxf(share[k], fminf(__ldcg(top + h * max_pages + p[k]), 1e38f) - log_sum[h]) : 0;
+#pragma unroll
+			for (int k = 0; k < KEPT; k++)
+				if (i0 + k * THREADS < listed && p[k] < max_pages)
+					key[p[k]] = p[k] >= pages ? 0 : p[k] == 0 || p[k] == pages - 1 ? ~0u : order_of(share[k] + (has(have, p[k]) ? gain : 0));
+		}
+		__syncthreads();
+		choose(key, list_all, listed, size, words, want, in, before_in, counts, shared);
 	} else {
+#pragma unroll 1
 		for (int w = thread; w < words; w += THREADS)
 			want[w] = pages - w * 32 >= 32 ? ~0u : (1u << (pages - w * 32)) - 1;
 		__syncthreads();
 	}
+#pragma unroll 1
 	for (int w = thread; w < words; w += THREADS) {
 		in[w] = want[w] & ~have[w];
 		out[w] = have[w] & ~want[w];
 	}
-	const u32 *const moves[2] = {in, out};
-	u32 *const before_moves[2] = {before_in, before_out};
-	int moving[2];
-	count(moves, before_moves, words, moving, shared);
-	int come = moving[0], leave = moving[1], most = come - leave + (int)exchange;
-	list_of(in, before_in, words, list_in);
-	list_of(out, before_out, words, list_out);
-	__syncthreads();
-	if (come > most) {
-		keep_best(list_in, come, most, key, 0, in);
-		keep_best(list_out, leave, exchange, key, ~0u, out);
-		count(moves, before_moves, words, moving, shared);
-		come = moving[0], leave = moving[1];
+	int2 moving;
+	for (bool again = false;; again = true) {
+		moving = count(in, out, before_in, before_out, words, shared);
 		list_of(in, before_in, words, list_in);
 		list_of(out, before_out, words, list_out);
+		__syncthreads();
+		int most = moving.x - moving.y + (int)exchange;
+		if (again || moving.x <= most)
+			break;
+		keep_best(list_in, list_out, moving.x, moving.y, most, exchange, key, list_all, vacant, in, out);
 	}
-	for (int w = thread; w < words; w += THREADS)
-		want[w] = have[w] & ~out[w] | in[w];
-	const u32 *const members[1] = {want};
-	u32 *const before_members[1] = {before_new};
-	int all[1];
-	count(members, before_members, words, all, shared);
-	int open = budget - held; // places that were free
+	int come = moving.x, leave = moving.y, now = held + come - leave, open = budget - held; // open: places that were free
+#pragma unroll 1
 	for (int i = thread; i < open; i += THREADS)
 		vacant[i] = place[held + i];
+#pragma unroll 1
 	for (int i = thread; i < held; i += THREADS)
-		if (out[page[i] / 32] >> page[i] % 32 & 1)
+		if (has(out, page[i]))
 			vacant[open + rank_of(out, before_out, page[i])] = place[i];
+#pragma unroll 1
+	for (int w = thread; w < words; w += THREADS)
+		want[w] = have[w] & ~out[w] | in[w];
 	__syncthreads();
-	// The new list: pages that stay keep their places, others take free ones.
-	int now = held + come - leave;
+	// What a warp fetches first is under way while the new list is made.
+	const u32 *numbers = table + (u64)n * table_stride;
+	uint4 v[LINES];
+	auto source = [&](int j) {
+		int p = list_in[j];
+		return units + numbers[p / GROUP] * unit_bytes + (u64)(p % GROUP * kv_heads + kv) * record_bytes;
+	};
+	auto fetch = [&](const u8 *src, int i) {
+#pragma unroll
+		for (int k = 0; k < LINES; k++)
+			if (i + k * 512 < record_bytes)
+				v[k] = *(const uint4 *)(src + i + k * 512);
+	};
+	auto keep = [&](u8 *dst, int i) {
+#pragma unroll
+		for (int k = 0; k < LINES; k++)
+			if (i + k * 512 < record_bytes)
+				*(uint4 *)(dst + i + k * 512) = v[k];
+	};
+	if (warp < come)
+		fetch(source(warp), lane * 16);
+	count(want, want, before_new, before_new, words, shared);
+	// Pages that stay keep their places, others take free ones.
+#pragma unroll 1
 	for (int i = thread; i < held; i += THREADS)
-		if (want[page[i] / 32] >> page[i] % 32 & 1) {
+		if (has(want, page[i])) {
 			int to = rank_of(want, before_new, page[i]);
 			list[1 + to] = page[i];
 			list[1 + budget + to] = place[i];
 		}
+#pragma unroll 1
 	for (int j = thread; j < come; j += THREADS) {
 		int to = rank_of(want, before_new, list_in[j]);
 		list[1 + to] = list_in[j];
 		list[1 + budget + to] = vacant[j];
 	}
+#pragma unroll 1
 	for (int i = now + thread; i < budget; i += THREADS)
 		list[1 + budget + i] = vacant[come + i - now];
 	if (thread == 0) {
@@ -399,21 +498,15 @@ KERNEL(THREADS, 1) choose_pages(const float *top, float2 *sums, u32 *chosen, u8 
 		atomicAdd(&traffic[FETCHED], (u64)come * record_bytes);
 		atomicAdd(&traffic[COLD_BYTES], (u64)pages * record_bytes);
 	}
-	const u32 *numbers = table + (u64)n * table_stride;
-	for (int j = warp; j < come; j += THREADS / 32) {
-		int p = list_in[j];
-		const u8 *src = units + numbers[p / (BLOCK / COLD)] * unit_bytes + (u64)(p % (BLOCK / COLD) * kv_heads + kv) * record_bytes;
+#pragma unroll 1
+	for (int j = warp; j < come; j += WARPS) {
 		u8 *dst = sets + (set * budget + vacant[j]) * record_bytes;
-		for (int i = lane * 16; i < record_bytes; i += 6 * 512) {
-			uint4 v[6];
-#pragma unroll
-			for (int k = 0; k < 6; k++)
-				if (i + k * 512 < record_bytes)
-					v[k] = *(const uint4 *)(src + i + k * 512);
-#pragma unroll
-			for (int k = 0; k < 6; k++)
-				if (i + k * 512 < record_bytes)
-					*(uint4 *)(dst + i + k * 512) = v[k];
+		const u8 *src = source(j);
+#pragma unroll 1
+		for (int i = lane * 16; i < record_bytes; i += LINES * 512) {
+			if (j != warp || i >= LINES * 512)
+				fetch(src, i);
+			keep(dst, i);
 		}
 	}
 }

@@ -48,36 +48,37 @@ static __device__ __forceinline__ u32 step_half(const Record &r, const u8 *steps
 	return h | h << 16;
 }
 
+// Part p of a run of codes of 6 bits, all of which is read: no load waits for a branch.
+static __device__ __forceinline__ void codes6(const u8 *run, int p, u32 w[4]) {
+	uint4 x[3];
+#pragma unroll
+	for (int i = 0; i < 3; i++)
+		x[i] = ((const uint4 *)run)[i];
+	const u32 *a = (const u32 *)&x[0], *b = (const u32 *)&x[1], *c = (const u32 *)&x[2];
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		u32 low = (p == 0 ? a[i] : p == 1 ? b[i] : c[i]) & 0x3f3f3f3f, rest = a[i] >> 6 & 0x03030303 | b[i] >> 4 & 0x0c0c0c0c | c[i] >> 2 & 0x30303030;
+		w[i] = p < 3 ? low : rest;
+	}
+}
+
 // Part p of a run, 16 neighbouring codes, a byte each.
-static __device__ __forceinline__ void codes16(int bits, const u8 *run, int p, u32 w[4]) {
+template <int BITS> static __device__ __forceinline__ void codes16(const u8 *run, int p, u32 w[4]) {
 	uint4 x;
 	uint2 y;
-	switch (bits) {
-	case 8:
+	if (BITS == 8) {
 		x = *(const uint4 *)(run + 16 * p);
 		w[0] = x.x, w[1] = x.y, w[2] = x.z, w[3] = x.w;
-		break;
-	case 6:
-		if (p < 3) {
-			x = *(const uint4 *)(run + 16 * p);
-			w[0] = x.x & 0x3f3f3f3f, w[1] = x.y & 0x3f3f3f3f, w[2] = x.z & 0x3f3f3f3f, w[3] = x.w & 0x3f3f3f3f;
-		} else {
-			const u32 *v = (const u32 *)run;
-#pragma unroll
-			for (int i = 0; i < 4; i++)
-				w[i] = v[i] >> 6 & 0x03030303 | v[4 + i] >> 4 & 0x0c0c0c0c | v[8 + i] >> 2 & 0x30303030;
-		}
-		break;
-	case 4:
+	} else if (BITS == 6) {
+		codes6(run, p, w);
+	} else if (BITS == 4) {
 		x = *(const uint4 *)run;
 		w[0] = x.x >> 4 * p & 0x0f0f0f0f, w[1] = x.y >> 4 * p & 0x0f0f0f0f, w[2] = x.z >> 4 * p & 0x0f0f0f0f, w[3] = x.w >> 4 * p & 0x0f0f0f0f;
-		break;
-	case 2:
+	} else if (BITS == 2) {
 		y = *(const uint2 *)run;
 		w[0] = y.x >> 4 * p & 0x03030303, w[1] = y.y >> 4 * p & 0x03030303;
 		w[2] = y.x >> (4 * p + 2) & 0x03030303, w[3] = y.y >> (4 * p + 2) & 0x03030303;
-		break;
-	default:
+	} else {
 		x.x = *(const u32 *)run;
 #pragma unroll
 		for (int i = 0; i < 4; i++)
@@ -105,44 +106,74 @@ static __device__ __forceinline__ void copy32(const u8 *src, u8 *dst) {
 	((uint4 *)dst)[1] = ((const uint4 *)src)[1];
 }
 
-// Makes a page of float16 of 32 tokens, K [dim, 32] in rows of k_stride bytes and
-// V [32, dim] in rows of v_stride: two cold pages' records a and b, or part of
-// record a.
-static __device__ __forceinline__ void expand(const Record &r, const u8 *a, const u8 *b, int part, u8 *k, int k_stride, u8 *v, int v_stride, int thread, int threads) {
-#pragma unroll 2
-	for (int u = thread; u < 2 * r.dim; u += threads) {
-		int c = u / 2, h = u % 2;
-		const u8 *rec = r.cold() && h ? b : a;
-		u8 *dst = k + c * k_stride + h * 32;
-		if (r.k_bits == 16) {
-			copy32(r.cold() ? rec + c * 32 : rec + (part * r.dim + c) * 64 + h * 32, dst);
-			continue;
+// Where a page of float16 of 32 tokens is made, K [dim, 32] in rows of k_stride bytes
+// and V [32, dim] in rows of v_stride: of two cold pages' records a and b, or of part of
+// record a; by which of so many threads.
+struct Expansion {
+	const u8 *a, *b;
+	int part;
+	u8 *k;
+	int k_stride;
+	u8 *v;
+	int v_stride, thread, threads;
+
+	template <int BITS> __device__ __forceinline__ void keys(const Record &r) const {
+#pragma unroll 1
+		for (int u = thread; u < 2 * r.dim; u += threads) {
+			int c = u / 2, h = u % 2;
+			const u8 *rec = r.cold() && h ? b : a;
+			u8 *dst = k + c * k_stride + h * 32;
+			if (BITS == 16) {
+				copy32(r.cold() ? rec + c * 32 : rec + (part * r.dim + c) * 64 + h * 32, dst);
+				continue;
+			}
+			int run = c / r.per, p = c % r.per;
+			if (!r.cold()) {
+				run += part * r.page_runs();
+				p = 2 * p + h;
+			}
+			u32 w[4];
+			codes16<BITS>(rec + r.k + run * r.k_row, p, w);
+			put16(w, ((const u16 *)rec)[c], step_half(r, rec + r.k_steps, c), dst);
 		}
-		int run = c / r.per, p = c % r.per;
-		if (!r.cold()) {
-			run += part * r.page_runs();
-			p = 2 * p + h;
-		}
-		u32 w[4];
-		codes16(r.k_bits, rec + r.k + run * r.k_row, p, w);
-		put16(w, ((const u16 *)rec)[c], step_half(r, rec + r.k_steps, c), dst);
 	}
-	int wide = r.dim / 16;
-#pragma unroll 2
-	for (int u = thread; u < TOKENS * wide; u += threads) {
-		int t = u / wide, x = u % wide;
-		const u8 *rec = r.cold() && t >= COLD ? b : a;
-		u8 *dst = v + t * v_stride + x * 32;
-		int at = r.cold() ? t % COLD : part * TOKENS + t;
-		const u8 *row = rec + r.v + at * r.v_row;
-		if (r.v_bits == 16) {
-			copy32(row + x * 32, dst);
-			continue;
+
+	template <int BITS> __device__ __forceinline__ void values(const Record &r) const {
+		int wide = r.dim / 16;
+#pragma unroll 1
+		for (int u = thread; u < TOKENS * wide; u += threads) {
+			int t = u / wide, x = u % wide;
+			const u8 *rec = r.cold() && t >= COLD ? b : a;
+			u8 *dst = v + t * v_stride + x * 32;
+			int at = r.cold() ? t % COLD : part * TOKENS + t;
+			const u8 *row = rec + r.v + at * r.v_row;
+			if (BITS == 16) {
+				copy32(row + x * 32, dst);
+				continue;
+			}
+			int g = at * r.groups + x / 4;
+			u32 w[4];
+			codes16<BITS>(row + x / 2 * 4 * BITS, x % 2, w);
+			put16(w, ((const u16 *)(rec + r.v_scales))[g], step_half(r, rec + r.v_steps, g), dst);
 		}
-		int g = at * r.groups + x / 4;
-		u32 w[4];
-		codes16(r.v_bits, row + x / 2 * 4 * r.v_bits, x % 2, w);
-		put16(w, ((const u16 *)(rec + r.v_scales))[g], step_half(r, rec + r.v_steps, g), dst);
+	}
+};
+
+static __device__ __forceinline__ void expand(const Record &r, const Expansion &e) {
+	switch (r.k_bits) {
+	case 16: e.keys<16>(r); break;
+	case 8: e.keys<8>(r); break;
+	case 6: e.keys<6>(r); break;
+	case 4: e.keys<4>(r); break;
+	case 2: e.keys<2>(r); break;
+	default: e.keys<1>(r);
+	}
+	switch (r.v_bits) {
+	case 16: e.values<16>(r); break;
+	case 8: e.values<8>(r); break;
+	case 4: e.values<4>(r); break;
+	case 2: e.values<2>(r); break;
+	default: e.values<1>(r);
 	}
 }
 

@@ -52,9 +52,9 @@ static __device__ __forceinline__ float exp_fast(float x) {
 }
 
 // In each byte, as int8, 64 times what the code in its upper bits is above 3/2.
-static __device__ __forceinline__ u32 centred(u32 w, u32 upper, u32 half) {
+static __device__ __forceinline__ u32 centred(u32 w, u32 half) {
 	u32 r;
-	asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(r) : "r"(w), "r"(upper), "r"(half)); // (w & upper) ^ half
+	asm("lop3.b32 %0, %1, 0xc0c0c0c0, %2, 0x6a;" : "=r"(r) : "r"(w), "r"(half)); // (w & c) ^ half
 	return r;
 }
 
@@ -294,8 +294,8 @@ template <int V, int PAIR> static __device__ void scan(const float *q, const u8 
 #pragma unroll
 	for (int i = 1; i < PIECES; i++)
 		from.bring(l, i);
-	allow_next();
 	after_previous();
+	allow_next(); // not before: grids behind this one would take the room that it needs
 #pragma unroll 1
 	for (int h = warp; h < some && blocks > 0; h += WARPS)
 #pragma unroll 1
@@ -309,12 +309,9 @@ template <int V, int PAIR> static __device__ void scan(const float *q, const u8 
 	// the first of four, of one half of the page: one load brings four tiles. Where their
 	// codes are, and what moves a lane's to the top of bytes, a group of quads at a time.
 	int b = PAIR == 2 ? n / 4 : 0;
-	u32 row_of[PAIR], move[2];
-#pragma unroll
-	for (int i = 0; i < PAIR; i++)
-		row_of[i] = b == i ? ~0u : 0;
+	u32 second = b ? ~0u : 0, move[2];
 	move[0] = opaque(1u << 6 - 2 * t), move[1] = opaque(1u << 6 - 2 * (t % 2) - 4 * (n / 4));
-	u32 upper = opaque(0xc0c0c0c0), half = opaque(0xa0a0a0a0);
+	u32 half = opaque(0xa0a0a0a0); // 3/2 times 64, and the sign bit turned
 	int at[G];
 #pragma unroll
 	for (int g = 0; g < G; g++)
@@ -359,12 +356,12 @@ template <int V, int PAIR> static __device__ void scan(const float *q, const u8 
 				for (int p = 0; p < BESIDE; p++)
 #pragma unroll
 					for (int g = 0; g < G; g++) {
-						a[p][g] = PAIR == 2 ? code[p][g] & row_of[j] : code[p][g];
+						a[p][g] = PAIR == 1 ? code[p][g] : code[p][g] & (j ? second : ~second);
 						uint4 x = *(const uint4 *)(mine + j * l.bytes + l.codes + (page + p) * l.page() + at[g]);
 						const u32 word[TILES] = {x.x, x.y, x.z, x.w};
 #pragma unroll
 						for (int i = 0; i < TILES; i++)
-							w[p][g][i] = centred(word[i] * move[g >= P::ALONE], upper, half);
+							w[p][g][i] = centred(word[i] * move[g >= P::ALONE], half);
 					}
 #pragma unroll
 				for (int g = 0; g + 1 < G; g += 2)
@@ -430,9 +427,9 @@ template <int V, int PAIR> static __device__ void scan(const float *q, const u8 
 		scan<V, PAIR>(q, indexes, table, seqs, seq, top, sums, table_stride, heads, kv_heads, dim, budget, max_pages, scale); \
 	}
 
-SCAN(1, 1, 4)
-SCAN(1, 2, 4)
-SCAN(2, 1, 4)
-SCAN(2, 2, 4)
+SCAN(1, 1, 5)
+SCAN(1, 2, 5)
+SCAN(2, 1, 5)
+SCAN(2, 2, 5)
 SCAN(4, 1, 2)
 SCAN(4, 2, 2)

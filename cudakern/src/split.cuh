@@ -25,17 +25,21 @@ template <int DIM> struct Split {
 		for (int n = 0; n < DIM / 8; n++)
 			o[n][0] = o[n][1] = o[n][2] = o[n][3] = 0;
 	}
+	// The k-th of the query's operands; zeros where !ok.
+	static __device__ __forceinline__ void operand(const float *src, bool ok, int k, int lane, u32 to[4]) {
+#pragma unroll
+		for (int h = 0; h < 2; h++) {
+			float2 v = ok ? *(const float2 *)(src + k * 16 + h * 8 + lane % 4 * 2) : make_float2(0, 0);
+			u32 hi = to_half2(v.x, v.y);
+			to[2 * h] = hi;
+			to[2 * h + 1] = to_half2((v.x - from_half((u16)hi)) * LOW, (v.y - from_half((u16)(hi >> 16))) * LOW);
+		}
+	}
 	__device__ __forceinline__ void begin(const float *src, bool ok, int lane) {
 		clear();
 #pragma unroll
 		for (int k = 0; k < DIM / 16; k++)
-#pragma unroll
-			for (int h = 0; h < 2; h++) {
-				float2 v = ok ? *(const float2 *)(src + k * 16 + h * 8 + lane % 4 * 2) : make_float2(0, 0);
-				u32 hi = to_half2(v.x, v.y);
-				q[k][2 * h] = hi;
-				q[k][2 * h + 1] = to_half2((v.x - from_half((u16)hi)) * LOW, (v.y - from_half((u16)(hi >> 16))) * LOW);
-			}
+			operand(src, ok, k, lane, q[k]);
 	}
 
 	// Attends to tokens [from, to) of a page.

@@ -21,7 +21,7 @@ KERNEL(128, 1) unpack_records(const u8 *units, const u32 *table, u8 *pages, u64 
 	}
 	__syncthreads();
 	u8 *dst = pages + page * page_bytes + (u64)kv * dim * TOKENS * 4;
-	expand(r, dynamic, dynamic + r.bytes, at % r.group / TOKENS, dst, TOKENS * 2, dst + dim * TOKENS * 2, dim * 2, threadIdx.x, 128);
+	expand(r, Expansion{dynamic, dynamic + r.bytes, at % r.group / TOKENS, dst, TOKENS * 2, dst + dim * TOKENS * 2, (int)dim * 2, (int)threadIdx.x, 128});
 }
 
 // Copies bytes, a multiple of 16, from or to any memory.

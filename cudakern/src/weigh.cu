@@ -7,20 +7,6 @@ enum { WARPS = 4, HEADS = 4 }; // HEADS: query heads at a time
 // Byte b of four, exactly: below the exponent of 2^23 it is 2^23 more.
 static __device__ __forceinline__ float byte_of(u32 w, int b) { return __int_as_float(__byte_perm(w, 0x4b000000, 0x7440 + b)) - 8388608.0f; }
 
-// Part p of a run of codes of 6 bits, all of which is read: no load waits for a branch.
-static __device__ __forceinline__ void codes6(const u8 *run, int p, u32 w[4]) {
-	uint4 x[3];
-#pragma unroll
-	for (int i = 0; i < 3; i++)
-		x[i] = ((const uint4 *)run)[i];
-	const u32 *a = (const u32 *)&x[0], *b = (const u32 *)&x[1], *c = (const u32 *)&x[2];
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		u32 low = (p == 0 ? a[i] : p == 1 ? b[i] : c[i]) & 0x3f3f3f3f, rest = a[i] >> 6 & 0x03030303 | b[i] >> 4 & 0x0c0c0c0c | c[i] >> 2 & 0x30303030;
-		w[i] = p < 3 ? low : rest;
-	}
-}
-
 // A lane's channels of a page's keys, every 32nd: codes of 16 tokens, or float16.
 // Channels past the last are the last one again.
 template <int CHANNELS, bool EXACT> struct Keys {
@@ -32,10 +18,7 @@ template <int CHANNELS, bool EXACT> struct Keys {
 		for (int j = 0; j < CHANNELS; j++) {
 			int c = min(j * 32 + lane, r.dim - 1);
 			const u8 *run = rec + r.k + c / r.per * r.k_row;
-			if (BITS == 6)
-				codes6(run, c % r.per, code[j]);
-			else
-				codes16(BITS, run, c % r.per, code[j]);
+			codes16<BITS>(run, c % r.per, code[j]);
 		}
 	}
 

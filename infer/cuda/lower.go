@@ -125,13 +125,15 @@ func (e *exec) lowerOp(ops []graph.Op, i int) (node, int, error) {
 	case graph.KVStore:
 		return e.newStore(o.Layer), 1, nil
 	case graph.KVSelect:
-		return e.newChoice(o), 1, nil
+		n, err := e.newChoice(o)
+		return n, 1, err
 	case graph.KVFetch, graph.KVWait:
 		return nil, 1, nil // what is chosen is fetched at once
 	case graph.Attend:
 		n, err := e.newAttend(o)
 		if err == nil && e.lim.KV[o.Layer].Class.Stored() {
-			return e.newRecords(n), 1, nil
+			r, err := e.newRecords(n)
+			return r, 1, err
 		}
 		return n, 1, err
 	case graph.Select:

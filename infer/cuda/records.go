@@ -13,10 +13,11 @@ const (
 	storeThreads  = 256 // STORE_THREADS of store.cu
 	unpackThreads = 128 // of unpack_records
 	moveThreads   = 256 // of move_bytes
-	chooseThreads = 1024
-	scanWarps     = 4  // WARPS of scan.cu
-	weighWarps    = 4  // WARPS of weigh.cu
-	weighChannels = 32 // that its lanes take at a time
+	chooseThreads = 512 // THREADS of choose.cu
+	chooseHeads   = 256 // MOST_HEADS of choose.cu
+	scanWarps     = 4   // WARPS of scan.cu
+	weighWarps    = 4   // WARPS of weigh.cu
+	weighChannels = 32  // that its lanes take at a time
 	blockPages    = offload.BlockTok / offload.ColdTok
 	laneBytes     = 8 // Lane of store.cu
 )
@@ -77,9 +78,13 @@ type choiceNode struct {
 	plan offload.LayerPlan
 }
 
-func (e *exec) newChoice(o graph.KVSelect) *choiceNode {
+func (e *exec) newChoice(o graph.KVSelect) (*choiceNode, error) {
+	plan := e.lim.KV[o.Layer]
+	if n := o.Heads / plan.KVHeads; n > chooseHeads {
+		return nil, fmt.Errorf("%w: %d query heads of a KV head in cache layer %d, at most %d choose pages", ErrUnsupported, n, o.Layer, chooseHeads)
+	}
 	e.topFloats = max(e.topFloats, e.keptRows()*o.Heads*e.coldPages())
-	return &choiceNode{e: e, op: o, plan: e.lim.KV[o.Layer]}
+	return &choiceNode{e: e, op: o, plan: plan}, nil
 }
 
 func (n *choiceNode) emit(b *batch, s shape) {
@@ -156,7 +161,7 @@ func (n *choiceNode) choose(b *batch, s shape) {
 		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
 		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Gain: n.plan.Gain,
-	}, n.tops(s.rows), n.sums(s.rows).writing(), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+	}, n.tops(s.rows), n.sums(s.rows), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
 }
 
 // recordsNode is Attend of a layer that keeps records. While a prompt is read,
@@ -166,26 +171,68 @@ type recordsNode struct {
 	plan   offload.LayerPlan
 	record offload.Record
 	warps  int
-	shared int
-	raw    bool // records come to shared memory as they are
+	shared int // of a block
+	slots  int // pages that a block makes of a working set's records at a time
 }
 
-func (e *exec) newRecords(a *attendNode) *recordsNode {
+func (e *exec) newRecords(a *attendNode) (*recordsNode, error) {
 	n := &recordsNode{attendNode: a, plan: e.lim.KV[a.op.Layer], warps: 8}
 	if a.spec.HeadDim == 256 {
 		n.warps = 4
 	}
 	n.leastPages = n.warps / 2
-	e.partialFloats = max(e.partialFloats, n.partial(e.keptRows()))
 	var err error
 	if n.record, err = n.plan.Record(); err != nil {
-		return nil // Limits.Validate has seen the plan
+		return nil, err
 	}
-	n.shared = max(n.warps*pageShared(a.spec.HeadDim), tileHeads*n.warps*resultFloats(a.spec.HeadDim)*4)
-	if with := n.warps * (pageShared(a.spec.HeadDim) + 2*n.record.Bytes); n.plan.Class == offload.Paged && with <= e.backend.info.SharedBytes-sharedStatic {
-		n.raw, n.shared = true, max(n.shared, with)
+	page, results := pageShared(a.spec.HeadDim), tileHeads*n.warps*resultFloats(a.spec.HeadDim)*4
+	n.shared = max(n.warps*page, results)
+	if n.plan.Class == offload.Paged {
+		page += 2 * n.record.Bytes
+		n.slots = min(n.warps, ceil(n.pages(), n.splits()), (e.backend.info.SharedBytes-heldStatic)/page)
+		n.shared = max(n.slots*page, results)
 	}
-	return n
+	e.partialFloats = max(e.partialFloats, n.partial(e.keptRows()))
+	return n, nil
+}
+
+// heldStatic is at least what attend_held takes beside its dynamic shared memory.
+const heldStatic = 9 << 10
+
+// pages is how many pages of a working set and of the exact tail there are at most.
+func (n *recordsNode) pages() int {
+	return ceil(n.plan.Budget, 2) + ceil(n.plan.Tail, offload.PageTok) + 2
+}
+
+// fewPages is how many pages of a block leave room for another one beside it.
+const fewPages = 4
+
+// splits is the most splits of a row: as many as fill the device once, or a little more
+// where they are so small that two of them run beside each other.
+func (n *recordsNode) splits() int {
+	if n.plan.Class != offload.Paged {
+		return n.attendNode.blocks(1)
+	}
+	heads, sms := n.spec.KVHeads*n.headTiles, n.e.backend.info.SMs
+	splits := max(sms/heads, 1)
+	if ceil(n.pages(), splits) > fewPages {
+		return splits
+	}
+	return ceil(n.pages(), max(n.pages()*heads/sms, 1))
+}
+
+// blocks is how many share the splits of a row, so that all rows together fill the
+// device.
+func (n *recordsNode) blocks(rows int) int {
+	if n.plan.Class != offload.Paged {
+		return n.attendNode.blocks(rows)
+	}
+	return max(n.splits()/rows, 1)
+}
+
+// partial is the floats that splits of so many rows leave.
+func (n *recordsNode) partial(rows int) int {
+	return rows * n.op.Heads * n.splits() * resultFloats(n.spec.HeadDim)
 }
 
 func (n *recordsNode) emit(b *batch, s shape) {
@@ -199,14 +246,16 @@ func (n *recordsNode) emit(b *batch, s shape) {
 		Q: q.at, Dst: dst.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Tails: x.span.at, Exact: x.table,
 		Seqs: st.seqs, Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
 		UnitBytes: uint64(c.unitBytes), PageBytes: uint64(x.bytes), TableStride: uint32(e.tables.stride()), ExactStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads),
-		Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()), Raw: flag(n.raw), Most: uint32(n.blocks(1)), Scale: n.op.Scale,
+		Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()), Slots: uint32(n.slots), Most: uint32(n.splits()), Scale: n.op.Scale,
 	}
 	uses := []span{q.reading(s.rows), dst.writing(s.rows), c.units, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
 		{name: "partial", at: e.partial, bytes: int64(n.partial(s.rows)) * 4, write: true},
 		{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true}}
+	name := "attend_"
 	if n.plan.Class == offload.Paged {
+		name = "attend_held_"
 		a.Sets, a.Chosen, a.Budget = c.sets.at, c.chosen.at, uint32(n.plan.Budget)
 		uses = append(uses, c.sets, c.chosen)
 	}
-	b.launch(fmt.Sprintf("attend_%d", n.spec.HeadDim), driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
+	b.launch(fmt.Sprintf("%s%d", name, n.spec.HeadDim), driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
 }

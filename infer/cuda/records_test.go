@@ -87,12 +87,15 @@ func TestRecordLaunches(t *testing.T) {
 			}
 			want := []string{"prompt_wgmma_64", "move_bytes", "norm_rope_append"}
 			if plan.Class.Stored() {
-				want = append(want, "unpack_records", "store_records", "attend_64")
+				want = append(want, "unpack_records", "store_records")
 			} else {
 				want = append(want, "decode_64")
 			}
-			if plan.Class == offload.Paged {
-				want = append(want, "scan_1_2", "choose_pages")
+			switch plan.Class {
+			case offload.Dense:
+				want = append(want, "attend_64")
+			case offload.Paged:
+				want = append(want, "scan_1_2", "choose_pages", "attend_held_64")
 			}
 			weighs := "weigh_2"
 			if plan.Elem.Exact() {
