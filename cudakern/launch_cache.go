@@ -46,8 +46,6 @@ type (
 		UnitBytes, PageBytes              uint64
 		KVHeads, Dim, Group, KBits, VBits uint32
 	}
-	// Stamp: one thread.
-	Stamp struct{ At driver.Ptr }
 	// MoveBytes: any number of blocks.
 	MoveBytes struct {
 		Src, Dst driver.Ptr
@@ -57,7 +55,7 @@ type (
 
 // addCacheParams adds the kernels of records to those of Params.
 func addCacheParams(p map[string]any) {
-	maps.Copy(p, map[string]any{"store_records": StoreRecords{}, "choose_pages": ChoosePages{}, "unpack_records": UnpackRecords{}, "move_bytes": MoveBytes{}, "stamp": Stamp{}})
+	maps.Copy(p, map[string]any{"store_records": StoreRecords{}, "choose_pages": ChoosePages{}, "unpack_records": UnpackRecords{}, "move_bytes": MoveBytes{}})
 	for _, d := range []string{"64", "80", "96", "128", "256"} {
 		p["attend_"+d], p["attend_held_"+d] = Attend{}, Attend{}
 	}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,14 +19,32 @@ pp is prompt tokens read per second, tg tokens generated per second with the
 given number of tokens (depth) in the KV cache before. Beside each figure stand
 the bytes that a token has to read at least, and their share of the memory
 bandwidth that was measured in the same run. With --ops, the same is printed
-for each op of a step at each depth (cuda alone). Stop a running daemon first: two
+for each op of a step at each depth (cuda alone); --trace FILE writes when each
+launch of such a step ran, as it is decoded, in the format that chrome://tracing and
+Perfetto show: a span is from the end of the launch in front of it to its own. Stop a running daemon first: two
 engines on one processor disturb each other.`
+
+// writeTrace writes a report's steps to a file, where one is named.
+func writeTrace(path string, r *bench.Report) error {
+	if path == "" {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := r.WriteTrace(&b); err != nil {
+		return fmt.Errorf("write trace: %w", err)
+	}
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("write trace: %w", err)
+	}
+	return nil
+}
 
 func (a *app) benchCommand() *cobra.Command {
 	var (
 		e               = daemon.Evaluation{Paths: a.paths}
 		c               bench.Config
 		asJSON, goBench bool
+		trace           string
 	)
 	cmd := &cobra.Command{
 		Use:     "bench",
@@ -39,6 +59,7 @@ func (a *app) benchCommand() *cobra.Command {
 			if asJSON && goBench {
 				return usageError{errors.New("--json and --gobench exclude each other")}
 			}
+			c.Trace = trace != ""
 			line := a.statusLine()
 			if line.tty {
 				c.Progress = func(test string, done, total int) {
@@ -48,6 +69,9 @@ func (a *app) benchCommand() *cobra.Command {
 			report, err := e.Bench(cmd.Context(), c)
 			line.clear()
 			if err != nil {
+				return err
+			}
+			if err := writeTrace(trace, report); err != nil {
 				return err
 			}
 			if asJSON {
@@ -81,6 +105,7 @@ func (a *app) benchCommand() *cobra.Command {
 	f.IntVar(&c.ChunkTok, "chunk", bench.DefaultChunkTok, "most prompt tokens of one step")
 	f.IntVar(&c.Reps, "reps", bench.DefaultReps, "repetitions of each measurement; the median counts")
 	f.BoolVar(&c.Ops, "ops", false, "say too what each op of a step takes, and the bytes that it moves")
+	f.StringVar(&trace, "trace", "", "write when each launch of a step at each depth ran to a `FILE`")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	f.BoolVar(&goBench, "gobench", false, "print the format that benchstat compares")
 	cmd.AddCommand(a.benchSessionsCommand(), a.benchClientsCommand())

@@ -37,6 +37,9 @@ func (l *List) Reset(s Stream) {
 	l.stream, l.cmds, l.args, l.names = s, l.cmds[:0], l.args[:0], l.names[:0]
 }
 
+// On directs what is appended from here on to another stream.
+func (l *List) On(s Stream) { l.stream = s }
+
 // Len is the number of commands.
 func (l *List) Len() int { return len(l.cmds) }
 
@@ -86,6 +89,12 @@ func (l *List) Fill(dst Ptr, value byte, bytes int64) {
 // Record appends a mark.
 func (l *List) Record(e Event) {
 	l.add(C.command{kind: C.CMD_RECORD, object: C.uint64_t(e)}, "record event")
+}
+
+// Clock appends a mark that a graph passes each time it runs; others are there to order
+// what becomes a graph.
+func (l *List) Clock(e Event) {
+	l.add(C.command{kind: C.CMD_CLOCK, object: C.uint64_t(e)}, "record event of a graph")
 }
 
 // Wait appends a wait for a mark of another stream.

@@ -33,6 +33,7 @@ enum {
 	STREAM_NON_BLOCKING = 1,
 	EVENT_NO_TIMING = 2,
 	CAPTURE_THREAD_LOCAL = 1,
+	RECORD_EXTERNAL = 1,
 	JIT_ERROR_LOG = 5,          // CU_JIT_ERROR_LOG_BUFFER
 	JIT_ERROR_LOG_BYTES = 6,
 };
@@ -84,6 +85,7 @@ enum {
 	X(result, cuEventCreate, (void **, unsigned)) \
 	X(result, cuEventDestroy_v2, (void *)) \
 	X(result, cuEventRecord, (void *, void *)) \
+	X(result, cuEventRecordWithFlags, (void *, void *, unsigned)) \
 	X(result, cuEventSynchronize, (void *)) \
 	X(result, cuEventElapsedTime, (float *, void *, void *)) \
 	X(result, cuGraphInstantiateWithFlags, (void **, void *, unsigned long long)) \
@@ -318,6 +320,8 @@ static int run(const command *c, const uint8_t *args) {
 		return cuMemcpyDtoDAsync_v2(c->dst, c->src, c->bytes, stream);
 	case CMD_FILL:
 		return cuMemsetD8Async(c->dst, (unsigned char)c->value, c->bytes, stream);
+	case CMD_CLOCK:
+		return cuEventRecordWithFlags(HANDLE(c->object), stream, RECORD_EXTERNAL);
 	case CMD_RECORD:
 		return cuEventRecord(HANDLE(c->object), stream);
 	case CMD_WAIT:

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 // What a command of a list does.
-enum { CMD_LAUNCH, CMD_COPY_TO, CMD_COPY_FROM, CMD_COPY, CMD_FILL, CMD_RECORD, CMD_WAIT, CMD_GRAPH };
+enum { CMD_LAUNCH, CMD_COPY_TO, CMD_COPY_FROM, CMD_COPY, CMD_FILL, CMD_RECORD, CMD_WAIT, CMD_GRAPH, CMD_CLOCK };
 
 // command is one entry of a list. Handles and addresses are 64-bit numbers.
 typedef struct {

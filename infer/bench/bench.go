@@ -54,6 +54,7 @@ type Config struct {
 	Gen     int   // tokens to generate at each depth
 	Reps    int   // repetitions of every measurement
 	Ops     bool  // say too what each op of a step takes, at each depth
+	Trace   bool  // note when the ops of a step ran, at each depth
 
 	Progress func(test string, done, total int) // tests; may be nil
 }
@@ -96,6 +97,9 @@ func (c *Config) check() error {
 	}
 	if c.Ops && len(c.Depths) == 0 {
 		return errors.New("ops are measured at a depth, and none is given")
+	}
+	if c.Trace && len(c.Depths) == 0 {
+		return errors.New("a step is traced at a depth, and none is given")
 	}
 	c.Depths = slices.Compact(slices.Sorted(slices.Values(c.Depths)))
 	return nil
@@ -243,6 +247,11 @@ func (m *machine) generate(ctx context.Context, r *Report, depth int) error {
 			row.spend(c-choice, a-attention)
 		}
 		if err := m.rewind(ctx, depth); err != nil {
+			return err
+		}
+	}
+	if m.cfg.Trace {
+		if err := m.trace(ctx, &row); err != nil {
 			return err
 		}
 	}

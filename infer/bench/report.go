@@ -50,7 +50,8 @@ type Row struct {
 
 	Ops []Op `json:"ops,omitempty"` // of a step behind Depth tokens, where they were asked for
 
-	choice, attention time.Duration // of all threads and repetitions
+	spans             []graph.OpSpan // of a step behind Depth tokens, where they were asked for
+	choice, attention time.Duration  // of all threads and repetitions
 	noted             bool
 }
 

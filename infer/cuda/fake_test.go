@@ -25,6 +25,7 @@ type fakeGPU struct {
 	locked   map[driver.Ptr]int64 // host memory
 	graphs   map[driver.Graph][]command
 	queues   int
+	clocks   int
 	launches map[string]int
 	lost     error // of everything from now on
 }

@@ -58,21 +58,27 @@ func (d *device) Queue() (queue, func() error, error) {
 func (s *stream) fill(cmds []command) error {
 	s.list.Reset(s.s)
 	for i := range cmds {
-		c := &cmds[i]
-		switch c.kind {
-		case launchKernel:
-			f, ok := s.d.lib.Function(c.kernel)
-			if !ok {
-				return fmt.Errorf("kernel %s does not exist", c.kernel)
-			}
-			s.list.Launch(driver.Launch{Function: f, Name: c.kernel, Grid: c.grid, Block: c.block, Shared: c.shared, Args: c.args, Overlap: c.overlap && s.d.Info.Major >= 9})
-		case copyIn:
-			s.list.CopyTo(c.dst, c.host)
-		case copyOut:
-			s.list.CopyFrom(c.host, c.src)
-		case fillBytes:
-			s.list.Fill(c.dst, 0, c.bytes)
+		if err := s.add(&cmds[i]); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (s *stream) add(c *command) error {
+	switch c.kind {
+	case launchKernel:
+		f, ok := s.d.lib.Function(c.kernel)
+		if !ok {
+			return fmt.Errorf("kernel %s does not exist", c.kernel)
+		}
+		s.list.Launch(driver.Launch{Function: f, Name: c.kernel, Grid: c.grid, Block: c.block, Shared: c.shared, Args: c.args, Overlap: c.overlap && s.d.Info.Major >= 9})
+	case copyIn:
+		s.list.CopyTo(c.dst, c.host)
+	case copyOut:
+		s.list.CopyFrom(c.host, c.src)
+	case fillBytes:
+		s.list.Fill(c.dst, 0, c.bytes)
 	}
 	return nil
 }

@@ -38,6 +38,11 @@ func lost(err error) error {
 }
 
 func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (graph.Logits, error) {
+	return e.stepBy(ctx, rows, kv, e.replay)
+}
+
+// stepBy takes a step, one of few rows by a function.
+func (e *exec) stepBy(ctx context.Context, rows *graph.Rows, kv []*offload.Seq, few func(shape) error) (graph.Logits, error) {
 	if e.queue == nil {
 		return graph.Logits{}, errClosed
 	}
@@ -61,7 +66,7 @@ func (e *exec) step(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) (g
 	sh.flush = e.fillSequences(kv)
 	err := e.updateTables(rows, kv)
 	if err == nil && !sh.reads && sh.rows <= graphRows {
-		err = e.replay(sh)
+		err = few(sh)
 	} else if err == nil {
 		err = e.queueAll(ctx, sh)
 	}

@@ -313,6 +313,21 @@ type OpTime struct {
 	Bytes int64 `json:"bytes"`
 }
 
+// Tracer is an Exec that can say when the ops of a step ran.
+type Tracer interface {
+	// Trace runs rows as Step does, and says when each op ran. The sequences are left as
+	// by Step.
+	Trace(ctx context.Context, rows *Rows, kv []*offload.Seq) ([]OpSpan, error)
+}
+
+// OpSpan is when one op of a step ran, in seconds from the step's begin: from when the
+// one in front of it had ended until it had.
+type OpSpan struct {
+	Name       string
+	Kernel     string // of the device; empty for copies
+	Begin, End float64
+}
+
 // Exec is a compiled program. It belongs to one goroutine.
 type Exec interface {
 	// Step runs the rows, writes their K and V to reserved positions of kv,

@@ -173,6 +173,23 @@ func (r *Runner) Profile(ctx context.Context, tok int32) ([]graph.OpTime, error)
 	return p.Profile(ctx, &r.rows, r.kv)
 }
 
+// ErrNoTrace says that a backend does not say when ops ran.
+var ErrNoTrace = errors.New("the backend does not say when ops ran")
+
+// Trace says when the ops of the next token's step ran. The sequence stays as it is.
+func (r *Runner) Trace(ctx context.Context, tok int32) ([]graph.OpSpan, error) {
+	t, ok := r.exec.(graph.Tracer)
+	if !ok {
+		return nil, ErrNoTrace
+	}
+	if err := r.seq.Reserve(1); err != nil {
+		return nil, err
+	}
+	r.rows.Reset()
+	r.rows.Add(tok, int32(r.seq.Len()), 0, true)
+	return t.Trace(ctx, &r.rows, r.kv)
+}
+
 // Prefill evaluates tokens as a prompt is evaluated, the last one's logits too.
 func (r *Runner) Prefill(ctx context.Context, tok []int32) error {
 	if len(tok) == 0 {

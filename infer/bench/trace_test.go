@@ -1,0 +1,46 @@
+package bench
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"edged/infer/cpu"
+	"edged/infer/graph"
+	"edged/infer/solo"
+)
+
+func TestTraceJSON(t *testing.T) {
+	r := testReport()
+	r.Rows[0].spans = []graph.OpSpan{
+		{Name: "linear wq", Kernel: "tiled_q4k", Begin: 1e-6, End: 3.5e-6},
+		{Name: "answer", Begin: 3.5e-6, End: 4e-6},
+	}
+	var b strings.Builder
+	if err := r.WriteTrace(&b); err != nil {
+		t.Fatal(err)
+	}
+	want := `{"displayTimeUnit":"ns","traceEvents":[` +
+		`{"name":"process_name","ph":"M","ts":0,"dur":0,"pid":0,"tid":0,"args":{"name":"a step behind 7 tokens"}},` +
+		`{"name":"linear wq","ph":"X","ts":1,"dur":2.5,"pid":0,"tid":0,"args":{"kernel":"tiled_q4k"}},` +
+		`{"name":"answer","ph":"X","ts":3.5,"dur":0.5,"pid":0,"tid":0}]}` + "\n"
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A backend that has no clock says so, and no empty trace is written.
+func TestTraceNeedsTheBackend(t *testing.T) {
+	b := cpu.New()
+	defer b.Close()
+	cfg := Config{Path: shipped(t), Backend: b, BackendName: "cpu", Threads: 1, Depths: []int{1}, Gen: 1, Reps: 1, Trace: true}
+	if _, err := Run(t.Context(), cfg); !errors.Is(err, solo.ErrNoTrace) || !strings.Contains(err.Error(), "cpu") {
+		t.Errorf("error is %v, want ErrNoTrace", err)
+	}
+	cfg.Depths, cfg.Prompts = nil, []int{4}
+	if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "depth") {
+		t.Errorf("without a depth: %v", err)
+	}
+}
