@@ -18,6 +18,7 @@ enum {
 	PARTS = WARPS / HEADS,
 	KEPT = 4,             // keys of a thread in registers
 	AHEAD = 2,            // loads of scores that a thread has under way
+	TURN = THREADS / HEADS / 4, // held pages of each head at a time
 	FEW = 64,             // keys that are compared with each other
 	LINES = 6,            // of 512 bytes that a warp reads at once
 	MOST_HEADS = 256,     // query heads of a KV head
@@ -86,7 +87,7 @@ static __device__ __forceinline__ u32 order_of(float f) {
 // anew of those that have some of the held pages, whose scores are no longer what scan
 // added up: four lanes for each. All loads of a turn are under way at once.
 static __device__ __forceinline__ void read_sums(const float *top, const float2 *sums, float2 *to, int heads, u32 max_pages, int blocks, int pages, const u32 *page, int held) {
-	int thread = threadIdx.x, all = heads * held;
+	int thread = threadIdx.x;
 #pragma unroll 1
 	for (int b = thread; b < blocks; b += THREADS) {
 		float2 x[HEADS];
@@ -99,19 +100,23 @@ static __device__ __forceinline__ void read_sums(const float *top, const float2 
 			if (h < heads)
 				to[h * blocks + b] = x[h];
 	}
+	// A quarter of the threads has a head's, four lanes a page.
+	int h = thread / (THREADS / HEADS), mine = h < heads ? held : 0, first = thread % (THREADS / HEADS) / 4, lane = thread % 4;
 #pragma unroll 1
-	for (int i0 = 0; i0 < all; i0 += AHEAD * THREADS / 4) {
+	for (int j0 = 0; j0 < held; j0 += AHEAD * TURN) {
 		float4 x[AHEAD];
 #pragma unroll
 		for (int k = 0; k < AHEAD; k++) {
-			int i = min(i0 + (k * THREADS + thread) / 4, all - 1);
-			x[k] = __ldcg((const float4 *)(top + i / held * max_pages + page[i % held] / GROUP * GROUP + thread % 4 * 4));
+			int j = j0 + k * TURN + first;
+			x[k] = make_float4(0, 0, 0, 0);
+			if (j < mine)
+				x[k] = __ldcg((const float4 *)(top + h * max_pages + page[j] / GROUP * GROUP + lane * 4));
 		}
-		if (i0 == 0)
+		if (j0 == 0)
 			__syncthreads();
 #pragma unroll
 		for (int k = 0; k < AHEAD; k++) {
-			int i = i0 + (k * THREADS + thread) / 4, j = i % held, block = page[j] / GROUP, p = block * GROUP + thread % 4 * 4;
+			int j = j0 + k * TURN + first, block = j < mine ? page[j] / GROUP : 0, p = block * GROUP + lane * 4;
 			float v[4] = {x[k].x, x[k].y, x[k].z, x[k].w}, most = -3e38f, sum = 0;
 #pragma unroll
 			for (int c = 0; c < 4; c++) {
@@ -124,8 +129,8 @@ static __device__ __forceinline__ void read_sums(const float *top, const float2 
 				sum += __expf(v[c] - most);
 			sum = quad_sum(sum);
 			// The first of a block's pages, of which there may be many.
-			if (thread % 4 == 0 && i < all && (j == 0 || page[j - 1] / GROUP != block))
-				to[i / held * blocks + block] = make_float2(most, sum);
+			if (lane == 0 && j < mine && (j == 0 || page[j - 1] / GROUP != block))
+				to[h * blocks + block] = make_float2(most, sum);
 		}
 	}
 	__syncthreads();
