@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 
 	"edged/infer/graph"
 )
@@ -46,9 +47,12 @@ func (r *Report) WriteTrace(w io.Writer) error {
 }
 
 func spanEvent(step int, s graph.OpSpan) traceEvent {
-	e := traceEvent{Name: s.Name, Phase: "X", Begin: s.Begin * 1e6, Took: (s.End - s.Begin) * 1e6, PID: step}
+	e := traceEvent{Name: s.Name, Phase: "X", Begin: micros(s.Begin), Took: micros(s.End - s.Begin), PID: step}
 	if s.Kernel != "" {
 		e.Args = map[string]string{"kernel": s.Kernel}
 	}
 	return e
 }
+
+// micros is seconds in us, to the ns.
+func micros(s float64) float64 { return math.Round(s*1e9) / 1e3 }
