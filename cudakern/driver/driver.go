@@ -106,15 +106,24 @@ func check(call string, code C.int, detail ...string) error {
 	return e
 }
 
-var loading sync.Mutex // guards the C side's table of functions
+var loading sync.Mutex // guards the C side's tables of functions
 
-// load loads the driver once per process.
-func load() error {
+// opened loads a library once per process; failure is what is wrong, empty if
+// nothing is.
+func opened(open func(msg *C.char, len C.int) C.int) (failure string) {
 	loading.Lock()
 	defer loading.Unlock()
 	var msg [512]C.char
-	if C.edged_cuda_open(&msg[0], C.int(len(msg))) != 0 {
-		return fmt.Errorf("%w: %s", ErrNoDriver, C.GoString(&msg[0]))
+	if open(&msg[0], C.int(len(msg))) == 0 {
+		return ""
+	}
+	return C.GoString(&msg[0])
+}
+
+// load loads the driver.
+func load() error {
+	if failure := opened(func(msg *C.char, len C.int) C.int { return C.edged_cuda_open(msg, len) }); failure != "" {
+		return fmt.Errorf("%w: %s", ErrNoDriver, failure)
 	}
 	return nil
 }

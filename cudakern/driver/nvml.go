@@ -6,7 +6,6 @@ import "C"
 import (
 	"fmt"
 	"strings"
-	"sync"
 )
 
 // Link is a device's PCI Express link; 0 stands for what is not known. The
@@ -27,15 +26,9 @@ type managedDevice struct {
 	graphics     int // processes that draw with it
 }
 
-var loadingNVML sync.Mutex // guards the C side's table of functions
-
-// loadNVML loads the library once per process.
 func loadNVML() error {
-	loadingNVML.Lock()
-	defer loadingNVML.Unlock()
-	var msg [512]C.char
-	if C.edged_nvml_open(&msg[0], C.int(len(msg))) != 0 {
-		return fmt.Errorf("load NVML: %s", C.GoString(&msg[0]))
+	if failure := opened(func(msg *C.char, len C.int) C.int { return C.edged_nvml_open(msg, len) }); failure != "" {
+		return fmt.Errorf("load NVML: %s", failure)
 	}
 	return nil
 }

@@ -47,14 +47,7 @@ func TestLeaks(t *testing.T) {
 // request reads n tokens and decodes some, or is given up on its way.
 func (r *cacheRun) request(n int, giveUp bool) {
 	r.t.Helper()
-	r.q.Free()
-	var err error
-	if r.q, err = r.pool.NewSeq(); err == nil {
-		err = r.q.BeginPrefill(n)
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	r.beginPrompt(n)
 	end := len(r.e.parts)
 	if giveUp {
 		end = r.rng.IntN(end)

@@ -71,20 +71,10 @@ func narrowParams() map[string]sample.Params {
 // chosen whole.
 func timeTokens(t *testing.T, x graph.Exec, pool *offload.Pool, p sample.Params, vocab, rows int, narrow bool) (us float64, whole int) {
 	t.Helper()
-	in := graph.Rows{}
-	var kv []*offload.Seq
+	in, kv, end := firstRows(t, pool, rows)
+	defer end()
 	var samplers []*sample.Sampler
-	for s := range rows {
-		q, err := pool.NewSeq()
-		if err == nil {
-			err = q.Reserve(1)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer q.Free()
-		in.Add(int32(s+1), 0, int32(s), true)
-		kv = append(kv, q)
+	for range rows {
 		r, err := sample.New(p, vocab)
 		if err != nil {
 			t.Fatal(err)

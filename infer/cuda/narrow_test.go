@@ -13,12 +13,11 @@ import (
 	"edged/offload"
 )
 
-// runAsk takes a step of one row for each ask.
-func runAsk(t *testing.T, e *exec, pool *offload.Pool, asks ...*sample.Ask) graph.Logits {
+// firstRows are a step in which so many new sequences get their first token, which
+// end frees.
+func firstRows(t *testing.T, pool *offload.Pool, n int) (in graph.Rows, kv []*offload.Seq, end func()) {
 	t.Helper()
-	in := graph.Rows{Ask: asks}
-	var kv []*offload.Seq
-	for s := range asks {
+	for s := range n {
 		q, err := pool.NewSeq()
 		if err == nil {
 			err = q.Reserve(1)
@@ -26,10 +25,22 @@ func runAsk(t *testing.T, e *exec, pool *offload.Pool, asks ...*sample.Ask) grap
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer q.Free()
-		in.Add(1, 0, int32(s), true)
+		in.Add(int32(s+1), 0, int32(s), true)
 		kv = append(kv, q)
 	}
+	return in, kv, func() {
+		for _, q := range kv {
+			q.Free()
+		}
+	}
+}
+
+// runAsk takes a step of one row for each ask.
+func runAsk(t *testing.T, e *exec, pool *offload.Pool, asks ...*sample.Ask) graph.Logits {
+	t.Helper()
+	in, kv, end := firstRows(t, pool, len(asks))
+	defer end()
+	in.Ask = asks
 	l, err := e.Step(t.Context(), &in, kv)
 	if err != nil {
 		t.Fatal(err)

@@ -36,19 +36,24 @@ func TestPromptSpeed(t *testing.T) {
 	}
 }
 
-// prompt reads n tokens in chunks.
-func (r *cacheRun) prompt(n, chunk, layers int) {
+// beginPrompt begins a prompt of n tokens on a sequence in place of the last one.
+func (r *cacheRun) beginPrompt(n int) {
 	r.t.Helper()
 	r.q.Free()
-	q, err := r.pool.NewSeq()
-	if err == nil {
-		err = q.BeginPrefill(n)
+	var err error
+	if r.q, err = r.pool.NewSeq(); err == nil {
+		err = r.q.BeginPrefill(n)
 	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.q = q
-	parts := len(r.e.parts)
+}
+
+// prompt reads n tokens in chunks.
+func (r *cacheRun) prompt(n, chunk, layers int) {
+	r.t.Helper()
+	r.beginPrompt(n)
+	q, parts := r.q, len(r.e.parts)
 	if layers == 0 {
 		layers = parts - 1
 	}
