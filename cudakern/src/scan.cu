@@ -18,7 +18,7 @@ static __device__ __forceinline__ void mma32_mixed(int d[4], u32 a0, u32 a1, u32
 		: "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-// c + the sum of four products of uint8 and int8.
+// The sum of four products of uint8 and int8.
 static __device__ __forceinline__ int dot4_mixed(u32 a, u32 b) {
 	int d;
 	asm("dp4a.u32.s32 %0, %1, %2, 0;" : "=r"(d) : "r"(a), "r"(b));
