@@ -22,31 +22,29 @@ INLINE vi vi_dot(vi acc, vw w, const pair *x) {
 
 // Sums of four rows' products of codes and pairs of inputs. Left to itself, the
 // compiler runs out of registers and keeps sums in memory: every addition waits for
-// the one before to be stored. A sum begins with its first product, and two rows are
-// under way at a time.
+// the one before to be stored. A sum begins with its first product.
 #define DOT_CODES(AT) "vmovdqu " AT "(%[w]), %[wa]\n\tvmovdqu 32+" AT "(%[w]), %[wb]\n\t"
 #define DOT_FIRST_ROW(AT, A, B) "vpbroadcastd " AT "(%[x]), %[" B "]\n\tvpmaddwd %[" B "], %[wa], %[" A "]\n\tvpmaddwd %[" B "], %[wb], %[" B "]\n\t"
 #define DOT_FIRST DOT_FIRST_ROW("0", "a0", "b0") DOT_FIRST_ROW("4", "a1", "b1") DOT_FIRST_ROW("8", "a2", "b2") DOT_FIRST_ROW("12", "a3", "b3")
-#define DOT_TWO_ROWS(AT, A, B, NEXT, C, D) \
-	"vpbroadcastd " AT "(%[x]), %[v]\n\tvpbroadcastd " NEXT "(%[x]), %[z]\n\t" \
-	"vpmaddwd %[v], %[wa], %[u]\n\tvpmaddwd %[v], %[wb], %[v]\n\tvpmaddwd %[z], %[wa], %[y]\n\tvpmaddwd %[z], %[wb], %[z]\n\t" \
-	"vpaddd %[u], %[" A "], %[" A "]\n\tvpaddd %[v], %[" B "], %[" B "]\n\tvpaddd %[y], %[" C "], %[" C "]\n\tvpaddd %[z], %[" D "], %[" D "]\n\t"
-#define DOT_NEXT DOT_TWO_ROWS("0", "a0", "b0", "4", "a1", "b1") DOT_TWO_ROWS("8", "a2", "b2", "12", "a3", "b3")
+#define DOT_ROW(AT, A, B) \
+	"vpbroadcastd " AT "(%[x]), %[v]\n\tvpmaddwd %[v], %[wa], %[u]\n\tvpmaddwd %[v], %[wb], %[v]\n\t" \
+	"vpaddd %[u], %[" A "], %[" A "]\n\tvpaddd %[v], %[" B "], %[" B "]\n\t"
+#define DOT_NEXT DOT_ROW("0", "a0", "b0") DOT_ROW("4", "a1", "b1") DOT_ROW("8", "a2", "b2") DOT_ROW("12", "a3", "b3")
 #define DOT_SUMS(USE) [a0] USE(a[0].a), [b0] USE(a[0].b), [a1] USE(a[1].a), [b1] USE(a[1].b), [a2] USE(a[2].a), [b2] USE(a[2].b), [a3] USE(a[3].a), [b3] USE(a[3].b)
-#define DOT_PRODUCTS [u] "=&x"(u), [v] "=&x"(v), [y] "=&x"(y), [z] "=&x"(z)
+#define DOT_PRODUCTS [u] "=&x"(u), [v] "=&x"(v)
 
 // vi_dots_first begins the sums with one product, vi_dots_next adds one.
 INLINE void vi_dots_first(vi a[4], vw w, const pair *x) {
 	__asm__ volatile(DOT_FIRST : DOT_SUMS("=&x") : [wa] "x"(w.a), [wb] "x"(w.b), [x] "r"(x) : "memory");
 }
 INLINE void vi_dots_next(vi a[4], vw w, const pair *x) {
-	__m256i u, v, y, z;
+	__m256i u, v;
 	__asm__ volatile(DOT_NEXT : DOT_SUMS("+x"), DOT_PRODUCTS : [wa] "x"(w.a), [wb] "x"(w.b), [x] "r"(x) : "memory");
 }
 // vi_dots makes the sums of n products, an even number from 4 on; the pairs of a
 // product are step bytes behind those of the one before.
 INLINE void vi_dots(vi a[4], int n, const int16_t *w, const pair *x, int64_t step) {
-	__m256i wa, wb, u, v, y, z;
+	__m256i wa, wb, u, v;
 	__asm__ volatile(DOT_CODES("0") DOT_FIRST "add %[step], %[x]\n\t" DOT_CODES("64") DOT_NEXT "sub $2, %[n]\n"
 		"1:\n\tadd %[step], %[x]\n\tadd $128, %[w]\n\t" DOT_CODES("0") DOT_NEXT "add %[step], %[x]\n\t" DOT_CODES("64") DOT_NEXT "sub $2, %[n]\n\tjnz 1b"
 		: DOT_SUMS("=&x"), DOT_PRODUCTS, [wa] "=&x"(wa), [wb] "=&x"(wb), [n] "+r"(n), [w] "+r"(w), [x] "+r"(x)
