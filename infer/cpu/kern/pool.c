@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -15,15 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-	// About the gap between two decode steps: a worker that stays awake over
-	// it saves the next step a wake-up of tens of microseconds.
-	IDLE_SPINS = 2000,
-	// Past some microseconds the thread that is missing may be waiting for
-	// this very core, so giving way beats spinning; where it is not, giving way
-	// returns at once.
-	BARRIER_SPINS = 200,
-};
+// SPINS is about the gap between two decode steps, and longer than threads that
+// run wait for each other at a barrier: one that stays awake over it saves a wake-up
+// of tens of microseconds. Past it, the thread that is missing may be waiting for this
+// very core. Then to sleep beats to yield: who yields is last of all that want the
+// core, and who is woken comes first.
+enum { SPINS = 2000 };
 
 struct pool {
 	int32_t threads;
@@ -33,8 +29,10 @@ struct pool {
 	_Alignas(64) atomic_uint epoch; // grows by one per step; futex of idle workers
 	atomic_int sleepers;
 	_Alignas(64) atomic_int arrived;
-	_Alignas(64) atomic_uint round; // grows by one per barrier
-	_Alignas(64) atomic_int running;
+	_Alignas(64) atomic_uint round; // grows by one per barrier; futex of those who came early
+	atomic_int early;
+	_Alignas(64) atomic_uint running; // futex of the caller
+	atomic_int waiting;
 	run_fn f; // null ends the workers
 	exec *e;
 };
@@ -52,19 +50,23 @@ static inline void relax(void) {
 #endif
 }
 
-// wait_epoch returns once the epoch is no longer seen. No wake-up is lost: the
-// sleeper announces itself before it looks at the epoch again, release changes
-// the epoch before it looks for sleepers, and all four are sequentially
-// consistent; between that look and the sleep, the kernel compares once more.
-static void wait_epoch(pool *p, unsigned seen) {
-	for (int i = 0; i < IDLE_SPINS; i++) {
-		if (atomic_load_explicit(&p->epoch, memory_order_acquire) != seen) return;
+// wait_change returns once a value is no longer seen. No wake-up is lost: the
+// sleeper announces itself before it looks at the value again, who changes it does so
+// before it looks for sleepers, and all four are sequentially consistent; between that
+// look and the sleep, the kernel compares once more.
+static void wait_change(atomic_uint *at, unsigned seen, atomic_int *sleepers) {
+	for (int i = 0; i < SPINS; i++) {
+		if (atomic_load_explicit(at, memory_order_acquire) != seen) return;
 		relax();
 	}
-	atomic_fetch_add(&p->sleepers, 1);
-	while (atomic_load(&p->epoch) == seen)
-		syscall(SYS_futex, &p->epoch, FUTEX_WAIT_PRIVATE, seen, 0, 0, 0);
-	atomic_fetch_sub(&p->sleepers, 1);
+	atomic_fetch_add(sleepers, 1);
+	while (atomic_load(at) == seen) syscall(SYS_futex, at, FUTEX_WAIT_PRIVATE, seen, 0, 0, 0);
+	atomic_fetch_sub(sleepers, 1);
+}
+
+// wake_all follows a change of the value.
+static void wake_all(atomic_uint *at, atomic_int *sleepers) {
+	if (atomic_load(sleepers) > 0) syscall(SYS_futex, at, FUTEX_WAKE_PRIVATE, INT_MAX, 0, 0, 0);
 }
 
 static void *work(void *arg) {
@@ -72,17 +74,17 @@ static void *work(void *arg) {
 	free(arg);
 	pool *p = w.p;
 	for (unsigned seen = 0;; seen++) {
-		wait_epoch(p, seen);
+		wait_change(&p->epoch, seen, &p->sleepers);
 		if (!p->f) return 0;
 		p->f(p->e, w.thread);
-		atomic_fetch_sub_explicit(&p->running, 1, memory_order_release);
+		atomic_fetch_sub(&p->running, 1);
+		wake_all(&p->running, &p->waiting);
 	}
 }
 
 static void release(pool *p) {
 	atomic_fetch_add(&p->epoch, 1);
-	if (atomic_load(&p->sleepers) > 0)
-		syscall(SYS_futex, &p->epoch, FUTEX_WAKE_PRIVATE, INT_MAX, 0, 0, 0);
+	wake_all(&p->epoch, &p->sleepers);
 }
 
 // start creates a worker that takes no signals: a handler on one thread would
@@ -139,10 +141,7 @@ int32_t edged_pool_run(pool *p, run_fn f, exec *e) {
 	atomic_store(&p->running, p->threads - 1);
 	release(p);
 	f(e, 0);
-	for (int spins = 0; atomic_load_explicit(&p->running, memory_order_acquire) > 0; spins++) {
-		if (spins < BARRIER_SPINS) relax();
-		else sched_yield();
-	}
+	for (unsigned left; (left = atomic_load_explicit(&p->running, memory_order_acquire)) > 0;) wait_change(&p->running, left, &p->waiting);
 	return e->stopped;
 }
 
@@ -153,11 +152,13 @@ int64_t edged_now(void) {
 	return t.tv_sec * (int64_t)1000000000 + t.tv_nsec;
 }
 
-// edged_pool_await returns once another thread has stored a value.
+// edged_pool_await returns once another thread has stored a value, without telling
+// anybody: past the usual wait this one sleeps for about as long again.
 void edged_pool_await(const int64_t *at, int64_t value) {
+	const struct timespec nap = {.tv_nsec = 20000};
 	for (int spins = 0; __atomic_load_n(at, __ATOMIC_ACQUIRE) != value; spins++) {
-		if (spins < BARRIER_SPINS) relax();
-		else sched_yield();
+		if (spins < SPINS) relax();
+		else nanosleep(&nap, 0);
 	}
 }
 
@@ -175,11 +176,9 @@ void edged_pool_barrier(pool *p, exec *e) {
 	if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) == p->threads - 1) {
 		atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
 		decide(e);
-		atomic_fetch_add_explicit(&p->round, 1, memory_order_acq_rel);
+		atomic_fetch_add(&p->round, 1);
+		wake_all(&p->round, &p->early);
 		return;
 	}
-	for (int spins = 0; atomic_load_explicit(&p->round, memory_order_acquire) == round; spins++) {
-		if (spins < BARRIER_SPINS) relax();
-		else sched_yield();
-	}
+	wait_change(&p->round, round, &p->early);
 }
