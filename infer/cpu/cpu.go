@@ -3,7 +3,7 @@
 // tiles of 16 rows.
 //
 // A step is one call into C. Threads walk the program's ops together and meet
-// at spinning barriers; between steps they sleep. Products of quantized
+// at barriers that spin for a while; between steps they sleep. Products of quantized
 // weights use 16-bit activations and exact integer sums, and attention cuts
 // positions at fixed boundaries, so logits have the same bits whatever else a
 // step contains and however a prompt was cut into steps.
