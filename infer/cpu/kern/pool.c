@@ -14,12 +14,15 @@
 #include <time.h>
 #include <unistd.h>
 
-// SPINS is about the gap between two decode steps, and longer than threads that
-// run wait for each other at a barrier: one that stays awake over it saves a wake-up
-// of tens of microseconds. Past it, the thread that is missing may be waiting for this
-// very core. Then to sleep beats to yield: who yields is last of all that want the
-// core, and who is woken comes first.
-enum { SPINS = 2000 };
+enum {
+	// About the gap between two decode steps: a worker that stays awake over
+	// it saves the next step a wake-up of tens of microseconds.
+	IDLE_SPINS = 2000,
+	// About as long as threads that run wait for each other. Past it, the thread that
+	// is missing may be waiting for this very core. Then to sleep beats to yield: who
+	// yields is last of all that want the core, and who is woken comes first.
+	BARRIER_SPINS = 500,
+};
 
 struct pool {
 	int32_t threads;
@@ -54,8 +57,8 @@ static inline void relax(void) {
 // sleeper announces itself before it looks at the value again, who changes it does so
 // before it looks for sleepers, and all four are sequentially consistent; between that
 // look and the sleep, the kernel compares once more.
-static void wait_change(atomic_uint *at, unsigned seen, atomic_int *sleepers) {
-	for (int i = 0; i < SPINS; i++) {
+static void wait_change(atomic_uint *at, unsigned seen, atomic_int *sleepers, int spins) {
+	for (int i = 0; i < spins; i++) {
 		if (atomic_load_explicit(at, memory_order_acquire) != seen) return;
 		relax();
 	}
@@ -74,7 +77,7 @@ static void *work(void *arg) {
 	free(arg);
 	pool *p = w.p;
 	for (unsigned seen = 0;; seen++) {
-		wait_change(&p->epoch, seen, &p->sleepers);
+		wait_change(&p->epoch, seen, &p->sleepers, IDLE_SPINS);
 		if (!p->f) return 0;
 		p->f(p->e, w.thread);
 		atomic_fetch_sub(&p->running, 1);
@@ -141,7 +144,7 @@ int32_t edged_pool_run(pool *p, run_fn f, exec *e) {
 	atomic_store(&p->running, p->threads - 1);
 	release(p);
 	f(e, 0);
-	for (unsigned left; (left = atomic_load_explicit(&p->running, memory_order_acquire)) > 0;) wait_change(&p->running, left, &p->waiting);
+	for (unsigned left; (left = atomic_load_explicit(&p->running, memory_order_acquire)) > 0;) wait_change(&p->running, left, &p->waiting, BARRIER_SPINS);
 	return e->stopped;
 }
 
@@ -157,7 +160,7 @@ int64_t edged_now(void) {
 void edged_pool_await(const int64_t *at, int64_t value) {
 	const struct timespec nap = {.tv_nsec = 20000};
 	for (int spins = 0; __atomic_load_n(at, __ATOMIC_ACQUIRE) != value; spins++) {
-		if (spins < SPINS) relax();
+		if (spins < BARRIER_SPINS) relax();
 		else nanosleep(&nap, 0);
 	}
 }
@@ -180,5 +183,5 @@ void edged_pool_barrier(pool *p, exec *e) {
 		wake_all(&p->round, &p->early);
 		return;
 	}
-	wait_change(&p->round, round, &p->early);
+	wait_change(&p->round, round, &p->early, BARRIER_SPINS);
 }
