@@ -4,13 +4,29 @@ import "sort"
 
 const (
 	// leastSet and mostSet bound the working sets that a plan chooses itself,
-	// in cold pages: 128 and 2,048 tokens.
+	// in cold pages: 128 and 2,048 tokens where all layers have them.
 	leastSet = 128 / ColdTok
 	mostSet  = 2048 / ColdTok
+	// moreSet is how many times as large they may be where most layers have a window.
+	moreSet = 4
 	// defaultGain is that of [LayerPlan], with which a step may exchange
 	// defaultExchange cold pages: 640 tokens.
 	defaultGain, defaultExchange = 1.5, 640 / ColdTok
 )
+
+// setLimit is the largest working set that a plan chooses, in cold pages. What a step
+// reads in all layers is bounded: where some see a window only, the others' sets may
+// be as much larger.
+func setLimit(a Ask) int {
+	long := 0
+	for _, l := range a.Layers {
+		if l.Window == 0 {
+			long++
+		}
+	}
+	pairs := mostSet / 2 * min(len(a.Layers), moreSet*long) / max(long, 1)
+	return min(2*pairs, pagesFor(a.Context)*PageTok/ColdTok)
+}
 
 // pagedPlan is how a layer with working sets is kept.
 func (s settings) pagedPlan(l LayerSpec, e Elem, budget int) LayerPlan {

@@ -124,6 +124,23 @@ func checkFits(t *rapid.T, a Ask, err error) {
 	}
 }
 
+// TestLayersBesideWindowsHaveLargerSets where memory allows: what a step reads of all
+// layers is bounded.
+func TestLayersBesideWindowsHaveLargerSets(t *testing.T) {
+	for _, c := range []struct{ layers, windows, want int }{
+		{8, 0, mostSet}, {8, 4, 2 * mostSet}, {9, 3, 192}, {18, 15, moreSet * mostSet},
+	} {
+		specs := alike(c.layers, LayerSpec{KVHeads: 1, HeadDim: 64})
+		for i := range c.windows {
+			specs[i].Window = 512
+		}
+		p, err := MakePlan(Ask{Layers: specs, Policy: "auto", Options: Options{Sparse: true}, Context: 1 << 17})
+		if err != nil || p.pagedBudget() != c.want {
+			t.Errorf("%+v: sets of %d pages, %v", c, p.pagedBudget(), err)
+		}
+	}
+}
+
 func TestWorkingSetsFillTheFastTier(t *testing.T) {
 	specs := alike(8, LayerSpec{KVHeads: 2, HeadDim: 64})
 	a := Ask{Layers: specs, Policy: "auto", Options: Options{Sparse: true}, Context: 8448, Fast: ExactBytes(specs, 8448) / 8}

@@ -64,7 +64,7 @@ func placeAuto(a Ask, s settings) []candidate {
 // pagedCandidates prefers the largest working set in 8 bits. Where that does
 // not fit, more tokens are worth more than bits.
 func pagedCandidates(a Ask, s settings) []candidate {
-	most := min(mostSet, pagesFor(a.Context)*PageTok/ColdTok)
+	most := setLimit(a)
 	switch {
 	case s.budget > 0:
 		return []candidate{placePaged(a, s, s.elem, s.budget, s.budget)}
