@@ -7,10 +7,11 @@ package offload
 const (
 	// IndexTop is the largest code.
 	IndexTop = 1<<indexBits - 1
-	// IndexStep is the distance of two codes in standard deviations: that of the
-	// best uniform quantizer of four levels for a normal distribution (Max, IRE
-	// Trans. IT-6, 1960).
-	IndexStep = 0.9957
+	// IndexStep is the distance of two codes in standard deviations. The best
+	// uniform quantizer of four levels for a normal distribution has 0.9957 (Max,
+	// IRE Trans. IT-6, 1960), but cuts off at 1.5 deviations: what a query looks for
+	// may lie further out.
+	IndexStep = 1.145
 
 	indexBits  = 2
 	aloneRanks = 16 // channels of a 64-byte vector with codes of 16 tokens

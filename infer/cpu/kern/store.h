@@ -179,7 +179,7 @@ static void index_stats(const cache *c, const uint8_t *k, int head, int skip, ui
 
 INLINE float clamp(float x, float lo, float hi) { return x >= lo ? x <= hi ? x : hi : lo; } // NaN gives lo
 
-#define CODE_STEP 0.9957f // offload.IndexStep
+#define CODE_STEP 1.145f // offload.IndexStep
 enum { RANKS = 24, ALONE = 16, BOTH = 8 }; // coded channels of each 64, and of those with a vector for 16 tokens and for 32 (offload.Index)
 
 // page_codes is the bytes of the codes of a page.
