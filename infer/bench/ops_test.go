@@ -40,16 +40,22 @@ ops of a step at depth 7, each by itself
 	}
 }
 
-// A backend that does not time ops says so, and nothing is left out.
-func TestOpsNeedTheBackend(t *testing.T) {
+// A backend that does not time ops, or has no clock for them, says so: nothing is
+// left out, and no empty trace is written.
+func TestOpsAndTracesNeedTheBackend(t *testing.T) {
 	b := cpu.New()
 	defer b.Close()
-	cfg := Config{Path: shipped(t), Backend: b, BackendName: "cpu", Threads: 1, Depths: []int{1}, Gen: 1, Reps: 1, Ops: true}
-	if _, err := Run(t.Context(), cfg); !errors.Is(err, solo.ErrNoProfile) || !strings.Contains(err.Error(), "cpu") {
-		t.Errorf("error is %v, want ErrNoProfile", err)
-	}
-	cfg.Depths, cfg.Prompts = nil, []int{4}
-	if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "depth") {
-		t.Errorf("without a depth: %v", err)
+	for _, c := range []struct {
+		ops, trace bool
+		want       error
+	}{{ops: true, want: solo.ErrNoProfile}, {trace: true, want: solo.ErrNoTrace}} {
+		cfg := Config{Path: shipped(t), Backend: b, BackendName: "cpu", Threads: 1, Depths: []int{1}, Gen: 1, Reps: 1, Ops: c.ops, Trace: c.trace}
+		if _, err := Run(t.Context(), cfg); !errors.Is(err, c.want) || !strings.Contains(err.Error(), "cpu") {
+			t.Errorf("error is %v, want %v", err, c.want)
+		}
+		cfg.Depths, cfg.Prompts = nil, []int{4}
+		if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "depth") {
+			t.Errorf("%+v without a depth: %v", c, err)
+		}
 	}
 }

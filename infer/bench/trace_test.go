@@ -1,15 +1,12 @@
 package bench
 
 import (
-	"errors"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"edged/infer/cpu"
 	"edged/infer/graph"
-	"edged/infer/solo"
 )
 
 func TestTraceJSON(t *testing.T) {
@@ -28,19 +25,5 @@ func TestTraceJSON(t *testing.T) {
 		`{"name":"answer","ph":"X","ts":3.5,"dur":0.5,"pid":0,"tid":0}]}` + "\n"
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// A backend that has no clock says so, and no empty trace is written.
-func TestTraceNeedsTheBackend(t *testing.T) {
-	b := cpu.New()
-	defer b.Close()
-	cfg := Config{Path: shipped(t), Backend: b, BackendName: "cpu", Threads: 1, Depths: []int{1}, Gen: 1, Reps: 1, Trace: true}
-	if _, err := Run(t.Context(), cfg); !errors.Is(err, solo.ErrNoTrace) || !strings.Contains(err.Error(), "cpu") {
-		t.Errorf("error is %v, want ErrNoTrace", err)
-	}
-	cfg.Depths, cfg.Prompts = nil, []int{4}
-	if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "depth") {
-		t.Errorf("without a depth: %v", err)
 	}
 }

@@ -29,8 +29,8 @@ type work struct {
 // layer's weights. What ops have left between them, such as sums, is no result any
 // more; the step's positions are reserved and not committed, as after Step.
 func (e *exec) Profile(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) ([]graph.OpTime, error) {
-	if n := len(rows.Tok); n > graphRows || n > len(kv) {
-		return nil, fmt.Errorf("profile on cuda: %w: %d rows of %d sequences; one of each, at most %d, run as a graph", graph.ErrRows, n, len(kv), graphRows)
+	if err := oneOfEach(rows, kv); err != nil {
+		return nil, fmt.Errorf("profile on cuda: %w", err)
 	}
 	if _, err := e.step(ctx, rows, kv); err != nil {
 		return nil, fmt.Errorf("profile on cuda: %w", lost(err))
@@ -47,6 +47,14 @@ func (e *exec) Profile(ctx context.Context, rows *graph.Rows, kv []*offload.Seq)
 	}
 	e.forgetCounts()
 	return out, nil
+}
+
+// oneOfEach refuses steps that do not run as a graph.
+func oneOfEach(rows *graph.Rows, kv []*offload.Seq) error {
+	if n := len(rows.Tok); n > graphRows || n > len(kv) {
+		return fmt.Errorf("%w: %d rows of %d sequences; one of each, at most %d, run as a graph", graph.ErrRows, n, len(kv), graphRows)
+	}
+	return nil
 }
 
 // works are a step's launches by op, in the order in which ops begin.

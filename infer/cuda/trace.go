@@ -108,8 +108,8 @@ func (s *stream) Clocked(cmds []command) (g driver.Graph, c clocks, err error) {
 // Trace implements graph.Tracer: a step of few rows is run as the graph that it is,
 // which notes when each launch and copy has ended.
 func (e *exec) Trace(ctx context.Context, rows *graph.Rows, kv []*offload.Seq) ([]graph.OpSpan, error) {
-	if n := len(rows.Tok); n > graphRows || n > len(kv) {
-		return nil, fmt.Errorf("trace on cuda: %w: %d rows of %d sequences; one of each, at most %d, run as a graph", graph.ErrRows, n, len(kv), graphRows)
+	if err := oneOfEach(rows, kv); err != nil {
+		return nil, fmt.Errorf("trace on cuda: %w", err)
 	}
 	var spans []graph.OpSpan
 	_, err := e.stepBy(ctx, rows, kv, func(sh shape) (err error) {

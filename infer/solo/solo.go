@@ -140,14 +140,22 @@ func (r *Runner) Truncate(n int) (int, error) {
 	return n, r.seq.Truncate(n)
 }
 
-// Decode evaluates one token and returns the logits behind it, valid until the
-// next call.
-func (r *Runner) Decode(ctx context.Context, tok int32) ([]float32, error) {
+// next makes a step of one token behind the sequence.
+func (r *Runner) next(tok int32) error {
 	if err := r.seq.Reserve(1); err != nil {
-		return nil, err
+		return err
 	}
 	r.rows.Reset()
 	r.rows.Add(tok, int32(r.seq.Len()), 0, true)
+	return nil
+}
+
+// Decode evaluates one token and returns the logits behind it, valid until the
+// next call.
+func (r *Runner) Decode(ctx context.Context, tok int32) ([]float32, error) {
+	if err := r.next(tok); err != nil {
+		return nil, err
+	}
 	l, err := r.exec.Step(ctx, &r.rows, r.kv)
 	if err != nil {
 		return nil, err
@@ -165,11 +173,9 @@ func (r *Runner) Profile(ctx context.Context, tok int32) ([]graph.OpTime, error)
 	if !ok {
 		return nil, ErrNoProfile
 	}
-	if err := r.seq.Reserve(1); err != nil {
+	if err := r.next(tok); err != nil {
 		return nil, err
 	}
-	r.rows.Reset()
-	r.rows.Add(tok, int32(r.seq.Len()), 0, true)
 	return p.Profile(ctx, &r.rows, r.kv)
 }
 
@@ -182,11 +188,9 @@ func (r *Runner) Trace(ctx context.Context, tok int32) ([]graph.OpSpan, error) {
 	if !ok {
 		return nil, ErrNoTrace
 	}
-	if err := r.seq.Reserve(1); err != nil {
+	if err := r.next(tok); err != nil {
 		return nil, err
 	}
-	r.rows.Reset()
-	r.rows.Add(tok, int32(r.seq.Len()), 0, true)
 	return t.Trace(ctx, &r.rows, r.kv)
 }
 
