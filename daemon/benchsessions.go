@@ -109,10 +109,6 @@ func (b SessionBench) one(ctx context.Context, dir string, r *SessionReport) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, pool.Close(), host.Close()) }()
-	seq, err := grow(pool, nil, b.Tokens)
-	if err != nil {
-		return err
-	}
 	s, err := store.Open(ctx, store.Options{Dir: filepath.Join(dir, "one")})
 	if err != nil {
 		return err
@@ -122,6 +118,23 @@ func (b SessionBench) one(ctx context.Context, dir string, r *SessionReport) (er
 	if err := l.create(); err != nil {
 		return err
 	}
+	plain := filepath.Join(dir, "plain")
+	if err := b.written(ctx, s, &l, pool, plain, r); err != nil {
+		return err
+	}
+	if err := b.restored(ctx, &l, pool, chunkFiles(filepath.Join(dir, "one")), r); err != nil {
+		return err
+	}
+	return b.turned(ctx, &l, pool, plain, r)
+}
+
+// written measures how a session's first turn is stored.
+func (b SessionBench) written(ctx context.Context, s *store.Store, l *library, pool *offload.Pool, plain string, r *SessionReport) error {
+	seq, err := grow(pool, nil, b.Tokens)
+	if err != nil {
+		return err
+	}
+	defer seq.Free()
 	b.say("writing a session")
 	if r.Write, r.Claim, err = l.save(ctx, seq); err != nil {
 		return err
@@ -131,12 +144,12 @@ func (b SessionBench) one(ctx context.Context, dir string, r *SessionReport) (er
 		return err
 	}
 	r.Payload, r.Amplify = stat.Payload, float64(stat.ChunkDisk+stat.IndexDisk)/float64(stat.Payload)
-	files := chunkFiles(filepath.Join(dir, "one"))
 	b.say("writing a plain file")
-	if err := r.Write.plainWrite(filepath.Join(dir, "plain")); err != nil {
-		return err
-	}
-	seq.Free()
+	return r.Write.plainWrite(plain)
+}
+
+// restored measures how it comes back from its files, and leaves it in l.seq.
+func (b SessionBench) restored(ctx context.Context, l *library, pool *offload.Pool, files []string, r *SessionReport) (err error) {
 	b.say("restoring from the page cache")
 	if r.FromRAM, err = l.restoreCached(ctx, pool, files); err != nil {
 		return err
@@ -152,18 +165,21 @@ func (b SessionBench) one(ctx context.Context, dir string, r *SessionReport) (er
 	if err := dropCached(files); err != nil {
 		return err
 	}
-	if err := r.FromDisk.plainRead("the same files, read one after the other", files, 1); err != nil {
-		return err
-	}
+	return r.FromDisk.plainRead("the same files, read one after the other", files, 1)
+}
+
+// turned measures how one more turn is stored.
+func (b SessionBench) turned(ctx context.Context, l *library, pool *offload.Pool, plain string, r *SessionReport) error {
 	b.say("writing one more turn")
-	if seq, err = grow(pool, l.seq, store.BlockTok); err != nil {
+	seq, err := grow(pool, l.seq, store.BlockTok)
+	if err != nil {
 		return err
 	}
+	defer seq.Free()
 	if r.Turn, _, err = l.save(ctx, seq); err != nil {
 		return err
 	}
-	seq.Free()
-	return r.Turn.plainWrite(filepath.Join(dir, "plain"))
+	return r.Turn.plainWrite(plain)
 }
 
 // rounds is how often what depends on the memory's speed is measured: others on the

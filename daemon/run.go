@@ -68,14 +68,8 @@ func Run(ctx context.Context, opt Options) error {
 		return err
 	}
 	limitGoHeap()
-	lost := make(chan error, 1) // told once
-	conf := EngineConfig(cfg, budget, opt.Log)
-	conf.Lost = func(err error) { lost <- err }
-	var engine *infer.Engine
-	if err := waitForDevice(ctx, notifier{opt.Log}.waitForDevice, func() (err error) {
-		engine, err = infer.New(conf)
-		return err
-	}); err != nil {
+	engine, lost, err := startEngine(ctx, EngineConfig(cfg, budget, opt.Log))
+	if err != nil {
 		return err
 	}
 	ls, err := listen(cfg.Socket)
@@ -102,6 +96,18 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	stopCollecting()
 	return errors.Join(err, closeSessions(kept))
+}
+
+// startEngine makes the engine as soon as its device is there, and a channel that is told
+// once when that is lost.
+func startEngine(ctx context.Context, c infer.Config) (engine *infer.Engine, lost chan error, err error) {
+	lost = make(chan error, 1)
+	c.Lost = func(err error) { lost <- err }
+	err = waitForDevice(ctx, notifier{c.Logger}.waitForDevice, func() (err error) {
+		engine, err = infer.New(c)
+		return err
+	})
+	return engine, lost, err
 }
 
 // EngineConfig translates the configuration; budget is in bytes.

@@ -41,22 +41,31 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 		nTop: req.TopLogprobs, logprobs: req.Logprobs, reach: req.Reach, tok: f.tok, out: newOutbox(),
 		thoughts: f.thoughtsOf(req, text),
 	}
-	if t.sampler, err = f.sampler(req); err != nil {
-		return nil, err
-	}
-	t.sampler.AcceptPrompt(ids)
-	t.text.decoder = f.tok.NewStream(ids[len(ids)-1], false)
-	if len(req.Stop) > 0 {
-		if t.text.stops, err = sample.NewStops(req.Stop); err != nil {
-			return nil, &InvalidError{"stop", err.Error()}
-		}
-	}
 	// Room for all ids that there can be: decoding never grows the slice.
 	room := context - len(ids)
 	if t.maxNew > 0 {
 		room = min(room, t.maxNew)
 	}
 	t.ids = append(make([]int32, 0, len(ids)+room), ids...)
+	if err := f.equip(t, req, context); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// equip gives a task, whose prompt it has, what answers are made with: a sampler, a
+// decoder of its text, and what the text must be.
+func (f *front) equip(t *task, req *Request, context int) (err error) {
+	if t.sampler, err = f.sampler(req); err != nil {
+		return err
+	}
+	t.sampler.AcceptPrompt(t.ids)
+	t.text.decoder = f.tok.NewStream(t.ids[len(t.ids)-1], false)
+	if len(req.Stop) > 0 {
+		if t.text.stops, err = sample.NewStops(req.Stop); err != nil {
+			return &InvalidError{"stop", err.Error()}
+		}
+	}
 	must := req.Grammar
 	if req.Tools != nil {
 		t.calls = newCallStream(f.chat.ToolStyle(), req.Tools)
@@ -64,12 +73,10 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 			must = f.callGrammar(req.Tools)
 		}
 	}
-	if must != nil {
-		if err := f.constrain(t, must, context); err != nil {
-			return nil, err
-		}
+	if must == nil {
+		return nil
 	}
-	return t, nil
+	return f.constrain(t, must, context)
 }
 
 func (r *Request) checkTools() error {

@@ -2,10 +2,10 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -39,75 +39,70 @@ func writeTrace(path string, r *bench.Report) error {
 	return nil
 }
 
+// benchRun is what "bench" is asked for.
+type benchRun struct {
+	*app
+	engine          daemon.Evaluation
+	conf            bench.Config
+	asJSON, goBench bool
+	trace           string // a file, or none
+}
+
 func (a *app) benchCommand() *cobra.Command {
-	var (
-		e               = daemon.Evaluation{Paths: a.paths}
-		c               bench.Config
-		asJSON, goBench bool
-		trace           string
-	)
+	b := &benchRun{app: a, engine: daemon.Evaluation{Paths: a.paths}}
 	cmd := &cobra.Command{
 		Use:     "bench",
 		Short:   "measure speed",
 		Long:    benchHelp,
 		Example: "  edged bench --model models/needle-26m-q8_0.gguf --pp 512,2048 --depth 0,7900 --threads 2",
 		Args:    usageArgs(onlyFlags("--model")),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if e.Model == "" {
-				return usageError{errors.New("name a model with --model")}
-			}
-			if asJSON && goBench {
-				return usageError{errors.New("--json and --gobench exclude each other")}
-			}
-			c.Trace = trace != ""
-			line := a.statusLine()
-			if line.tty {
-				c.Progress = func(test string, done, total int) {
-					line.set(fmt.Sprintf("measuring %s (%d of %d)", test, done+1, total))
-				}
-			}
-			report, err := e.Bench(cmd.Context(), c)
-			line.clear()
-			if err != nil {
-				return err
-			}
-			if err := writeTrace(trace, report); err != nil {
-				return err
-			}
-			if asJSON {
-				return a.printJSON(report)
-			}
-			write := report.WriteTable
-			if goBench {
-				write = report.WriteGoBench
-			}
-			var b strings.Builder
-			if err := write(&b); err != nil {
-				return err
-			}
-			return a.print(b.String())
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
 	}
-	f := cmd.Flags()
-	cache := addCacheFlags(f, &e.Cache)
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if err := cache.parse(); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
-	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model")
-	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref")
-	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
+	f, c := cmd.Flags(), &b.conf
+	addCacheFlags(f, &b.engine.Cache).parsed(cmd)
+	f.StringVarP(&b.engine.Model, "model", "m", "", "GGUF `FILE` or installed model")
+	f.StringVar(&b.engine.Backend, "backend", "cpu", "cpu, cuda or ref")
+	f.IntVar(&b.engine.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
 	f.IntSliceVar(&c.Prompts, "pp", []int{512}, "prompt lengths, tokens")
 	f.IntVar(&c.Gen, "tg", bench.DefaultGen, "tokens to generate at each depth")
 	f.IntSliceVar(&c.Depths, "depth", []int{0}, "tokens in the KV cache before generation")
 	f.IntVar(&c.ChunkTok, "chunk", bench.DefaultChunkTok, "most prompt tokens of one step")
 	f.IntVar(&c.Reps, "reps", bench.DefaultReps, "repetitions of each measurement; the median counts")
 	f.BoolVar(&c.Ops, "ops", false, "say too what each op of a step takes, and the bytes that it moves")
-	f.StringVar(&trace, "trace", "", "write when each launch of a step at each depth ran to a `FILE`")
-	f.BoolVar(&asJSON, "json", false, "print one JSON object")
-	f.BoolVar(&goBench, "gobench", false, "print the format that benchstat compares")
+	f.StringVar(&b.trace, "trace", "", "write when each launch of a step at each depth ran to a `FILE`")
+	f.BoolVar(&b.asJSON, "json", false, "print one JSON object")
+	f.BoolVar(&b.goBench, "gobench", false, "print the format that benchstat compares")
 	cmd.AddCommand(a.benchSessionsCommand(), a.benchClientsCommand())
 	return cmd
+}
+
+func (b *benchRun) run(ctx context.Context) error {
+	if b.engine.Model == "" {
+		return usageError{errors.New("name a model with --model")}
+	}
+	if b.asJSON && b.goBench {
+		return usageError{errors.New("--json and --gobench exclude each other")}
+	}
+	b.conf.Trace = b.trace != ""
+	line := b.statusLine()
+	if line.tty {
+		b.conf.Progress = func(test string, done, total int) {
+			line.set(fmt.Sprintf("measuring %s (%d of %d)", test, done+1, total))
+		}
+	}
+	report, err := b.engine.Bench(ctx, b.conf)
+	line.clear()
+	if err != nil {
+		return err
+	}
+	if err := writeTrace(b.trace, report); err != nil {
+		return err
+	}
+	switch {
+	case b.asJSON:
+		return b.printJSON(report)
+	case b.goBench:
+		return b.printReport(report.WriteGoBench)
+	}
+	return b.printReport(report.WriteTable)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -21,52 +22,26 @@ model is resumed by a new engine, and the time to its first token is taken.
 Files are written to the folder that $TMPDIR names, about twice the size of the
 session, and removed.`
 
+// sessionsRun is what "bench sessions" is asked for.
+type sessionsRun struct {
+	*app
+	bench  daemon.SessionBench
+	engine daemon.Evaluation
+	depth  int
+	asJSON bool
+}
+
 func (a *app) benchSessionsCommand() *cobra.Command {
-	var (
-		b      daemon.SessionBench
-		e      = daemon.Evaluation{Paths: a.paths}
-		depth  int
-		asJSON bool
-	)
+	r := &sessionsRun{app: a, engine: daemon.Evaluation{Paths: a.paths}}
 	cmd := &cobra.Command{
 		Use:     "sessions",
 		Short:   "measure storing and resuming sessions",
 		Long:    benchSessionsHelp,
 		Example: "  edged bench sessions --tokens 131072\n  edged bench sessions --model smollm2 --depth 8000",
 		Args:    usageArgs(onlyFlags("--model")),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			for _, f := range []struct {
-				name         string
-				v, low, high int
-			}{
-				{"layers", b.Layers, 1, 1024}, {"kv-heads", b.KVHeads, 1, 1024}, {"head-dim", b.HeadDim, 16, 1024},
-				{"tokens", b.Tokens, 512, 1 << 24}, {"sessions", b.Sessions, 0, 1 << 20}, {"depth", depth, 256, 1 << 24},
-			} {
-				if f.v < f.low || f.v > f.high {
-					return usageError{fmt.Errorf("--%s must be between %d and %d, got %d", f.name, f.low, f.high, f.v)}
-				}
-			}
-			line := a.statusLine()
-			b.Progress, b.Backend = line.set, e.Backend
-			report := benchSessions{}
-			var err error
-			if report.Sessions, err = b.Run(cmd.Context()); err == nil && e.Model != "" {
-				line.set("resuming a session of " + e.Model)
-				var r daemon.ResumeReport
-				r, err = e.Resume(cmd.Context(), depth)
-				report.Resume = &r
-			}
-			line.clear()
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return a.printJSON(report)
-			}
-			return a.print(report.table())
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context()) },
 	}
-	f := cmd.Flags()
+	f, b := cmd.Flags(), &r.bench
 	f.IntVar(&b.Tokens, "tokens", 16384, "tokens of the random session")
 	f.IntVar(&b.Layers, "layers", 32, "layers of its model")
 	f.IntVar(&b.KVHeads, "kv-heads", 8, "KV heads of a layer")
@@ -75,12 +50,52 @@ func (a *app) benchSessionsCommand() *cobra.Command {
 	f.BoolVar(&b.Options.Sparse, "sparse", false, "auto: choose tokens though all would fit the fast tier")
 	f.StringVar(&b.Options.Elem, "elem", "", "format of records, such as q8 or q6v4 (default: the policy's)")
 	f.IntVar(&b.Sessions, "sessions", 10_000, "sessions in the store of many; 0 leaves it out")
-	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model for a real session")
-	f.IntVar(&depth, "depth", 8000, "tokens of the real session's document")
-	f.StringVar(&e.Backend, "backend", "cpu", "cpu, cuda or ref; with cuda the cache lies where a GPU's would")
-	f.IntVar(&e.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
-	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	f.StringVarP(&r.engine.Model, "model", "m", "", "GGUF `FILE` or installed model for a real session")
+	f.IntVar(&r.depth, "depth", 8000, "tokens of the real session's document")
+	f.StringVar(&r.engine.Backend, "backend", "cpu", "cpu, cuda or ref; with cuda the cache lies where a GPU's would")
+	f.IntVar(&r.engine.Threads, "threads", 0, "CPU threads (default: as many as this process may use)")
+	f.BoolVar(&r.asJSON, "json", false, "print one JSON object")
 	return cmd
+}
+
+// check refuses numbers that no session has.
+func (r *sessionsRun) check() error {
+	for _, f := range []struct {
+		name         string
+		v, low, high int
+	}{
+		{"layers", r.bench.Layers, 1, 1024}, {"kv-heads", r.bench.KVHeads, 1, 1024}, {"head-dim", r.bench.HeadDim, 16, 1024},
+		{"tokens", r.bench.Tokens, 512, 1 << 24}, {"sessions", r.bench.Sessions, 0, 1 << 20}, {"depth", r.depth, 256, 1 << 24},
+	} {
+		if f.v < f.low || f.v > f.high {
+			return usageError{fmt.Errorf("--%s must be between %d and %d, got %d", f.name, f.low, f.high, f.v)}
+		}
+	}
+	return nil
+}
+
+func (r *sessionsRun) run(ctx context.Context) error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	line := r.statusLine()
+	r.bench.Progress, r.bench.Backend = line.set, r.engine.Backend
+	report := benchSessions{}
+	var err error
+	if report.Sessions, err = r.bench.Run(ctx); err == nil && r.engine.Model != "" {
+		line.set("resuming a session of " + r.engine.Model)
+		var resumed daemon.ResumeReport
+		resumed, err = r.engine.Resume(ctx, r.depth)
+		report.Resume = &resumed
+	}
+	line.clear()
+	if err != nil {
+		return err
+	}
+	if r.asJSON {
+		return r.printJSON(report)
+	}
+	return r.print(report.table())
 }
 
 // benchSessions is what the command prints.

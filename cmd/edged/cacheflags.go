@@ -1,6 +1,7 @@
 package main
 
 import (
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"edged/daemon"
@@ -22,6 +23,16 @@ func addCacheFlags(f *pflag.FlagSet, c *daemon.Cache) *cacheFlags {
 	f.BoolVar(&c.Options.Sparse, "sparse", false, "auto: choose tokens though all would fit the fast tier")
 	f.BoolVar(&c.Options.Estimate, "estimate", false, "auto: let pages' mean values stand for what was not chosen")
 	return v
+}
+
+// parsed has them parsed before the command runs.
+func (v *cacheFlags) parsed(cmd *cobra.Command) {
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if err := v.parse(); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 }
 
 func (v *cacheFlags) parse() error { return parseLayers(v.dense, &v.cache.Options.Dense) }

@@ -22,82 +22,90 @@ daemon, or with --model through an engine of this process with the same
 defaults. A turn's score is the share of expected values that the answer
 contains. The exit status is 5 when a task scores below its --min.`
 
+// casesRun is what "eval cases" is asked for.
+type casesRun struct {
+	*app
+	engine daemon.Evaluation
+	socket string
+	mins   string
+	paired bool
+	opt    eval.CasesOptions
+	asJSON bool
+}
+
 func (a *app) evalCasesCommand() *cobra.Command {
-	var (
-		e      = daemon.Evaluation{Paths: a.paths}
-		socket string
-		mins   string
-		paired bool
-		opt    eval.CasesOptions
-		asJSON bool
-	)
+	c := &casesRun{app: a, engine: daemon.Evaluation{Paths: a.paths}}
 	cmd := &cobra.Command{
 		Use:     "cases FILE",
 		Short:   "run retrieval cases",
 		Long:    casesHelp,
 		Example: "  edged eval cases cases.jsonl.gz --tasks number,uuid --min number=1,uuid-8192=0.95",
 		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if paired && e.Model == "" {
-				return usageError{errors.New("--against-full needs --model")}
-			}
-			if e.Model != "" && socket != "" {
-				return usageError{errors.New("--model and --socket exclude each other")}
-			}
-			var least []eval.MinScore
-			if mins != "" {
-				var err error
-				if least, err = eval.ParseMinScores(mins); err != nil {
-					return usageError{err}
-				}
-			}
-			cases, err := eval.ReadCases(args[0])
-			if err != nil {
-				return err
-			}
-			m := a.meter("answering:", turns)
-			opt.Progress = func(done, total int) { m.update(int64(done), int64(total), "") }
-			report, err := a.cases(cmd.Context(), e, socket, cases, opt)
-			m.clear()
-			if err != nil {
-				return err
-			}
-			report.File = args[0]
-			var full *eval.Paired
-			if paired {
-				if full, err = a.againstFull(cmd.Context(), e, cases, opt, report); err != nil {
-					return err
-				}
-			}
-			if err := a.printCases(casesOutput{report, full}, asJSON); err != nil {
-				return err
-			}
-			if miss := report.Check(least); miss != nil {
-				return fmt.Errorf("%w: %w", errBelowBar, miss)
-			}
-			return nil
-		},
+		RunE:    func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), args[0]) },
 	}
 	f := cmd.Flags()
-	cache := addCacheFlags(f, &e.Cache)
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if err := cache.parse(); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
-	f.StringVarP(&e.Model, "model", "m", "", "GGUF `FILE` or installed model, for an engine of this process (default: ask the daemon)")
-	f.IntVar(&e.Cache.Context, "context", 0, "with --model: tokens of a conversation (default: the model's own)")
-	f.StringVar(&e.Backend, "backend", "cpu", "with --model: cpu, cuda or ref")
-	f.IntVar(&e.Threads, "threads", 0, "with --model: CPU threads (default: as many as this process may use)")
-	f.StringVar(&socket, "socket", "", "the daemon's Unix socket (default: as for \"edged run\")")
-	f.BoolVar(&paired, "against-full", false, "with --model: run the exact cache too and compare turn by turn")
-	f.StringVar(&mins, "min", "", "least scores, as `TASK=SCORE,TASK-LENGTH=SCORE,...`")
-	f.StringSliceVar(&opt.Tasks, "tasks", nil, "only these tasks")
-	f.IntSliceVar(&opt.Lengths, "lengths", nil, "only these nominal lengths, in tokens")
-	f.IntVar(&opt.Limit, "limit", 0, "at most this many cases of each task and length")
-	f.BoolVar(&asJSON, "json", false, "print one JSON object with every answer")
+	addCacheFlags(f, &c.engine.Cache).parsed(cmd)
+	f.StringVarP(&c.engine.Model, "model", "m", "", "GGUF `FILE` or installed model, for an engine of this process (default: ask the daemon)")
+	f.IntVar(&c.engine.Cache.Context, "context", 0, "with --model: tokens of a conversation (default: the model's own)")
+	f.StringVar(&c.engine.Backend, "backend", "cpu", "with --model: cpu, cuda or ref")
+	f.IntVar(&c.engine.Threads, "threads", 0, "with --model: CPU threads (default: as many as this process may use)")
+	f.StringVar(&c.socket, "socket", "", "the daemon's Unix socket (default: as for \"edged run\")")
+	f.BoolVar(&c.paired, "against-full", false, "with --model: run the exact cache too and compare turn by turn")
+	f.StringVar(&c.mins, "min", "", "least scores, as `TASK=SCORE,TASK-LENGTH=SCORE,...`")
+	f.StringSliceVar(&c.opt.Tasks, "tasks", nil, "only these tasks")
+	f.IntSliceVar(&c.opt.Lengths, "lengths", nil, "only these nominal lengths, in tokens")
+	f.IntVar(&c.opt.Limit, "limit", 0, "at most this many cases of each task and length")
+	f.BoolVar(&c.asJSON, "json", false, "print one JSON object with every answer")
 	return cmd
+}
+
+// least are the scores that tasks must reach.
+func (c *casesRun) least() ([]eval.MinScore, error) {
+	switch {
+	case c.paired && c.engine.Model == "":
+		return nil, usageError{errors.New("--against-full needs --model")}
+	case c.engine.Model != "" && c.socket != "":
+		return nil, usageError{errors.New("--model and --socket exclude each other")}
+	case c.mins == "":
+		return nil, nil
+	}
+	least, err := eval.ParseMinScores(c.mins)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return least, nil
+}
+
+func (c *casesRun) run(ctx context.Context, file string) error {
+	least, err := c.least()
+	if err != nil {
+		return err
+	}
+	cases, err := eval.ReadCases(file)
+	if err != nil {
+		return err
+	}
+	m := c.meter("answering:", turns)
+	c.opt.Progress = func(done, total int) { m.update(int64(done), int64(total), "") }
+	report, err := c.cases(ctx, c.engine, c.socket, cases, c.opt)
+	m.clear()
+	if err != nil {
+		return err
+	}
+	report.File = file
+	out := casesOutput{CasesReport: report}
+	if c.paired {
+		if out.AgainstFull, err = c.againstFull(ctx, c.engine, cases, c.opt, report); err != nil {
+			return err
+		}
+	}
+	if err := c.printCases(out, c.asJSON); err != nil {
+		return err
+	}
+	if miss := report.Check(least); miss != nil {
+		return fmt.Errorf("%w: %w", errBelowBar, miss)
+	}
+	return nil
 }
 
 func turns(n int64) string { return fmt.Sprintf("%d turns", n) }
