@@ -17,7 +17,7 @@ type (
 	}
 	// StoreRecords: KV heads by blocks by sequences.
 	StoreRecords struct {
-		Pages, Exact, Units, Table, Indexes, Queries, Seqs          driver.Ptr
+		Pages, Exact, Units, Table, Indexes, Queries, Peaks, Seqs   driver.Ptr
 		PageBytes, UnitBytes                                        uint64
 		ExactStride, TableStride, KVHeads, Dim, Group, KBits, VBits uint32
 	}
@@ -40,6 +40,30 @@ type (
 		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes, ByRecord uint32
 		Gain                                                                           float32
 	}
+	// ScoreTokens: any number of blocks by KV heads by rows.
+	ScoreTokens struct {
+		Q, Peaks, Units, Table, Seqs, Seq, Keys, Traffic                           driver.Ptr
+		UnitBytes                                                                  uint64
+		TableStride, Heads, KVHeads, Dim, Group, Budget, Channels, Sink, MaxTokens uint32
+	}
+	// ChooseTokens: KV heads by rows.
+	ChooseTokens struct {
+		Keys, Chosen, Seqs, Seq, Traffic                  driver.Ptr
+		KVHeads, Dim, Group, Budget, MaxTokens, ListWords uint32
+	}
+	// FetchTokens: pages of the budget by KV heads by rows.
+	FetchTokens struct {
+		Units, Table, Chosen, Seqs, Seq, Work, Traffic driver.Ptr
+		UnitBytes, PageBytes, WorkBytes                uint64
+		TableStride, KVHeads, Dim, Group, ListWords    uint32
+	}
+	// AttendGathered: blocks that share a row's splits by KV heads' tiles by rows.
+	AttendGathered struct {
+		Q, Dst, Work, Tails, Exact, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
+		PageBytes, WorkBytes                                         uint64
+		ExactStride, Heads, KVHeads, Budget, Most                    uint32
+		Scale                                                        float32
+	}
 	// UnpackRecords: pages by KV heads.
 	UnpackRecords struct {
 		Units, Table, Pages               driver.Ptr
@@ -55,9 +79,10 @@ type (
 
 // addCacheParams adds the kernels of records to those of Params.
 func addCacheParams(p map[string]any) {
-	maps.Copy(p, map[string]any{"store_records": StoreRecords{}, "choose_pages": ChoosePages{}, "unpack_records": UnpackRecords{}, "move_bytes": MoveBytes{}})
+	maps.Copy(p, map[string]any{"store_records": StoreRecords{}, "choose_pages": ChoosePages{}, "unpack_records": UnpackRecords{}, "move_bytes": MoveBytes{},
+		"score_tokens": ScoreTokens{}, "choose_tokens": ChooseTokens{}, "fetch_tokens": FetchTokens{}})
 	for _, d := range []string{"64", "80", "96", "128", "256"} {
-		p["attend_"+d], p["attend_held_"+d] = Attend{}, Attend{}
+		p["attend_"+d], p["attend_held_"+d], p["attend_gathered_"+d] = Attend{}, Attend{}, AttendGathered{}
 	}
 	for _, v := range []string{"1", "2", "4"} {
 		p["scan_"+v+"_1"], p["scan_"+v+"_2"] = Scan{}, Scan{}

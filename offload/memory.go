@@ -48,6 +48,9 @@ func (p *Pool) Work(slot int) []byte {
 	return part(p.work, slot, len(p.work)/p.cfg.MaxSeqs)
 }
 
+// Works is that of all slots, one after the other: so many bytes each.
+func (p *Pool) Works() (all []byte, slotBytes int) { return p.work, len(p.work) / p.cfg.MaxSeqs }
+
 // Stage is the memory of the prompt that is being read: exact pages of one
 // layer after the other.
 func (p *Pool) Stage() []byte { return p.stage.pages }

@@ -226,10 +226,10 @@ func (r *Restore) Finish() (*Seq, error) {
 	}
 	s := r.seq
 	r.seq = nil
-	peaks := r.state.peaks
-	for i := range s.pool.layers {
-		if l := &s.pool.layers[i]; l.Class == Gathered {
-			peaks = peaks[copy(l.peaksOf(s.slot), peaks):]
+	if len(r.state.peaks) > 0 { // blocks alone have none
+		if err := s.pool.writePeaks(s.slot, r.state.peaks); err != nil {
+			s.Free()
+			return nil, fmt.Errorf("restore sequence: %w", err)
 		}
 	}
 	if r.ahead != nil {

@@ -27,21 +27,14 @@ type Seq struct {
 func (p *Pool) NewSeq() (*Seq, error) {
 	for slot, taken := range p.slots {
 		if !taken {
+			if err := p.writePeaks(slot, make([]byte, p.peakBytes())); err != nil {
+				return nil, fmt.Errorf("open sequence: %w", err)
+			}
 			p.slots[slot] = true
-			p.clearPeaks(slot)
 			return &Seq{pool: p, slot: slot, set: -1, used: make([]int, len(p.layers)), tables: p.slotTables(slot)}, nil
 		}
 	}
 	return nil, fmt.Errorf("open sequence: %w: all %d are in use", ErrNoSlots, len(p.slots))
-}
-
-// clearPeaks forgets what the slot's last sequence saw.
-func (p *Pool) clearPeaks(slot int) {
-	for i := range p.layers {
-		if l := &p.layers[i]; l.Class == Gathered {
-			clear(l.peaksOf(slot))
-		}
-	}
 }
 
 func (p *Pool) slotTables(slot int) [][]uint32 {
@@ -264,7 +257,7 @@ func (s *Seq) Fork(n int) (*Seq, error) {
 			pairs = append(pairs, Pair{l.tailOf(f.slot), l.tailOf(s.slot)})
 		}
 		if l.Class == Gathered {
-			copy(l.peaksOf(f.slot), l.peaksOf(s.slot))
+			pairs = append(pairs, Pair{l.peaksOf(f.slot), l.peaksOf(s.slot)})
 		}
 	}
 	if err := errors.Join(s.pool.Move(pairs), f.copySet(s)); err != nil {

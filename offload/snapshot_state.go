@@ -28,11 +28,11 @@ func (s *Seq) state() (state, error) {
 	if err != nil {
 		return st, err
 	}
+	if st.peaks, err = s.pool.readPeaks(s.slot); err != nil {
+		return st, err
+	}
 	for i := range s.pool.layers {
 		l := &s.pool.layers[i]
-		if l.Class == Gathered {
-			st.peaks = append(st.peaks, l.peaksOf(s.slot)...)
-		}
 		for head := range l.pagedHeads() {
 			var held []uint32
 			if s.set >= 0 {
@@ -60,17 +60,6 @@ func (l *layer) pagedHeads() int {
 		return 0
 	}
 	return l.KVHeads
-}
-
-// peakBytes is the size of all Gathered layers' peaks of one sequence.
-func (p *Pool) peakBytes() int {
-	n := 0
-	for i := range p.layers {
-		if l := &p.layers[i]; l.Class == Gathered {
-			n += 4 * l.KVHeads * l.HeadDim
-		}
-	}
-	return n
 }
 
 func (st state) encode(p *Pool) []byte {

@@ -186,9 +186,26 @@ static __device__ void index_keys(const Index &l, Tokens x, int page, u8 *ix, u3
 		dst[i] = codes[i];
 }
 
+// Raises a head's peaks [dim] to the largest |K| of so many tokens, whatever other blocks do
+// at the same time. What is no number counts as infinite, so that its channel is always
+// streamed. Numbers that are not negative are ordered as their bits.
+static __device__ __forceinline__ void raise_peaks(Tokens x, int tokens, float *peaks) {
+	int c = threadIdx.x;
+	if (c >= x.dim)
+		return;
+	float top = 0, bad = 0;
+	for (int t = 0; t < tokens; t++) {
+		float k = fabsf(from_half(x.key(c, t)));
+		top = fmaxf(top, k);
+		bad += k * 0;
+	}
+	atomicMax((int *)peaks + c, __float_as_int(bad == 0 ? top : INF));
+}
+
 // Grid: KV heads, blocks of 256 tokens from the first that changes on, sequences.
-// Exact tokens are pages by exact [seqs, exact_stride]; indexes is null without.
-KERNEL(STORE_THREADS, 1) store_records(const u8 *pages, const u32 *exact, u8 *units, const u32 *table, u8 *indexes, const float *queries, const Sequence *seqs,
+// Exact tokens are pages by exact [seqs, exact_stride]; indexes is null without, and so is
+// peaks [slots, kvHeads, dim].
+KERNEL(STORE_THREADS, 1) store_records(const u8 *pages, const u32 *exact, u8 *units, const u32 *table, u8 *indexes, const float *queries, float *peaks, const Sequence *seqs,
 	u64 page_bytes, u64 unit_bytes, u32 exact_stride, u32 table_stride, u32 kv_heads, u32 dim, u32 tokens, u32 k_bits, u32 v_bits) {
 	allow_next();
 	after_previous();
@@ -214,6 +231,8 @@ KERNEL(STORE_THREADS, 1) store_records(const u8 *pages, const u32 *exact, u8 *un
 				*(uint4 *)(dynamic + p * bytes + i) = *(const uint4 *)(src + i);
 		}
 		__syncthreads();
+		if (peaks)
+			raise_peaks(x, n * TOKENS, peaks + ((u64)s.slot * kv_heads + head) * dim);
 		for (int t = 0; t < n * TOKENS; t += tokens) {
 			make_record(r, x, t, rec, keys, values);
 			u8 *dst = units + id * unit_bytes + (u64)((pos + t) % BLOCK / r.group * kv_heads + head) * r.bytes;

@@ -22,6 +22,8 @@ type cache struct {
 	indexes   span
 	chosen    span
 	sets      span
+	peaks     span
+	listWords int  // of a list of chosen
 	pending   span // where the tail waits for the end of a prompt
 }
 
@@ -61,19 +63,33 @@ func (e *exec) bind(kv []*offload.Seq) error {
 			return fmt.Errorf("reach cache layer %d: %w", i, errors.Join(err, e.unbind()))
 		}
 	}
+	if err := e.bindWork(pool); err != nil {
+		return fmt.Errorf("reach gathered tokens: %w", errors.Join(err, e.unbind()))
+	}
 	e.pool = pool
 	return nil
+}
+
+// bindWork reaches the memory that Gathered layers share.
+func (e *exec) bindWork(pool *offload.Pool) error {
+	mem, slot := pool.Works()
+	if len(mem) == 0 {
+		return nil
+	}
+	at, err := e.reach(mem)
+	e.work, e.workBytes = span{name: "gathered tokens", at: at, bytes: int64(len(mem))}, slot
+	return err
 }
 
 func (e *exec) bindLayer(pool *offload.Pool, i int) error {
 	m := pool.Memory(i)
 	c := &e.caches[i]
-	*c = cache{unitBytes: m.UnitBytes, pageBytes: m.Pages.PageBytes}
+	*c = cache{unitBytes: m.UnitBytes, pageBytes: m.Pages.PageBytes, listWords: m.ChosenBytes / 4}
 	for _, x := range []struct {
 		name string
 		mem  []byte
 		to   *span
-	}{{"pages", m.Units, &c.units}, {"tails", m.Tails, &c.tails}, {"indexes", m.Indexes, &c.indexes}, {"chosen", m.Chosen, &c.chosen}, {"sets", m.Sets, &c.sets}} {
+	}{{"pages", m.Units, &c.units}, {"tails", m.Tails, &c.tails}, {"indexes", m.Indexes, &c.indexes}, {"chosen", m.Chosen, &c.chosen}, {"sets", m.Sets, &c.sets}, {"peaks", m.Peaks, &c.peaks}} {
 		if len(x.mem) == 0 {
 			continue
 		}

@@ -35,12 +35,12 @@ func (e *exec) planStage() error {
 // cold is what choices need beside the pool.
 type cold struct {
 	scales  []driver.Ptr // [layers] of queries [kvHeads*headDim], Paged
-	traffic driver.Ptr   // [trafficWords] uint64, see choose.cu: all steps'
+	traffic driver.Ptr   // [trafficWords] uint64, see choose.cu and gather.cu: all steps'
 	host    []byte       // page-locked copy
 	seen    [trafficWords]uint64
 }
 
-const trafficWords = 5
+const trafficWords = 6
 
 func (c *cold) counted() span {
 	return span{name: "traffic", at: c.traffic, bytes: 8 * trafficWords, write: true}
@@ -108,5 +108,5 @@ func (e *exec) count(steps int) {
 		d[i] = int64(now - e.cold.seen[i])
 		e.cold.seen[i] = now
 	}
-	e.pool.Count(offload.Traffic{Steps: int64(steps), Pages: d[0], Chosen: d[1], Hits: d[2], Fetched: d[3], ColdBytes: d[4]})
+	e.pool.Count(offload.Traffic{Steps: int64(steps), Pages: d[0], Chosen: d[1], Hits: d[2], Fetched: d[3], ColdBytes: d[4], Streamed: d[5]})
 }

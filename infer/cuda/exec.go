@@ -27,6 +27,7 @@ type exec struct {
 	ropes   []ropeTable
 	nodes   []node
 	parts   []int                   // first nodes of the program's parts
+	ahead   map[node]bool           // those that predict queries, which prompts do not need
 	final   []node                  // in place of the last part, for states
 	norms   map[graph.Buf]*normNode // while lowering: norms that products compute
 	state   state
@@ -47,6 +48,7 @@ type exec struct {
 	ticketAt      driver.Ptr // [tickets] uint32, zero between launches
 	tops          driver.Ptr // [topFloats] float32, of cold pages
 	topSums       driver.Ptr // [topFloats/16][2] float32, of blocks
+	tokenKeyAt    driver.Ptr // [tokenKeys] uint32
 	maxK          int
 	maxUnits      int // of tiles
 	unpackElems   int64
@@ -54,6 +56,7 @@ type exec struct {
 	partialFloats int
 	tickets       int
 	topFloats     int
+	tokenKeys     int
 
 	stage   stage
 	waiting waiting
@@ -64,10 +67,12 @@ type exec struct {
 	graphs   map[shape]driver.Graph
 	batch    batch
 
-	pool   *offload.Pool
-	caches []cache // [layers] of the pool
-	locked [][]byte
-	ends   []int // [MaxSeqs] tokens of a step's sequences behind it
+	pool      *offload.Pool
+	caches    []cache // [layers] of the pool
+	work      span    // of the pool, where gathered tokens lie: so many bytes of a slot
+	workBytes int
+	locked    [][]byte
+	ends      []int // [MaxSeqs] tokens of a step's sequences behind it
 }
 
 func (e *exec) build() error {
@@ -97,7 +102,7 @@ func (e *exec) build() error {
 
 // begun plans the weights.
 func (e *exec) begun() error {
-	e.norms, e.graphs = map[graph.Buf]*normNode{}, map[shape]driver.Graph{}
+	e.norms, e.graphs, e.ahead = map[graph.Buf]*normNode{}, map[shape]driver.Graph{}, map[node]bool{}
 	e.weightMem.what, e.bufMem.what = "weights", "activations"
 	e.caches, e.ends = make([]cache, len(e.prog.KV)), make([]int, e.lim.MaxSeqs)
 	if err := e.checkPlans(); err != nil {
@@ -140,6 +145,7 @@ func (e *exec) planBuffers() error {
 	e.bufMem.want(&e.ticketAt, int64(e.tickets)*4)
 	e.bufMem.want(&e.tops, int64(e.topFloats)*4)
 	e.bufMem.want(&e.topSums, int64(e.topFloats/blockPages)*8)
+	e.bufMem.want(&e.tokenKeyAt, int64(e.tokenKeys)*4)
 	e.state.plan(e)
 	e.tables.plan(e)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"edged/infer/graph"
+	"edged/offload"
 )
 
 // shape is what a step's commands depend on.
@@ -65,6 +66,7 @@ type node interface{ emit(b *batch, s shape) }
 // lower turns the program into nodes.
 func (e *exec) lower() error {
 	ops := e.prog.Ops
+	next := predicted(ops)
 	for i := 0; i < len(ops); {
 		if slices.Contains(e.prog.Parts, i) {
 			e.parts = append(e.parts, len(e.nodes))
@@ -75,6 +77,7 @@ func (e *exec) lower() error {
 		}
 		if n != nil {
 			e.nodes = append(e.nodes, n)
+			e.ahead[n] = next >= 0 && writes(ops[i], next)
 		}
 		i += used
 	}
@@ -125,12 +128,19 @@ func (e *exec) lowerOp(ops []graph.Op, i int) (node, int, error) {
 	case graph.KVStore:
 		return e.newStore(o.Layer), 1, nil
 	case graph.KVSelect:
+		if e.lim.KV[o.Layer].Class == offload.Gathered {
+			n, err := e.newGathered(o)
+			return n, 1, err
+		}
 		n, err := e.newChoice(o)
 		return n, 1, err
 	case graph.KVFetch, graph.KVWait:
 		return nil, 1, nil // what is chosen is fetched at once
 	case graph.Attend:
 		n, err := e.newAttend(o)
+		if err == nil && e.lim.KV[o.Layer].Class == offload.Gathered {
+			return e.newGatheredAttend(n), 1, nil
+		}
 		if err == nil && e.lim.KV[o.Layer].Class.Stored() {
 			r, err := e.newRecords(n)
 			return r, 1, err

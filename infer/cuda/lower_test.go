@@ -216,9 +216,9 @@ func TestRefusals(t *testing.T) {
 		{"an estimate", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
 			keepAs(p, l, offload.LayerPlan{Class: offload.Paged, Elem: offload.Q8, Group: 16, Tail: 64, Budget: 4, Exchange: 2, Estimate: true})
 		}, ErrUnsupported, "layer 0: an estimate"},
-		{"gathered tokens", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
-			keepAs(p, l, offload.LayerPlan{Class: offload.Gathered, Elem: offload.F16, Group: 64, Tail: 160, Budget: 100, Channels: 8})
-		}, ErrUnsupported, "tailorkv"},
+		{"groups of gathered tokens too large", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
+			keepAs(p, l, offload.LayerPlan{Class: offload.Gathered, Elem: offload.F16, Group: 256, Tail: 320, Budget: 100, Channels: 8})
+		}, ErrUnsupported, "records of 256 tokens"},
 		{"groups too large", func(p *graph.Program, l *graph.Limits, _ *fakeGPU) {
 			keepAs(p, l, offload.LayerPlan{Class: offload.Dense, Elem: offload.Q8, Group: 128, Tail: 160})
 		}, ErrUnsupported, "records of 128 tokens"},

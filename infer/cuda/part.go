@@ -96,7 +96,9 @@ func (e *exec) run(b *batch, s shape, part int) {
 		nodes = nodes[:e.parts[part+1]-e.parts[part]]
 	}
 	for _, n := range nodes {
-		n.emit(b, s)
+		if !e.ahead[n] {
+			n.emit(b, s)
+		}
 	}
 }
 

@@ -24,8 +24,6 @@ func (e *exec) refuses(p offload.LayerPlan) string {
 		return fmt.Sprintf("heads of %d channels; kernels exist for %v", p.HeadDim, headDims)
 	case !p.Class.Stored() && p.Elem != offload.F16:
 		return fmt.Sprintf("%s pages of %s; only those of f16 are", p.Class, p.Elem)
-	case p.Class == offload.Gathered:
-		return "single tokens that are gathered (policy tailorkv); pages of them are (policy auto)"
 	case p.Estimate:
 		return "an estimate of pages that were not chosen (option estimate)"
 	case p.Group > mostGroup:

@@ -58,11 +58,14 @@ func (n *storeNode) store(b *batch, s shape, blocks, seqs int) {
 	e, c, x := n.e, &n.e.caches[n.layer], n.e.exact(n.layer, s)
 	spec := e.prog.KV[n.layer]
 	a := cudakern.StoreRecords{
-		Pages: x.span.at, Exact: x.table, Units: c.units.at, Table: e.tables.of(n.layer), Seqs: e.state.seqs,
+		Pages: x.span.at, Exact: x.table, Units: c.units.at, Table: e.tables.of(n.layer), Peaks: c.peaks.at, Seqs: e.state.seqs,
 		PageBytes: uint64(x.bytes), UnitBytes: uint64(c.unitBytes), ExactStride: uint32(x.stride), TableStride: uint32(e.tables.stride()),
 		KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim), Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()),
 	}
 	uses := []span{x.span, c.units.writing(), e.tables.span(), e.state.sequences(seqs)}
+	if c.peaks.at != 0 {
+		uses = append(uses, c.peaks.writing())
+	}
 	if n.scales != nil {
 		a.Indexes, a.Queries = c.indexes.at, *n.scales
 		uses = append(uses, c.indexes.writing(), span{name: "query scales", at: a.Queries, bytes: int64(spec.KVHeads*spec.HeadDim) * 4})

@@ -24,6 +24,7 @@ func keepAs(p *graph.Program, l *graph.Limits, plan offload.LayerPlan) {
 // keptPlans are layers of all classes and formats that records have kernels for.
 func keptPlans() map[string]offload.LayerPlan {
 	plans := map[string]offload.LayerPlan{"window": {Class: offload.Window, Tail: 160}}
+	plans["gathered"] = offload.LayerPlan{Class: offload.Gathered, Elem: offload.F16, Group: 64, Tail: 160, Budget: 100, Channels: 9, Sink: 4}
 	for _, e := range []offload.Elem{offload.F16, offload.Q8, offload.Q64, offload.Q4, offload.Q2, offload.Q1} {
 		for _, group := range []int{16, 32, 64} {
 			plans[fmt.Sprintf("dense %s in groups of %d", e, group)] = offload.LayerPlan{Class: offload.Dense, Elem: e, Group: group, Tail: 96}
@@ -96,6 +97,8 @@ func TestRecordLaunches(t *testing.T) {
 				want = append(want, "attend_64")
 			case offload.Paged:
 				want = append(want, "scan_1_2", "choose_pages", "attend_held_64")
+			case offload.Gathered:
+				want = append(want, "score_tokens", "choose_tokens", "fetch_tokens", "attend_gathered_64")
 			}
 			weighs := "weigh_2"
 			if plan.Elem.Exact() {

@@ -122,7 +122,7 @@ func (e *exec) begin(b *batch) { b.copyIn(e.state.at, e.state.host) }
 
 // end brings the answer or what it is narrowed to, and what choices have counted.
 func (e *exec) end(b *batch, sh shape) {
-	if e.topFloats > 0 {
+	if e.topFloats+e.tokenKeys > 0 {
 		b.copyOut(e.cold.host, e.cold.traffic)
 	}
 	if sh.logits.narrow {
