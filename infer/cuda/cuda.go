@@ -26,7 +26,7 @@
 // # Failure modes
 //
 // New fails with driver.ErrNoDriver where there is no driver or GPU. Compile
-// refuses with [ErrUnsupported] layers that are not kept exactly, head sizes and
+// refuses with [ErrUnsupported] ways to keep layers, head sizes and
 // weight shapes without a kernel, by name; with [ErrMemory] what does not fit the
 // device. After driver.ErrLost only a new process helps.
 package cuda
