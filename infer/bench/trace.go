@@ -47,7 +47,7 @@ func (r *Report) WriteTrace(w io.Writer) error {
 }
 
 func spanEvent(step int, s graph.OpSpan) traceEvent {
-	e := traceEvent{Name: s.Name, Phase: "X", Begin: micros(s.Begin), Took: micros(s.End - s.Begin), PID: step}
+	e := traceEvent{Name: s.Name, Phase: "X", Begin: micros(s.Begin), Took: micros(s.End - s.Begin), PID: step, TID: s.Stream}
 	if s.Kernel != "" {
 		e.Args = map[string]string{"kernel": s.Kernel}
 	}

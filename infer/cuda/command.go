@@ -26,6 +26,8 @@ type command struct {
 	args        []byte
 	uses        []span // what the kernel reads and writes, for checks
 	overlap     bool   // may begin before the command in front has ended
+	beside      bool   // runs beside what comes behind it, see branch.go
+	joins       bool   // waits for what runs beside
 
 	dst, src driver.Ptr
 	host     []byte
@@ -87,11 +89,17 @@ func (b *batch) clear(dst driver.Ptr, bytes int64) {
 	b.cmds = append(b.cmds, command{kind: fillBytes, dst: dst, bytes: bytes})
 }
 
-// order lets kernels behind a copy wait for it: they overlap kernels alone.
+// order lets kernels behind a copy wait for it: they overlap kernels alone, of their own
+// stream.
 func (b *batch) order() {
+	own := 0 // the last that did not run beside
 	for i := 1; i < len(b.cmds); i++ {
-		if b.cmds[i-1].kind != launchKernel {
-			b.cmds[i].overlap = false
+		c, front := &b.cmds[i], &b.cmds[i-1]
+		if c.beside && !front.beside || c.joins || front.kind != launchKernel || !c.beside && b.cmds[own].kind != launchKernel {
+			c.overlap = false
+		}
+		if !c.beside {
+			own = i
 		}
 	}
 }

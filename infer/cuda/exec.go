@@ -28,6 +28,7 @@ type exec struct {
 	nodes   []node
 	parts   []int                   // first nodes of the program's parts
 	ahead   map[node]bool           // those that predict queries, which prompts do not need
+	early   map[int]bool            // layers whose tokens are fetched in the layer before
 	final   []node                  // in place of the last part, for states
 	norms   map[graph.Buf]*normNode // while lowering: norms that products compute
 	state   state
@@ -102,7 +103,7 @@ func (e *exec) build() error {
 
 // begun plans the weights.
 func (e *exec) begun() error {
-	e.norms, e.graphs, e.ahead = map[graph.Buf]*normNode{}, map[shape]driver.Graph{}, map[node]bool{}
+	e.norms, e.graphs, e.ahead, e.early = map[graph.Buf]*normNode{}, map[shape]driver.Graph{}, map[node]bool{}, map[int]bool{}
 	e.weightMem.what, e.bufMem.what = "weights", "activations"
 	e.caches, e.ends = make([]cache, len(e.prog.KV)), make([]int, e.lim.MaxSeqs)
 	if err := e.checkPlans(); err != nil {

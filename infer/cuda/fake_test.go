@@ -229,7 +229,7 @@ func (q *fakeQueue) both(a, b driver.Ptr, n int64) error {
 }
 
 func (q *fakeQueue) Prepare(cmds []command) (driver.Graph, error) {
-	if err := q.Run(cmds); err != nil {
+	if err := errors.Join(q.Run(cmds), beside(cmds)); err != nil {
 		return 0, err
 	}
 	q.next += alignBytes

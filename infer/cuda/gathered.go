@@ -13,9 +13,9 @@ const (
 	scoreThreads = 128  // SCORE_THREADS of gather.cu
 	pickThreads  = 1024 // CHOOSE_THREADS
 	fetchThreads = 256  // FETCH_THREADS
-	// scoreBlocks is the blocks of a stream for each multiprocessor: the bus is full with
-	// fewer, and more leave no room for what runs beside them.
-	scoreBlocks = 2
+	// scoreBlocks is the blocks of a stream for each multiprocessor: they fill the bus, and more
+	// would leave no registers for the products that run beside them.
+	scoreBlocks = 1
 )
 
 // gatheredNode is KVSelect and KVFetch of a Gathered layer: it streams critical
@@ -33,6 +33,7 @@ func (e *exec) newGathered(o graph.KVSelect) (*gatheredNode, error) {
 	if n.record, err = n.plan.Record(); err != nil {
 		return nil, err
 	}
+	e.early[o.Layer] = o.Predicted
 	e.tokenKeys = max(e.tokenKeys, e.keptRows()*n.plan.KVHeads*e.coldTokens())
 	return n, nil
 }
@@ -44,9 +45,13 @@ func (n *gatheredNode) emit(b *batch, s shape) {
 	if s.prompt {
 		return
 	}
+	from := len(b.cmds)
 	n.score(b, s)
 	n.choose(b, s)
 	n.fetch(b, s)
+	for i := from; i < len(b.cmds); i++ {
+		b.cmds[i].beside = n.op.Predicted
+	}
 }
 
 // keys are the orders of tokens' scores.
@@ -87,11 +92,12 @@ type gatheredAttendNode struct {
 	*attendNode
 	plan   offload.LayerPlan
 	warps  int
-	shared int // of a block
+	shared int  // of a block
+	joins  bool // what it reads was fetched beside the layer in front
 }
 
 func (e *exec) newGatheredAttend(a *attendNode) *gatheredAttendNode {
-	n := &gatheredAttendNode{attendNode: a, plan: e.lim.KV[a.op.Layer], warps: 4}
+	n := &gatheredAttendNode{attendNode: a, plan: e.lim.KV[a.op.Layer], warps: 4, joins: e.early[a.op.Layer]}
 	if a.spec.HeadDim == 256 {
 		n.warps = 2
 	}
@@ -115,6 +121,7 @@ func (n *gatheredAttendNode) emit(b *batch, s shape) {
 	}, q.reading(s.rows), dst.writing(s.rows), e.work, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
 		span{name: "partial", at: e.partial, bytes: int64(n.partial(s.rows)) * 4, write: true},
 		span{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
+	b.cmds[len(b.cmds)-1].joins = n.joins
 }
 
 // predicted is the buffer of queries that are predicted in the layer before; -1 where

@@ -91,6 +91,9 @@ func (s *stream) Run(cmds []command) error {
 }
 
 func (s *stream) Prepare(cmds []command) (driver.Graph, error) {
+	if branched(cmds) {
+		return s.capture(cmds)
+	}
 	if err := s.fill(cmds); err != nil {
 		return 0, err
 	}

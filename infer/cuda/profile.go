@@ -195,6 +195,9 @@ func (e *exec) profile(ctx context.Context, works []work) ([]graph.OpTime, error
 			return nil, err
 		}
 		e.batch.cmds = append(e.batch.cmds[:0], w.cmds...)
+		for i := range e.batch.cmds {
+			e.batch.cmds[i].beside, e.batch.cmds[i].joins = false, false
+		}
 		e.batch.cmds[0].overlap = false
 		e.batch.order()
 		g, err := e.queue.Prepare(e.batch.cmds)

@@ -24,13 +24,10 @@ type clocks interface {
 	Close() error
 }
 
-// marks are clocks of a device.
-type marks struct {
-	d  *device
-	at []driver.Event
-}
+// ends are the marks of commands' ends.
+type ends struct{ marks }
 
-func (m *marks) Seconds() ([]float64, error) {
+func (m *ends) Seconds() ([]float64, error) {
 	var out []float64
 	for _, e := range m.at {
 		d, err := m.d.Elapsed(m.at[0], e)
@@ -42,63 +39,41 @@ func (m *marks) Seconds() ([]float64, error) {
 	return out, nil
 }
 
-func (m *marks) Close() (err error) {
-	for _, e := range m.at {
-		err = errors.Join(err, m.d.FreeEvent(e))
-	}
-	return err
-}
-
-// add makes one more mark.
-func (m *marks) add(timing bool) (driver.Event, error) {
-	e, err := m.d.NewEvent(timing)
-	if err == nil {
-		m.at = append(m.at, e)
-	}
-	return e, err
-}
-
-// Clocked implements clockQueue.
+// Clocked implements clockQueue: the clocks of each stream are on one of their own.
 func (s *stream) Clocked(cmds []command) (g driver.Graph, c clocks, err error) {
-	beside, err := s.d.NewStream()
-	if err != nil {
-		return 0, nil, err
-	}
-	order, times := &marks{d: s.d}, &marks{d: s.d}
+	l, times := s.lanes(), &ends{marks{d: s.d}}
 	defer func() {
-		err = errors.Join(err, order.Close(), s.d.FreeStream(beside))
+		err = errors.Join(err, l.Close())
 		if err != nil {
 			err = errors.Join(err, times.Close())
 		}
 	}()
-	// meet lets what comes on one stream wait for what is on the other.
-	meet := func(from, to driver.Stream) error {
-		e, err := order.add(false)
-		if err != nil {
-			return err
-		}
-		s.list.On(from)
-		s.list.Record(e)
-		s.list.On(to)
-		s.list.Wait(e)
-		return nil
-	}
-	s.list.Reset(s.s)
+	const own, besides = 1, 2 // streams of clocks
+	used := own
 	for i := range cmds {
-		if err := s.add(&cmds[i]); err != nil {
+		on, err := l.add(&cmds[i])
+		if err != nil {
 			return 0, nil, err
 		}
-		if err := meet(s.s, beside); err != nil {
+		n := own
+		if cmds[i].beside {
+			n, used = besides, besides
+		}
+		clock, err := l.beside(n)
+		if err != nil {
 			return 0, nil, err
 		}
 		e, err := times.add(true)
-		if err != nil {
+		if err = errors.Join(err, l.meet(on, clock)); err != nil {
 			return 0, nil, err
 		}
 		s.list.Clock(e)
-		s.list.On(s.s)
 	}
-	if err := meet(beside, s.s); err != nil {
+	err = l.end()
+	for n := own; n <= used; n++ {
+		err = errors.Join(err, l.meet(l.more[n], s.s))
+	}
+	if err != nil {
 		return 0, nil, err
 	}
 	g, err = s.d.Capture(&s.list)
@@ -140,10 +115,29 @@ func (e *exec) clocked(sh shape) (spans []graph.OpSpan, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := 1; i < len(cmds); i++ { // the first one is the copy of the step's state
-		spans = append(spans, graph.OpSpan{Name: names[i], Kernel: cmds[i].kernel, Begin: ends[i-1], End: ends[i]})
+	return spansOf(cmds, names, ends), nil
+}
+
+// spansOf are a step's spans but for the first command, the copy of its state: each begins
+// when what it has waited for had ended.
+func spansOf(cmds []command, names []string, ends []float64) (spans []graph.OpSpan) {
+	var own, beside float64 // ends of the last ones
+	for i := 1; i < len(cmds); i++ {
+		c, span := cmds[i], graph.OpSpan{Name: names[i], Kernel: cmds[i].kernel, Begin: own, End: ends[i]}
+		if c.beside {
+			if span.Stream = 1; cmds[i-1].beside {
+				span.Begin = beside
+			}
+			beside = span.End
+		} else {
+			if c.joins {
+				span.Begin = max(own, beside)
+			}
+			own = span.End
+		}
+		spans = append(spans, span)
 	}
-	return spans, nil
+	return spans
 }
 
 // named are a step's commands in order, and the ops that they are of.

@@ -320,11 +320,12 @@ type Tracer interface {
 	Trace(ctx context.Context, rows *Rows, kv []*offload.Seq) ([]OpSpan, error)
 }
 
-// OpSpan is when one op of a step ran, in seconds from the step's begin: from when the
-// one in front of it had ended until it had.
+// OpSpan is when one op of a step ran, in seconds from the step's begin: from when what it
+// waited for had ended until it had.
 type OpSpan struct {
 	Name       string
 	Kernel     string // of the device; empty for copies
+	Stream     int    // 0, or that of what ran beside
 	Begin, End float64
 }
 
