@@ -17,9 +17,9 @@ type (
 	}
 	// StoreRecords: KV heads by blocks by sequences.
 	StoreRecords struct {
-		Pages, Exact, Units, Table, Indexes, Queries, Peaks, Seqs   driver.Ptr
-		PageBytes, UnitBytes                                        uint64
-		ExactStride, TableStride, KVHeads, Dim, Group, KBits, VBits uint32
+		Pages, Exact, Units, Table, Indexes, Queries, Peaks, Seqs                       driver.Ptr
+		PageBytes, UnitBytes                                                            uint64
+		ExactStride, TableStride, KVHeads, Dim, RecordBytes, KRows, Group, KBits, VBits uint32
 	}
 	// Scan: any number of blocks by KV heads' tiles by rows.
 	Scan struct {
@@ -42,20 +42,20 @@ type (
 	}
 	// ScoreTokens: any number of blocks by KV heads by rows.
 	ScoreTokens struct {
-		Q, Peaks, Units, Table, Seqs, Seq, Keys, Traffic                           driver.Ptr
-		UnitBytes                                                                  uint64
-		TableStride, Heads, KVHeads, Dim, Group, Budget, Channels, Sink, MaxTokens uint32
+		Q, Peaks, Units, Table, Seqs, Seq, Keys, Traffic                                        driver.Ptr
+		UnitBytes                                                                               uint64
+		TableStride, Heads, KVHeads, Dim, RecordBytes, Group, Budget, Channels, Sink, MaxTokens uint32
 	}
 	// ChooseTokens: KV heads by rows.
 	ChooseTokens struct {
-		Keys, Chosen, Seqs, Seq, Traffic                  driver.Ptr
-		KVHeads, Dim, Group, Budget, MaxTokens, ListWords uint32
+		Keys, Chosen, Seqs, Seq, Traffic           driver.Ptr
+		KVHeads, Dim, Budget, MaxTokens, ListWords uint32
 	}
 	// FetchTokens: pages of the budget by KV heads by rows.
 	FetchTokens struct {
-		Units, Table, Chosen, Seqs, Seq, Work, Traffic driver.Ptr
-		UnitBytes, PageBytes, WorkBytes                uint64
-		TableStride, KVHeads, Dim, Group, ListWords    uint32
+		Units, Table, Chosen, Seqs, Seq, Work, Traffic                  driver.Ptr
+		UnitBytes, PageBytes, WorkBytes                                 uint64
+		TableStride, KVHeads, Dim, RecordBytes, KRows, Group, ListWords uint32
 	}
 	// AttendGathered: blocks that share a row's splits by KV heads' tiles by rows.
 	AttendGathered struct {
@@ -66,9 +66,9 @@ type (
 	}
 	// UnpackRecords: pages by KV heads.
 	UnpackRecords struct {
-		Units, Table, Pages               driver.Ptr
-		UnitBytes, PageBytes              uint64
-		KVHeads, Dim, Group, KBits, VBits uint32
+		Units, Table, Pages                            driver.Ptr
+		UnitBytes, PageBytes                           uint64
+		KVHeads, Dim, RecordBytes, Group, KBits, VBits uint32
 	}
 	// MoveBytes: any number of blocks.
 	MoveBytes struct {

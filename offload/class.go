@@ -153,7 +153,13 @@ func (p LayerPlan) tailElem() Elem {
 func (p LayerPlan) Pages() (Layout, error) { return NewLayout(p.LayerSpec, p.tailElem()) }
 
 // Record is the layout of the layer's records.
-func (p LayerPlan) Record() (Record, error) { return NewRecord(p.HeadDim, p.Group, p.Elem) }
+func (p LayerPlan) Record() (Record, error) {
+	r, err := NewRecord(p.HeadDim, p.Group, p.Elem)
+	if err == nil && p.Class == Gathered {
+		r = r.withRows()
+	}
+	return r, err
+}
 
 // unit is the tokens for which the layer takes memory at once; 0 when all of
 // it belongs to the sequence's slot.

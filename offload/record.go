@@ -29,6 +29,11 @@ const lineBytes = 128
 //	in 2 bits: byte j of 8 holds codes j, j+8, j+16, j+24
 //	in 1 bit: byte j of 4 holds codes j, j+4, ..., j+28
 //
+// Records of single tokens that are fetched (Gathered) have the keys a second time,
+// token by token, so that a row is one piece:
+//
+//	K rows [Group, headDim]
+//
 // A run of K is all tokens of a group or page of one channel, or of as many
 // channels as fill it, of V 32 channels of a token. The last one is padded.
 type Record struct {
@@ -39,6 +44,7 @@ type Record struct {
 	K       int // byte offset of K codes
 	VScales int // byte offset of V zeros
 	V       int // byte offset of V codes
+	KRows   int // byte offset of K rows; 0 without
 	KRow    int // bytes of one run of K; in F16 of one channel
 	VRow    int // bytes of one token
 	Bytes   int // of the whole record, padded to whole lines
@@ -71,6 +77,21 @@ func NewRecord(dim, group int, e Elem) (Record, error) {
 	end := r.V + group*r.VRow
 	r.Bytes = (end + lineBytes - 1) / lineBytes * lineBytes
 	return r, nil
+}
+
+// withRows is a record in F16 with its keys a second time.
+func (r Record) withRows() Record {
+	r.KRows = r.V + r.Group*r.VRow
+	r.Bytes = (r.KRows + r.Group*r.Dim*2 + lineBytes - 1) / lineBytes * lineBytes
+	return r
+}
+
+// Once is the bytes of K and V without a second copy.
+func (r Record) Once() int {
+	if r.KRows > 0 {
+		return r.KRows
+	}
+	return r.Bytes
 }
 
 // StepBytes is the size of a step.

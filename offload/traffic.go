@@ -51,7 +51,7 @@ func (b *StepBytes) layer(l LayerPlan, n int, first bool) {
 	}
 	stored := max(unitsFor(n-l.exactTok(), l.granule()), 0) * l.granule()
 	b.Exact += int64(n-stored) * int64(pages.TokenBytes())
-	records := int64(stored/l.Group) * int64(l.KVHeads) * int64(record.Bytes)
+	records := int64(stored/l.Group) * int64(l.KVHeads) * int64(record.Once())
 	switch l.Class {
 	case Dense:
 		b.Dense += records

@@ -14,7 +14,6 @@ enum {
 	MOST_DIM = 256,
 	AHEAD = 8,     // runs of channels that a lane has under way
 	LANE_TOKENS = 8, // 16 bytes of a channel's run
-	LANES = TOKENS / LANE_TOKENS,
 	WARPS = CHOOSE_THREADS / 32,
 	BINS = 2048,
 };
@@ -84,23 +83,23 @@ static __device__ void find_critical(const float *q, const float *peaks, int gro
 	__syncthreads();
 }
 
-// Where a token's page begins in its record of float16: K [dim, 32].
-struct Rows {
+// Where a token's record begins. It is float16: pages of K [dim, 32], V [group, dim], and at
+// k_rows K [group, dim] once more.
+struct Records {
 	const u8 *units;
 	const u32 *numbers;
 	u64 unit_bytes;
-	int kv_heads, kv;
-	__device__ __forceinline__ const u8 *record(const Record &r, int pos) const {
-		return units + numbers[pos / BLOCK] * unit_bytes + (u64)(pos % BLOCK / r.group * kv_heads + kv) * r.bytes;
+	int kv_heads, kv, group, record_bytes;
+	__device__ __forceinline__ const u8 *of(int pos) const {
+		return units + numbers[pos / BLOCK] * unit_bytes + (u64)(pos % BLOCK / group * kv_heads + kv) * record_bytes;
 	}
-	__device__ __forceinline__ const u8 *keys(const Record &r, int pos) const { return record(r, pos) + pos % r.group / TOKENS * r.dim * TOKENS * 2; }
 };
 
 // Grid: any number of blocks, KV heads, rows. keys [rows, kvHeads, max_tokens] become the
 // orders of all stored tokens' scores, relative to each other alone: scale and softmax
 // change no order. Nothing is streamed where every token is attended to anyway.
 KERNEL(SCORE_THREADS, 6) score_tokens(const float *q, const float *peaks, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u32 *keys, u64 *traffic,
-	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 tokens, u32 budget, u32 channels, u32 sink, u32 max_tokens) {
+	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 record_bytes, u32 tokens, u32 budget, u32 channels, u32 sink, u32 max_tokens) {
 	__shared__ Critical critical;
 	allow_next();
 	int kv = blockIdx.y, row = blockIdx.z, group = heads / kv_heads, lane = threadIdx.x % 32;
@@ -110,13 +109,12 @@ KERNEL(SCORE_THREADS, 6) score_tokens(const float *q, const float *peaks, const 
 	if (s.stored <= budget)
 		return;
 	find_critical(q + ((u64)row * heads + kv * group) * dim, peaks + ((u64)s.slot * kv_heads + kv) * dim, group, dim, channels, &critical);
-	Record r(dim, tokens, 16, 16);
-	Rows rows = {units, table + (u64)n * table_stride, unit_bytes, (int)kv_heads, kv};
+	Records records = {units, table + (u64)n * table_stride, unit_bytes, (int)kv_heads, kv, (int)tokens, (int)record_bytes};
 	u32 *own = keys + ((u64)row * kv_heads + kv) * max_tokens;
 	u32 bytes = 0;
 	for (int i = blockIdx.x * SCORE_THREADS + threadIdx.x; i < s.stored / LANE_TOKENS; i += gridDim.x * SCORE_THREADS) {
-		int page = i / LANES;
-		const u8 *from = rows.keys(r, page * TOKENS) + i % LANES * LANE_TOKENS * 2;
+		int pos = i * LANE_TOKENS;
+		const u8 *from = records.of(pos) + pos % tokens / TOKENS * dim * TOKENS * 2 + pos % TOKENS * 2;
 		float sum[LANE_TOKENS] = {};
 		for (int c0 = 0; c0 < channels; c0 += AHEAD) {
 			uint4 v[AHEAD];
@@ -249,7 +247,7 @@ static __device__ __forceinline__ void list_best(const u32 *keys, int count, u32
 // their positions, ascending: the sink, and those of the largest scores, of equal ones the
 // earlier.
 KERNEL(CHOOSE_THREADS, 1) choose_tokens(const u32 *keys, u32 *chosen, const Sequence *seqs, const int *seq, u64 *traffic,
-	u32 kv_heads, u32 dim, u32 tokens, u32 budget, u32 max_tokens, u32 list_words) {
+	u32 kv_heads, u32 dim, u32 budget, u32 max_tokens, u32 list_words) {
 	allow_next();
 	int kv = blockIdx.x, row = blockIdx.y;
 	Sequence s = seqs[seq[row]];
@@ -266,21 +264,21 @@ KERNEL(CHOOSE_THREADS, 1) choose_tokens(const u32 *keys, u32 *chosen, const Sequ
 			list[1 + i] = i;
 	}
 	if (threadIdx.x == 0) {
-		Record r(dim, tokens, 16, 16);
 		list[0] = n;
 		atomicAdd(&traffic[PAGES_READ], (u64)(s.stored / TOKENS));
 		atomicAdd(&traffic[CHOSEN], (u64)((n + TOKENS - 1) / TOKENS));
-		atomicAdd(&traffic[COLD_BYTES], (u64)(s.stored / r.group) * r.bytes);
+		atomicAdd(&traffic[COLD_BYTES], (u64)s.stored * dim * 4);
 	}
 }
 
 // Grid: pages of the budget, KV heads, rows. Brings the rows of chosen tokens to pages of
-// float16 [slots][pages][kvHeads] {K [dim, 32], V [32, dim]}. A lane takes a token's keys, which
-// stand 64 bytes apart.
+// float16 [slots][pages][kvHeads] {K [dim, 32], V [32, dim]}. All rows of a page are under way
+// at once.
 KERNEL(FETCH_THREADS, 2) fetch_tokens(const u8 *units, const u32 *table, const u32 *chosen, const Sequence *seqs, const int *seq, u8 *work, u64 *traffic,
-	u64 unit_bytes, u64 page_bytes, u64 work_bytes, u32 table_stride, u32 kv_heads, u32 dim, u32 tokens, u32 list_words) {
+	u64 unit_bytes, u64 page_bytes, u64 work_bytes, u32 table_stride, u32 kv_heads, u32 dim, u32 record_bytes, u32 k_rows, u32 tokens, u32 list_words) {
+	__shared__ u32 keys[TOKENS * (MOST_DIM / 2 + 1)]; // [32][dim/2+1], so that columns lie in different banks
 	allow_next();
-	int page = blockIdx.x, kv = blockIdx.y, row = blockIdx.z, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+	int page = blockIdx.x, kv = blockIdx.y, row = blockIdx.z, thread = threadIdx.x;
 	int n = seq[row];
 	Sequence s = seqs[n];
 	after_previous();
@@ -289,30 +287,41 @@ KERNEL(FETCH_THREADS, 2) fetch_tokens(const u8 *units, const u32 *table, const u
 	if (some <= 0)
 		return;
 	list += 1 + page * TOKENS;
-	Record r(dim, tokens, 16, 16);
-	Rows rows = {units, table + (u64)n * table_stride, unit_bytes, (int)kv_heads, kv};
+	Records records = {units, table + (u64)n * table_stride, unit_bytes, (int)kv_heads, kv, (int)tokens, (int)record_bytes};
 	u8 *to = work + s.slot * work_bytes + page * page_bytes + (u64)kv * dim * TOKENS * 4;
-	int pos = list[min(lane, some - 1)];
-	const u8 *key = rows.keys(r, pos) + pos % TOKENS * 2;
-	constexpr int EACH = 16, STEP = FETCH_THREADS / 32;
-	for (int c0 = warp; c0 < dim; c0 += EACH * STEP) {
-		u16 v[EACH];
+	constexpr int EACH = TOKENS * MOST_DIM / 8 / FETCH_THREADS; // pieces of 16 bytes of K, and of V
+	int wide = dim / 8, row_words = dim / 2 + 1;
+	u32 values = tokens * dim * 2;
+	uint4 k[EACH], v[EACH];
 #pragma unroll
-		for (int i = 0; i < EACH; i++)
-			if (c0 + i * STEP < dim)
-				v[i] = *(const u16 *)(key + (c0 + i * STEP) * TOKENS * 2);
+	for (int j = 0; j < EACH; j++) {
+		int i = j * FETCH_THREADS + thread;
+		if (i >= some * wide)
+			break;
+		int pos = list[i / wide];
+		const u8 *from = records.of(pos) + pos % tokens * dim * 2 + i % wide * 16;
+		k[j] = *(const uint4 *)(from + k_rows);
+		v[j] = *(const uint4 *)(from + values);
+	}
 #pragma unroll
-		for (int i = 0; i < EACH; i++)
-			if (c0 + i * STEP < dim)
-				*(u16 *)(to + (c0 + i * STEP) * TOKENS * 2 + lane * 2) = v[i];
+	for (int j = 0; j < EACH; j++) {
+		int i = j * FETCH_THREADS + thread;
+		if (i >= some * wide)
+			break;
+		*(uint4 *)(to + dim * TOKENS * 2 + i * 16) = v[j];
+		u32 *at = keys + i / wide * row_words + i % wide * 4;
+		at[0] = k[j].x, at[1] = k[j].y, at[2] = k[j].z, at[3] = k[j].w;
 	}
-	int wide = dim / 8;
-#pragma unroll 4
-	for (int i = threadIdx.x; i < some * wide; i += FETCH_THREADS) {
-		int t = i / wide, p = list[t];
-		*(uint4 *)(to + dim * TOKENS * 2 + i * 16) = *(const uint4 *)(rows.record(r, p) + r.v + p % r.group * dim * 2 + i % wide * 16);
+	__syncthreads();
+	// A thread turns two channels of two tokens.
+	for (int i = thread; i < dim / 2 * (TOKENS / 2); i += FETCH_THREADS) {
+		int t = i % (TOKENS / 2) * 2, c = i / (TOKENS / 2);
+		u32 a = keys[t * row_words + c], b = keys[(t + 1) * row_words + c];
+		u32 *at = (u32 *)to + c * TOKENS + t / 2;
+		at[0] = __byte_perm(a, b, 0x5410);
+		at[TOKENS / 2] = __byte_perm(a, b, 0x7632);
 	}
-	if (threadIdx.x == 0)
+	if (thread == 0)
 		atomicAdd(&traffic[FETCHED], (u64)some * dim * 4);
 }
 

@@ -118,6 +118,17 @@ static __device__ void make_record(const Record &r, Tokens x, int t0, u8 *rec, L
 	__syncthreads();
 }
 
+// Writes the keys of tokens [t0, t0+tokens) token by token.
+static __device__ void rows_of_keys(Tokens x, int t0, int tokens, u8 *to) {
+	int wide = x.dim / 8;
+	for (int i = threadIdx.x; i < tokens * wide; i += STORE_THREADS) {
+		u32 v[4];
+		for (int j = 0; j < 4; j++)
+			v[j] = x.key(i % wide * 8 + 2 * j, t0 + i / wide) | x.key(i % wide * 8 + 2 * j + 1, t0 + i / wide) << 16;
+		*(uint4 *)(to + i * 16) = make_uint4(v[0], v[1], v[2], v[3]);
+	}
+}
+
 static __device__ __forceinline__ float clamped(float v, float lo, float hi) { return v >= lo ? fminf(v, hi) : lo; } // NaN gives lo
 
 // References, deviations and the order of channels, of a block's first page.
@@ -204,9 +215,10 @@ static __device__ __forceinline__ void raise_peaks(Tokens x, int tokens, float *
 
 // Grid: KV heads, blocks of 256 tokens from the first that changes on, sequences.
 // Exact tokens are pages by exact [seqs, exact_stride]; indexes is null without, and so is
-// peaks [slots, kvHeads, dim].
+// peaks [slots, kvHeads, dim]. Records stand record_bytes apart, and have keys a second time at
+// k_rows, where that is not 0.
 KERNEL(STORE_THREADS, 1) store_records(const u8 *pages, const u32 *exact, u8 *units, const u32 *table, u8 *indexes, const float *queries, float *peaks, const Sequence *seqs,
-	u64 page_bytes, u64 unit_bytes, u32 exact_stride, u32 table_stride, u32 kv_heads, u32 dim, u32 tokens, u32 k_bits, u32 v_bits) {
+	u64 page_bytes, u64 unit_bytes, u32 exact_stride, u32 table_stride, u32 kv_heads, u32 dim, u32 record_bytes, u32 k_rows, u32 tokens, u32 k_bits, u32 v_bits) {
 	allow_next();
 	after_previous();
 	Record r(dim, tokens, k_bits, v_bits);
@@ -235,9 +247,11 @@ KERNEL(STORE_THREADS, 1) store_records(const u8 *pages, const u32 *exact, u8 *un
 			raise_peaks(x, n * TOKENS, peaks + ((u64)s.slot * kv_heads + head) * dim);
 		for (int t = 0; t < n * TOKENS; t += tokens) {
 			make_record(r, x, t, rec, keys, values);
-			u8 *dst = units + id * unit_bytes + (u64)((pos + t) % BLOCK / r.group * kv_heads + head) * r.bytes;
+			u8 *dst = units + id * unit_bytes + (u64)((pos + t) % BLOCK / r.group * kv_heads + head) * record_bytes;
 			for (int i = thread * 16; i < r.bytes; i += STORE_THREADS * 16)
 				*(uint4 *)(dst + i) = *(uint4 *)(rec + i);
+			if (k_rows)
+				rows_of_keys(x, t, tokens, dst + k_rows);
 			__syncthreads();
 		}
 		if (!indexes)

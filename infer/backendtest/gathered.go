@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -88,7 +89,7 @@ func (s *suite) gatheredCase(t *testing.T, shape headShape) {
 			if w == nil {
 				continue
 			}
-			if err := peaksOf(w.q[0], layer, false); err != nil {
+			if err := errors.Join(peaksOf(w.q[0], layer, false), rowsOf(w.q[0], layer)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -125,7 +126,7 @@ func (s *suite) gatheredTraffic(t *testing.T) {
 		}
 	}
 	for layer := range 2 {
-		if err := peaksOf(q, layer, true); err != nil {
+		if err := errors.Join(peaksOf(q, layer, true), rowsOf(q, layer)); err != nil {
 			t.Error(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -118,6 +119,23 @@ func peaksOf(q *offload.Seq, layer int, just bool) error {
 			peak := math.Float32frombits(binary.NativeEndian.Uint32(l.mem.Peaks[at:]))
 			if peak < want || just && peak != want {
 				return fmt.Errorf("layer %d, head %d: the peak of channel %d is %g, its largest key %g", layer, head, c, peak, want)
+			}
+		}
+	}
+	return nil
+}
+
+// rowsOf checks that the rows of a layer's keys are what stands channel by channel.
+func rowsOf(q *offload.Seq, layer int) error {
+	l := layerOf(q, layer)
+	r := l.mem.Record
+	for head := range l.mem.Plan.KVHeads {
+		for pos := range q.Stored() {
+			row, run := l.record(pos, head)[r.KRows+pos%r.Group*r.Dim*2:], l.record(pos, head)[pos%r.Group/offload.PageTok*r.Dim*r.KRow:]
+			for c := range r.Dim {
+				if got, want := row[2*c:][:2], run[c*r.KRow+pos%offload.PageTok*2:][:2]; !bytes.Equal(got, want) {
+					return fmt.Errorf("layer %d, head %d: channel %d of token %d is %x in its row, %x beside its neighbours", layer, head, c, pos, got, want)
+				}
 			}
 		}
 	}

@@ -62,7 +62,7 @@ func describeLayer(m offload.Memory) C.cache {
 	if p.Class.Stored() {
 		c.rec = C.record{k_bits: C.int32_t(r.Elem.KBits()), v_bits: C.int32_t(r.Elem.VBits()), group: C.int32_t(r.Group), k_channels: C.int32_t(r.RunChannels()),
 			k_steps: C.int32_t(r.KSteps()), k: C.int32_t(r.K), k_row: C.int32_t(r.KRow),
-			v_scales: C.int32_t(r.VScales), v_steps: C.int32_t(r.VSteps()), v: C.int32_t(r.V), v_row: C.int32_t(r.VRow), v_groups: C.int32_t(r.VGroups()), bytes: C.int32_t(r.Bytes)}
+			v_scales: C.int32_t(r.VScales), v_steps: C.int32_t(r.VSteps()), v: C.int32_t(r.V), v_row: C.int32_t(r.VRow), v_groups: C.int32_t(r.VGroups()), k_rows: C.int32_t(r.KRows), bytes: C.int32_t(r.Bytes)}
 	}
 	if p.Class == offload.Paged {
 		c.ix = C.index_layout{vectors: C.int32_t(x.Vectors), padded: C.int32_t(x.Padded), ranks: C.int32_t(x.Ranks()), scales: C.int32_t(x.Scales), refs: C.int32_t(x.Refs), steps: C.int32_t(x.Steps), means: C.int32_t(x.Means), codes: C.int32_t(x.Codes),

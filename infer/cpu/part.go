@@ -118,7 +118,7 @@ func (e *exec) moveHidden(rows *graph.Rows, q *offload.Seq, out bool) {
 // stream counts the records that a chunk of a prompt read where they lie.
 func (e *exec) stream(q *offload.Seq, layer int) {
 	if m := e.pool.Memory(layer); m.Plan.Class.Cold() {
-		n := int64(q.Stored()/m.Plan.Group) * int64(m.Plan.KVHeads*m.Record.Bytes)
+		n := int64(q.Stored()/m.Plan.Group) * int64(m.Plan.KVHeads*m.Record.Once())
 		e.pool.Count(offload.Traffic{Prompt: n})
 	}
 }

@@ -64,7 +64,7 @@ func (n *gatheredNode) score(b *batch, s shape) {
 	blocks := max(scoreBlocks*e.backend.info.SMs/(n.plan.KVHeads*s.rows), 1)
 	b.launch("score_tokens", driver.Dim{X: blocks, Y: n.plan.KVHeads, Z: s.rows}, scoreThreads, 0, cudakern.ScoreTokens{
 		Q: q.at, Peaks: c.peaks.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Keys: e.tokenKeyAt, Traffic: e.cold.traffic,
-		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), Group: uint32(n.plan.Group),
+		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), RecordBytes: uint32(n.record.Bytes), Group: uint32(n.plan.Group),
 		Budget: uint32(n.plan.Budget), Channels: uint32(n.plan.Channels), Sink: uint32(n.plan.Sink), MaxTokens: uint32(e.coldTokens()),
 	}, q.reading(s.rows), c.peaks, c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.keys(s.rows).writing(), e.cold.counted())
 }
@@ -73,7 +73,7 @@ func (n *gatheredNode) choose(b *batch, s shape) {
 	e, c := n.e, &n.e.caches[n.op.Layer]
 	b.launch("choose_tokens", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, pickThreads, 0, cudakern.ChooseTokens{
 		Keys: e.tokenKeyAt, Chosen: c.chosen.at, Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
-		KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), Group: uint32(n.plan.Group), Budget: uint32(n.plan.Budget), MaxTokens: uint32(e.coldTokens()), ListWords: uint32(c.listWords),
+		KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), Budget: uint32(n.plan.Budget), MaxTokens: uint32(e.coldTokens()), ListWords: uint32(c.listWords),
 	}, n.keys(s.rows), c.chosen.writing(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
 }
 
@@ -82,7 +82,7 @@ func (n *gatheredNode) fetch(b *batch, s shape) {
 	b.launch("fetch_tokens", driver.Dim{X: ceil(n.plan.Budget, offload.PageTok), Y: n.plan.KVHeads, Z: s.rows}, fetchThreads, 0, cudakern.FetchTokens{
 		Units: c.units.at, Table: e.tables.of(n.op.Layer), Chosen: c.chosen.at, Seqs: e.state.seqs, Seq: e.state.seq, Work: e.work.at, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), PageBytes: uint64(c.pageBytes), WorkBytes: uint64(e.workBytes), TableStride: uint32(e.tables.stride()),
-		KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), Group: uint32(n.plan.Group), ListWords: uint32(c.listWords),
+		KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), RecordBytes: uint32(n.record.Bytes), KRows: uint32(n.record.KRows), Group: uint32(n.plan.Group), ListWords: uint32(c.listWords),
 	}, c.units, e.tables.span(), c.chosen, e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.work.writing(), e.cold.counted())
 }
 

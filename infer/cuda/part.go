@@ -110,7 +110,7 @@ func (e *exec) stageIn(b *batch, layer int, q *offload.Seq) {
 		pages := q.Stored() / offload.PageTok
 		e.launchUnpack(b, layer, r, pages)
 		if plan.Class.Cold() {
-			e.pool.Count(offload.Traffic{Prompt: int64(q.Stored() / plan.Group * spec.KVHeads * r.Bytes)})
+			e.pool.Count(offload.Traffic{Prompt: int64(q.Stored() / plan.Group * spec.KVHeads * r.Once())})
 		}
 	}
 	ring := plan.Tail / offload.PageTok
@@ -121,9 +121,9 @@ func (e *exec) stageIn(b *batch, layer int, q *offload.Seq) {
 
 func (e *exec) launchUnpack(b *batch, layer int, r offload.Record, pages int) {
 	c, spec := &e.caches[layer], e.prog.KV[layer]
-	b.launch("unpack_records", driver.Dim{X: pages, Y: spec.KVHeads}, unpackThreads, r.Bytes*(1+int(flag(r.Group == offload.ColdTok))), cudakern.UnpackRecords{
+	b.launch("unpack_records", driver.Dim{X: pages, Y: spec.KVHeads}, unpackThreads, r.Once()*(1+int(flag(r.Group == offload.ColdTok))), cudakern.UnpackRecords{
 		Units: c.units.at, Table: e.tables.of(layer), Pages: e.stage.at, UnitBytes: uint64(c.unitBytes), PageBytes: uint64(c.pageBytes),
-		KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim), Group: uint32(r.Group), KBits: uint32(r.Elem.KBits()), VBits: uint32(r.Elem.VBits()),
+		KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim), RecordBytes: uint32(r.Bytes), Group: uint32(r.Group), KBits: uint32(r.Elem.KBits()), VBits: uint32(r.Elem.VBits()),
 	}, c.units, e.tables.span(), span{name: "stage", at: e.stage.at, bytes: int64(pages) * int64(c.pageBytes), write: true})
 }
 

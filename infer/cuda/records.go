@@ -40,7 +40,7 @@ func (e *exec) newStore(layer int) *storeNode {
 	}
 	pages := max(plan.Group/offload.PageTok, 1)
 	n := &storeNode{e: e, layer: layer, record: r}
-	n.shared = pages*4*offload.PageTok*r.Dim + r.Bytes + 4*offload.MaxIndexDim + laneBytes*(r.Dim+r.Group*r.VGroups())
+	n.shared = pages*4*offload.PageTok*r.Dim + r.Once() + 4*offload.MaxIndexDim + laneBytes*(r.Dim+r.Group*r.VGroups())
 	if plan.Class == offload.Paged {
 		n.scales = &e.cold.scales[layer]
 	}
@@ -60,7 +60,7 @@ func (n *storeNode) store(b *batch, s shape, blocks, seqs int) {
 	a := cudakern.StoreRecords{
 		Pages: x.span.at, Exact: x.table, Units: c.units.at, Table: e.tables.of(n.layer), Peaks: c.peaks.at, Seqs: e.state.seqs,
 		PageBytes: uint64(x.bytes), UnitBytes: uint64(c.unitBytes), ExactStride: uint32(x.stride), TableStride: uint32(e.tables.stride()),
-		KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim), Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()),
+		KVHeads: uint32(spec.KVHeads), Dim: uint32(spec.HeadDim), RecordBytes: uint32(n.record.Bytes), KRows: uint32(n.record.KRows), Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()),
 	}
 	uses := []span{x.span, c.units.writing(), e.tables.span(), e.state.sequences(seqs)}
 	if c.peaks.at != 0 {

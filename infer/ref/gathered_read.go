@@ -39,7 +39,7 @@ func (s step) fetchTokens(layer int) {
 				Pages:     int64(v.stored / offload.PageTok),
 				Chosen:    int64((n + offload.PageTok - 1) / offload.PageTok),
 				Fetched:   int64(n * 2 * p.HeadDim * 2),
-				ColdBytes: int64(v.stored / p.Group * v.mem.Record.Bytes),
+				ColdBytes: int64(v.stored / p.Group * v.mem.Record.Once()),
 			}
 			if n < v.stored {
 				t.Streamed = int64(v.stored * p.Channels * 2)

@@ -104,7 +104,7 @@ func (s step) countStreamed(layer int) {
 	m := q.Pool().Memory(layer)
 	if m.Plan.Class.Cold() {
 		records := int64(q.Stored() / m.Plan.Group * m.Plan.KVHeads)
-		q.Pool().Count(offload.Traffic{Prompt: records * int64(m.Record.Bytes)})
+		q.Pool().Count(offload.Traffic{Prompt: records * int64(m.Record.Once())})
 	}
 }
 

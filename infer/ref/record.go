@@ -103,6 +103,9 @@ func (r record) setKeys(channel int, x []float32) {
 	for t, v := range x {
 		at, i := r.keyAt(t, channel)
 		r.set(at, i, r.at.Elem.KBits(), v, c)
+		if r.at.KRows > 0 {
+			r.set(r.at.KRows+2*t*r.at.Dim, channel, r.at.Elem.KBits(), v, c)
+		}
 	}
 }
 

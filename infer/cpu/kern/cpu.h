@@ -84,7 +84,7 @@ typedef struct {
 	int32_t k_bits, v_bits; // of a code; 16 where values are kept as they are
 	int32_t group;          // tokens
 	int32_t k_channels;     // in one run of K
-	int32_t k_steps, k, k_row, v_scales, v_steps, v, v_row, v_groups, bytes;
+	int32_t k_steps, k, k_row, v_scales, v_steps, v, v_row, v_groups, k_rows, bytes;
 } record;
 
 // index_layout is the index of one block of one KV head (offload.Index).

@@ -217,6 +217,6 @@ static void op_gather(exec *e, const op *o, int at, int thread) {
 		choose_tokens(token_scores(e, seq, head), v->stored, c->sink, n, chosen + 1);
 		fetch_rows(c, v, head, chosen + 1, n);
 		traffic[T_PAGES] += v->stored / PAGE_TOK, traffic[T_CHOSEN] += (n + PAGE_TOK - 1) / PAGE_TOK;
-		traffic[T_FETCHED] += (int64_t)n * 2 * c->dim * 2, traffic[T_COLD] += (int64_t)(v->stored / c->rec.group) * c->rec.bytes;
+		traffic[T_FETCHED] += (int64_t)n * 2 * c->dim * 2, traffic[T_COLD] += (int64_t)v->stored * 2 * c->dim * 2;
 	}
 }

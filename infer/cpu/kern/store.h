@@ -133,6 +133,12 @@ static void store_cold(const cache *c, const view *v, int pos, int head, uint8_t
 	for (int t = 0; t < COLD_TOK; t++) value_to_record(r, c->dim, t, row + 2 * t * c->dim, rec);
 }
 
+// rows_of_keys writes the keys [dim, PAGE_TOK] of a page token by token.
+static void rows_of_keys(int dim, const uint8_t *k, uint8_t *to) {
+	for (int t = 0; t < PAGE_TOK; t++)
+		for (int ch = 0; ch < dim; ch++) memcpy(to + 2 * (t * dim + ch), k + 2 * (ch * PAGE_TOK + t), 2);
+}
+
 // store_group writes one record of one head from the exact pages of its tokens.
 static void store_group(const cache *c, const view *v, int pos, int head, uint8_t *rec) {
 	const record *r = &c->rec;
@@ -147,6 +153,7 @@ static void store_group(const cache *c, const view *v, int pos, int head, uint8_
 		if (r->k_bits == 16) {
 			memcpy(rec + r->k + i * c->dim * r->k_row, p.k, c->dim * r->k_row);
 			memcpy(rec + r->v + i * PAGE_TOK * r->v_row, p.v, PAGE_TOK * r->v_row);
+			if (r->k_rows) rows_of_keys(c->dim, p.k, rec + r->k_rows + i * PAGE_TOK * c->dim * 2);
 			continue;
 		}
 		for (int t = 0; t < PAGE_TOK; t++) value_to_record(r, c->dim, i * PAGE_TOK + t, p.v + 2 * t * c->dim, rec);
