@@ -233,6 +233,7 @@ func (m *machine) generate(ctx context.Context, r *Report, depth int) error {
 		return err
 	}
 	row := Row{Test: fmt.Sprintf("tg%d", m.cfg.Gen), Tokens: m.cfg.Gen, Depth: depth, BytesPerTok: m.cost.decode(depth, m.cfg.Gen)}
+	before := m.run.Traffic()
 	for range m.cfg.Reps {
 		choice, attention, noted := m.run.Spent()
 		start := time.Now()
@@ -250,6 +251,7 @@ func (m *machine) generate(ctx context.Context, r *Report, depth int) error {
 			return err
 		}
 	}
+	row.bring(before, m.run.Traffic())
 	if m.cfg.Trace {
 		if err := m.trace(ctx, &row); err != nil {
 			return err

@@ -131,6 +131,7 @@ func TestCost(t *testing.T) {
 func testReport() *Report {
 	r := &Report{Name: "m", Arch: "llama", Backend: "cpu", Threads: 2, ChunkTok: 512, WeightBytes: 5e6, KVBytesPerTok: 1000, Cache: "exact f16", CacheFast: 3e6,
 		Rows: []Row{{Test: "tg10", Tokens: 10, Depth: 7, BytesPerTok: 5e6, Seconds: []float64{4, 1, 2}}, {Test: "pp8", Tokens: 8, BytesPerTok: 1e6, Seconds: []float64{1, 3}}}}
+	r.Rows[0].bring(offload.Traffic{Fetched: 1e6, Streamed: 5e6}, offload.Traffic{Fetched: 16e6, Streamed: 65e6}) // of 30 tokens
 	r.Rows[0].spend(1400*time.Millisecond, 2800*time.Millisecond)
 	r.finish(1e8)
 	return r
@@ -159,9 +160,9 @@ func TestReportText(t *testing.T) {
 	wantTable := `m (llama), cpu, 2 threads, chunks of 512
 weights read per step 5.0 MB, exact KV 1.0 KB per token, cache exact f16 (fast tier 3.0 MB, host tier 0.0 MB), read bandwidth 0.1 GB/s
 
-  test  depth  tokens/s  min   max  MB/token  GB/s  of bandwidth  choice  attention
-  tg10      7       5.0  2.5  10.0      5.00  0.03          25 %  10.0 %     20.0 %
-   pp8      0       4.0  2.7   8.0      1.00  0.00           4 %                   
+  test  depth  tokens/s  min   max  MB/token  GB/s  of bandwidth  from host, MB  choice  attention
+  tg10      7       5.0  2.5  10.0      5.00  0.03          25 %            2.5  10.0 %     20.0 %
+   pp8      0       4.0  2.7   8.0      1.00  0.00           4 %                                  
 `
 	if diff := cmp.Diff(wantTable, table.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)

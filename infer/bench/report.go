@@ -42,6 +42,10 @@ type Row struct {
 	BytesPerTok int64     `json:"bytes_per_token"` // that have to be read at least
 	BytesPerSec float64   `json:"bytes_per_second"`
 	Share       float64   `json:"bandwidth_share"` // of ReadBandwidth
+	// Fetched and Streamed are bytes of a token that were counted as they came from the
+	// host tier: of records or rows, and of critical channels.
+	Fetched  int64 `json:"fetched_bytes_per_token,omitempty"`
+	Streamed int64 `json:"streamed_bytes_per_token,omitempty"`
 	// Choice and Attention are shares of all threads' time that went into
 	// choosing what to attend to, the bookkeeping of that included, and into
 	// attention; nil where the backend does not note them.
@@ -64,6 +68,20 @@ func (r *Row) add(d time.Duration) { r.Seconds = append(r.Seconds, d.Seconds()) 
 
 func (r *Row) spend(choice, attention time.Duration) {
 	r.choice, r.attention, r.noted = r.choice+choice, r.attention+attention, true
+}
+
+// bring counts what all repetitions brought from the host tier.
+func (r *Row) bring(from, to offload.Traffic) {
+	n := int64(r.Tokens * len(r.Seconds))
+	r.Fetched, r.Streamed = (to.Fetched-from.Fetched)/n, (to.Streamed-from.Streamed)/n
+}
+
+// fromHost is that in MB a token; empty where nothing came.
+func (r *Row) fromHost() string {
+	if n := r.Fetched + r.Streamed; n > 0 {
+		return fmt.Sprintf("%.1f", float64(n)/1e6)
+	}
+	return ""
 }
 
 // share is a part of all threads' time.
@@ -112,10 +130,10 @@ func (r *Report) WriteTable(w io.Writer) error {
 		return err
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(t, "test\tdepth\ttokens/s\tmin\tmax\tMB/token\tGB/s\tof bandwidth\tchoice\tattention\t")
+	fmt.Fprintln(t, "test\tdepth\ttokens/s\tmin\tmax\tMB/token\tGB/s\tof bandwidth\tfrom host, MB\tchoice\tattention\t")
 	for _, row := range r.Rows {
-		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.0f %%\t%s\t%s\t\n", row.Test, row.Depth, row.TokPerSec, row.Min, row.Max,
-			float64(row.BytesPerTok)/1e6, row.BytesPerSec/1e9, 100*row.Share, percent(row.Choice), percent(row.Attention))
+		fmt.Fprintf(t, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.0f %%\t%s\t%s\t%s\t\n", row.Test, row.Depth, row.TokPerSec, row.Min, row.Max,
+			float64(row.BytesPerTok)/1e6, row.BytesPerSec/1e9, 100*row.Share, row.fromHost(), percent(row.Choice), percent(row.Attention))
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -76,6 +76,9 @@ func (e *exec) works(sh shape, kv []*offload.Seq) []work {
 			if i == 0 {
 				bytes += e.movedFor(n, sh, kv)
 			}
+			if n, ok := n.(*gatheredNode); ok && c.kernel == "fetch_tokens" {
+				bytes += n.fetchedBytes(kv)
+			}
 			if strings.HasPrefix(c.kernel, "weigh_") {
 				bytes += n.(*choiceNode).weighedBytes(kv)
 			}
@@ -108,7 +111,7 @@ func opName(n node, c command) string {
 		return "norm, rope, append"
 	case *selectNode:
 		return "select"
-	case *attendNode, *recordsNode:
+	case *attendNode, *recordsNode, *gatheredAttendNode:
 		return "attend"
 	case *linearNode:
 		name := "linear"
@@ -156,6 +159,11 @@ func (e *exec) movedFor(n node, sh shape, kv []*offload.Seq) int64 {
 		switch n := n.(type) {
 		case *choiceNode:
 			sum += e.stepBytes(n.op.Layer, q).Index
+		case *gatheredNode:
+			sum += e.stepBytes(n.op.Layer, q).Streamed
+		case *gatheredAttendNode:
+			b := e.stepBytes(n.op.Layer, q)
+			sum += b.Fast() - b.Streamed
 		case *attendNode:
 			b := e.stepBytes(n.op.Layer, q)
 			sum += b.Fast() - b.Index
@@ -163,6 +171,15 @@ func (e *exec) movedFor(n node, sh shape, kv []*offload.Seq) int64 {
 			b := e.stepBytes(n.op.Layer, q)
 			sum += b.Fast() - b.Index
 		}
+	}
+	return sum
+}
+
+// fetchedBytes is the rows of tokens that a choice brings.
+func (n *gatheredNode) fetchedBytes(kv []*offload.Seq) (sum int64) {
+	for _, q := range kv {
+		b := n.e.stepBytes(n.op.Layer, q)
+		sum += b.Fetched + b.Sinks
 	}
 	return sum
 }
