@@ -39,7 +39,7 @@ func (l *layer) format() string {
 		s += fmt.Sprintf(", groups of %d in %d bytes", l.Group, l.record.Bytes)
 	}
 	if l.Class == Paged {
-		s += fmt.Sprintf(", index of %d bytes", l.index.Bytes)
+		s += fmt.Sprintf(", index of %d bytes, codes %g deviations apart", l.index.Bytes, IndexStep)
 	}
 	return s
 }

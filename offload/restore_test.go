@@ -218,8 +218,8 @@ func TestFormatNamesWhatBytesMean(t *testing.T) {
 		"; layers 0-0: window f16, 2 heads of 4, window 40, tail 128" +
 		"; layers 1-1: exact f16, 1 heads of 2" +
 		"; layers 2-2: dense f16, 2 heads of 4, tail 64, groups of 32 in 512 bytes" +
-		"; layers 3-3: paged f16, 2 heads of 4, tail 64, groups of 16 in 256 bytes, index of 2048 bytes" +
-		"; layers 4-5: paged f16, 1 heads of 2, tail 64, groups of 16 in 128 bytes, index of 2304 bytes"
+		"; layers 3-3: paged f16, 2 heads of 4, tail 64, groups of 16 in 256 bytes, index of 2048 bytes, codes 1.145 deviations apart" +
+		"; layers 4-5: paged f16, 1 heads of 2, tail 64, groups of 16 in 128 bytes, index of 2304 bytes, codes 1.145 deviations apart"
 	if diff := cmp.Diff(want, newKernel(t, plans).pool.Format()); diff != "" {
 		t.Error(diff)
 	}
