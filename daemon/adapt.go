@@ -258,16 +258,17 @@ func ipcError(err error) error {
 		kind ipc.Kind
 		wait time.Duration
 		par  string
+		says string // before the error's own text
 	}{
-		{infer.ErrNoTemplate, ipc.KindInvalidRequest, 0, "messages"},
-		{infer.ErrBusy, ipc.KindBusy, maxRetryBusy, ""}, // it has waited long
-		{infer.ErrLoading, ipc.KindLoading, retryLoading, ""},
-		{infer.ErrDraining, ipc.KindDraining, 0, ""},
-		{infer.ErrClosed, ipc.KindDraining, 0, ""},
-		{infer.ErrFailed, ipc.KindFailed, 0, ""},
+		{infer.ErrNoTemplate, ipc.KindInvalidRequest, 0, "messages", ""},
+		{infer.ErrBusy, ipc.KindBusy, maxRetryBusy, "", ""}, // it has waited long
+		{infer.ErrLoading, ipc.KindLoading, retryLoading, "", "Loading model: "},
+		{infer.ErrDraining, ipc.KindDraining, 0, "", ""},
+		{infer.ErrClosed, ipc.KindDraining, 0, "", ""},
+		{infer.ErrFailed, ipc.KindFailed, 0, "", ""},
 	} {
 		if errors.Is(err, k.is) {
-			return &ipc.Error{Kind: k.kind, Param: k.par, Message: err.Error(), RetryAfter: k.wait}
+			return &ipc.Error{Kind: k.kind, Param: k.par, Message: k.says + err.Error(), RetryAfter: k.wait}
 		}
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -180,6 +181,9 @@ func TestAdaptErrors(t *testing.T) {
 		}
 		if got.Message == "" {
 			t.Errorf("%v has no message", tc.in)
+		}
+		if got.Kind == ipc.KindLoading && !strings.HasPrefix(got.Message, "Loading model") { // as clients of llama-server expect
+			t.Errorf("%v is told as %q", tc.in, got.Message)
 		}
 		got.Message = ""
 		if d := cmp.Diff(tc.want, *got); d != "" {

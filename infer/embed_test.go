@@ -155,7 +155,7 @@ func openTiny(path, pooling string) (*modelFile, error) {
 			ft.pooling = p
 		}
 	}
-	return &modelFile{front: ft, prog: prog, close: f.Close}, nil
+	return &modelFile{front: ft, prog: prog, close: f.Close, unchanged: f.Unchanged}, nil
 }
 
 // However the cache keeps tokens, an input is read exactly: its vector has the same

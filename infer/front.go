@@ -36,6 +36,8 @@ type modelFile struct {
 	front *front
 	prog  *graph.Program // points into the file
 	close func() error
+	// unchanged says that the file is still the one that prog points into.
+	unchanged func() error
 }
 
 // openModel reads a GGUF file and refuses one that could not be served.
@@ -84,7 +86,7 @@ func readModel(f *gguf.File) (m *modelFile, err error) {
 			return nil, err
 		}
 	}
-	return &modelFile{front: ft, prog: prog, close: f.Close}, nil
+	return &modelFile{front: ft, prog: prog, close: f.Close, unchanged: f.Unchanged}, nil
 }
 
 // openModel opens the file of a configured model. What makes a parser panic is

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -46,6 +47,8 @@ type owner struct {
 func newOwner(e *Engine) *owner { return &owner{e: e, cfg: e.cfg, log: e.cfg.Logger} }
 
 func (o *owner) run() {
+	// What a model's file is cut by between two looks at it faults where it is read.
+	debug.SetPanicOnFault(true)
 	for o.next() {
 		o.turn()
 	}
@@ -197,12 +200,17 @@ func (e *Engine) noteSlotTime(d time.Duration) {
 	e.slotTime += (d - e.slotTime) / 8
 }
 
-// endAll ends every running and waiting task with an error.
-func (o *owner) endAll(err error) {
+// endBegun ends every running task with an error.
+func (o *owner) endBegun(err error) {
 	o.running, o.parked = append(o.running, o.parked...), nil
 	for len(o.running) > 0 {
 		o.end(o.running[0], "", err)
 	}
+}
+
+// endAll ends every running and waiting task with an error.
+func (o *owner) endAll(err error) {
+	o.endBegun(err)
 	o.e.mu.Lock()
 	defer o.e.mu.Unlock()
 	for _, t := range o.e.queue {
@@ -224,6 +232,19 @@ func (o *owner) fail(err error) {
 		o.cfg.Lost = nil
 		f(err)
 	}
+}
+
+// loadAgain gives up the resident model, whose file is not what was loaded any more,
+// for what the file is now. What waits for the model goes on waiting.
+func (o *owner) loadAgain(changed error) {
+	name := o.res.name
+	o.log.Error("the model's file has changed; it is loaded again", "model", name, "error", changed)
+	o.e.mu.Lock()
+	o.e.state, o.e.resident, o.e.progress = Loading, "", LoadProgress{Model: name}
+	o.e.loads = append(o.e.loads, &loadCall{model: name, done: make(chan error, 1)})
+	o.e.announce()
+	o.e.mu.Unlock()
+	o.endBegun(fmt.Errorf("%w: model %s is loaded again: %w", ErrLoading, name, changed))
 }
 
 // shutdown ends everything and gives all memory back.

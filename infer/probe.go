@@ -53,10 +53,14 @@ func (o *owner) proveSince(age time.Duration) error {
 	switch {
 	case state == Failed:
 		return fmt.Errorf("prove model: %w: %s", ErrFailed, reason)
-	case o.res == nil:
+	case o.res == nil || state != Ready:
 		return fmt.Errorf("prove model: %w", ErrLoading)
 	case time.Since(last) <= age:
 		return nil
+	}
+	if err := o.res.unchanged(); err != nil {
+		o.loadAgain(err)
+		return fmt.Errorf("prove model: %w: %w", ErrLoading, err)
 	}
 	err := o.prove(o.res)
 	if err != nil {

@@ -15,6 +15,10 @@ import (
 // turn runs one step of whatever running tasks can take part, and one piece of
 // the prompt that is read by itself.
 func (o *owner) turn() {
+	if err := o.res.unchanged(); err != nil {
+		o.loadAgain(err)
+		return
+	}
 	o.plan()
 	o.stalled = o.reading == nil
 	if o.res.apart {
@@ -254,6 +258,12 @@ func (o *owner) stepFailed(err error) {
 	var p *panicError
 	if errors.As(err, &p) {
 		o.log.Error("backend panicked", "panic", p.value, "stack", string(p.stack))
+	}
+	switch changed := o.res.unchanged(); {
+	case changed != nil: // which may be why
+		o.loadAgain(changed)
+		return
+	case p != nil:
 		o.fail(err)
 		return
 	}
@@ -273,6 +283,9 @@ func (o *owner) stepFailed(err error) {
 // prove decodes two tokens on a sequence of its own.
 func (o *owner) prove(r *resident) (err error) {
 	defer catch(&err)
+	if err := r.unchanged(); err != nil {
+		return fmt.Errorf("prove model: %w", err)
+	}
 	seq, err := r.pool.NewSeq()
 	if i := o.oldest(); errors.Is(err, offload.ErrNoSlots) && i >= 0 {
 		o.forget(i)

@@ -115,7 +115,7 @@ func toyOpen(context int) func(string) (*modelFile, error) {
 				return nil, err
 			}
 		}
-		return &modelFile{front: f, prog: toyProgram(context), close: func() error { return nil }}, nil
+		return &modelFile{front: f, prog: toyProgram(context), close: func() error { return nil }, unchanged: func() error { return nil }}, nil
 	}
 }
 

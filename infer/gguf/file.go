@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"golang.org/x/sys/unix"
 )
 
 // File is an open model file, all parts of it.
@@ -15,7 +13,7 @@ type File struct {
 	tensors  []Tensor
 	byName   map[string]int // index into tensors
 	size     int64          // bytes of all parts
-	mappings [][]byte       // one per part; none after Parse
+	mappings []*mapping     // one per part; none after Parse
 }
 
 // Open maps and checks the GGUF file at path. For a split file, path names
@@ -74,7 +72,7 @@ func (f *File) Close() error {
 	*f = File{}
 	var errs []error
 	for _, m := range mappings {
-		errs = append(errs, unix.Munmap(m))
+		errs = append(errs, m.close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("unmap model: %w", err)

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-
-	"golang.org/x/sys/unix"
 )
 
 // Metadata keys of a split file.
@@ -64,21 +62,21 @@ func partPath(path string, no, count uint64) (string, error) {
 
 // openParts maps and parses path and, when it is split, all other parts.
 func openParts(path string) (_ *File, err error) {
-	var mappings [][]byte
+	var mappings []*mapping
 	defer func() {
 		if err != nil {
 			for _, m := range mappings {
-				err = errors.Join(err, unix.Munmap(m))
+				err = errors.Join(err, m.close())
 			}
 		}
 	}()
 	open := func(path string) (*part, split, error) {
-		b, err := mapFile(path)
+		m, err := mapFile(path)
 		if err != nil {
 			return nil, split{}, err
 		}
-		mappings = append(mappings, b)
-		p, err := parsePart(b)
+		mappings = append(mappings, m)
+		p, err := parsePart(m.mem)
 		if err != nil {
 			return nil, split{}, err
 		}

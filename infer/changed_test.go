@@ -1,0 +1,170 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"edged/infer/gguf"
+	"edged/infer/graph"
+)
+
+// changingToy serves toys whose files count as changed once for each that is put
+// into changes.
+func changingToy(t *testing.T, cfg Config, b *toyBackend) (e *Engine, changes chan error) {
+	t.Helper()
+	changes = make(chan error, 1)
+	open := func(path string) (*modelFile, error) {
+		m, err := toyOpen(toyContext)(path)
+		if err != nil {
+			return nil, err
+		}
+		m.unchanged = func() error {
+			select {
+			case err := <-changes:
+				return err
+			default:
+				return nil
+			}
+		}
+		return m, nil
+	}
+	e, err := newEngine(cfg, open, func(string) (graph.Backend, error) { return b, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	go e.owner.run()
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := e.Load(t.Context(), "", nil); err != nil {
+		t.Fatal(err)
+	}
+	return e, changes
+}
+
+// TestChangedFile: nothing is computed with the weights of a file that has changed; who
+// was being answered is told to come again, and the file is loaded as it is now.
+func TestChangedFile(t *testing.T) {
+	for _, switches := range []bool{false, true} {
+		var loads atomic.Int32
+		steps := make(chan struct{})
+		b := &toyBackend{compile: func() error { loads.Add(1); return nil }}
+		cfg := toyConfig()
+		cfg.AllowSwitch = switches
+		e, changes := changingToy(t, cfg, b)
+		var once atomic.Bool
+		_, err := e.Generate(t.Context(), &Request{Prompt: prompt(1, 2), MaxTokens: 50}, func(Delta) error {
+			if once.CompareAndSwap(false, true) {
+				changes <- gguf.ErrChanged
+				close(steps)
+			}
+			return nil
+		})
+		<-steps
+		if !errors.Is(err, ErrLoading) || !errors.Is(err, gguf.ErrChanged) {
+			t.Errorf("the request ended with %v, want ErrLoading and ErrChanged", err)
+		}
+		if err := e.Load(t.Context(), "", nil); err != nil { // behind the one that has begun
+			t.Fatal(err)
+		}
+		if _, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1, 2), MaxTokens: 2}); err != nil {
+			t.Errorf("the next request: %v", err)
+		}
+		changes <- gguf.ErrChanged
+		if err := e.Prove(t.Context(), 0); !errors.Is(err, ErrLoading) {
+			t.Errorf("the proof with a changed file: %v, want ErrLoading", err)
+		}
+		if err := e.Load(t.Context(), "", nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Prove(t.Context(), 0); err != nil {
+			t.Errorf("the next proof: %v", err)
+		}
+		if n := loads.Load(); n != 3 {
+			t.Errorf("%d loads, want 3", n)
+		}
+	}
+}
+
+// startCopy serves a copy of the repository's model, which may be damaged.
+func startCopy(t *testing.T, open func(string) (*modelFile, error)) (e *Engine, path string, good []byte) {
+	t.Helper()
+	good, err := os.ReadFile("../models/needle-26m-q8_0.gguf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), "needle.gguf")
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Models: []ModelConfig{{Name: "needle", Path: path, Context: 1024}}, Backend: "cpu", ChunkTok: 64, Threads: 1, HostBytes: 1 << 30, AllowSwitch: true}
+	if e, err = newEngine(cfg, open, NewBackend); err != nil {
+		t.Fatal(err)
+	}
+	go e.owner.run()
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := e.Load(t.Context(), "", nil); err != nil {
+		t.Fatal(err)
+	}
+	return e, path, good
+}
+
+// TestCutFile cuts the file of a resident model: a model that has become useless is
+// refused with the reason, and served when it is there again.
+func TestCutFile(t *testing.T) {
+	e, path, good := startCopy(t, openModel)
+	_, key, code := notes()
+	question := "Note: the access code of " + key(0) + " is " + code(0) + ".\nWhat is the access code of " + key(0) + "?"
+	before, _ := ask(t, e, question)
+	if !strings.Contains(before.Text, code(0)) {
+		t.Fatalf("the model answers %q", before.Text)
+	}
+	if err := os.Truncate(path, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1, 2), MaxTokens: 2})
+	if !errors.Is(err, ErrLoading) || !errors.Is(err, gguf.ErrChanged) {
+		t.Errorf("behind the cut: %v, want ErrLoading and ErrChanged", err)
+	}
+	if err := e.Load(t.Context(), "", nil); err == nil {
+		t.Error("the cut file is loaded")
+	}
+	if s := e.Status(); s.State != Failed || !strings.Contains(s.Reason, "past the end of the file") {
+		t.Errorf("state %v: %s", s.State, s.Reason)
+	}
+	if err := os.WriteFile(path, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if after, _ := ask(t, e, question); after.Text != before.Text {
+		t.Errorf("with the file again %q, want %q", after.Text, before.Text)
+	}
+}
+
+// TestCutFileWhileItIsRead: a file that is cut between a look at it and the step that
+// reads it costs the step and not the process.
+func TestCutFileWhileItIsRead(t *testing.T) {
+	e, path, _ := startCopy(t, func(path string) (*modelFile, error) {
+		m, err := openModel(path)
+		if err == nil {
+			m.unchanged = func() error { return nil }
+		}
+		return m, err
+	})
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := collect(context.Background(), e, &Request{Prompt: prompt(1, 2), MaxTokens: 2}); !errors.Is(err, ErrFailed) {
+		t.Errorf("error is %v, want ErrFailed", err)
+	}
+}
