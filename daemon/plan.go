@@ -90,21 +90,23 @@ func (p Planning) fill(r *PlanReport, f *gguf.File) error {
 
 // cache plans with what the weights leave of the fast tier.
 func (p Planning) cache(r *PlanReport, layers []offload.LayerSpec) (*offload.Plan, error) {
-	ask := offload.Ask{Layers: layers, Policy: p.Policy, Options: p.Options, Context: p.Context, Sessions: p.Sessions, Fast: r.GPU - r.Weights, Host: r.Host}
+	ask := offload.Ask{Layers: layers, Policy: p.Policy, Options: p.Options, Context: p.Context, Sessions: p.Sessions}
 	tier, limit := "GPU", r.GPU
 	if r.GPU == 0 {
 		tier, limit = "host", r.Host
-		ask.Fast, ask.Host = r.Host-r.Weights, r.Host-r.Weights
 	}
-	if ask.Fast <= 0 {
+	left := limit - r.Weights
+	if left <= 0 {
 		return nil, fmt.Errorf("%w: weights of %d bytes leave nothing of %d bytes of %s memory", offload.ErrNoFit, r.Weights, limit, tier)
+	}
+	if r.GPU == 0 {
+		ask.Total = left
+	} else {
+		ask.Fast, ask.Host = left, r.Host
 	}
 	plan, err := offload.MakePlan(ask)
 	if err != nil {
 		return nil, fmt.Errorf("beside weights of %d bytes in %d bytes of %s memory: %w", r.Weights, limit, tier, err)
-	}
-	if need := plan.Bytes.Fast.Total() + plan.Bytes.Host.Total(); r.GPU == 0 && need > ask.Host {
-		return nil, fmt.Errorf("%w: %s needs %d bytes of host memory in all, weights of %d bytes leave %d", offload.ErrNoFit, plan.Resolved, need, r.Weights, ask.Host)
 	}
 	return plan, nil
 }

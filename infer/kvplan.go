@@ -28,26 +28,13 @@ type kvPlan struct {
 // plan plans for sequences of up to context tokens, nTok in all, within room
 // bytes of host memory.
 func (p kvPlan) plan(context, nTok int, room int64) (*offload.Plan, error) {
-	ask := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running, Fast: p.fast, Host: max(room, 1)}
-	if p.fast > 0 {
-		return offload.MakePlan(ask)
+	ask := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running}
+	if room = max(room, 1); p.fast > 0 {
+		ask.Fast, ask.Host = p.fast, room
+	} else {
+		ask.Total = room
 	}
-	ask.Fast = ask.Host
-	plan, err := offload.MakePlan(ask)
-	if err != nil || plan.Bytes.Fast.Total()+plan.Bytes.Host.Total() <= room {
-		return plan, err
-	}
-	// What lies in the host tier is not there for the fast one.
-	if ask.Fast = room - plan.Bytes.Host.Total(); ask.Fast <= 0 {
-		return nil, fmt.Errorf("%w: %s needs %d bytes in all, %d are left", offload.ErrNoFit, plan.Resolved, plan.Bytes.Fast.Total()+plan.Bytes.Host.Total(), room)
-	}
-	if plan, err = offload.MakePlan(ask); err != nil {
-		return nil, err
-	}
-	if need := plan.Bytes.Fast.Total() + plan.Bytes.Host.Total(); need > room {
-		return nil, fmt.Errorf("%w: %s needs %d bytes in all, %d are left", offload.ErrNoFit, plan.Resolved, need, room)
-	}
-	return plan, nil
+	return offload.MakePlan(ask)
 }
 
 // context plans for the longest context up to want that the budget carries

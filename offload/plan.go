@@ -15,9 +15,10 @@ type Ask struct {
 	Tokens   int // tokens of all sequences together; 0: Context for each session
 	Sessions int // sequences at once; 0: one
 	Decoding int // of them, those that may decode at once; 0: all
-	// Fast and Host are the bytes that the cache may take in each tier; 0 is no
-	// limit. Prompts are staged in the host tier.
-	Fast, Host int64
+	// Fast and Host are the bytes that the cache may take in each tier, and Total in
+	// both, where these share memory; 0 is no limit. Prompts are staged in the host
+	// tier.
+	Fast, Host, Total int64
 }
 
 // Plan is how a cache is kept, and exactly what it takes.
@@ -80,7 +81,7 @@ func (a Ask) resolve() (*Plan, error) {
 		}
 	}
 	return nil, &NoFitError{Policy: policy.Name, Context: a.Context, Sessions: a.Sessions,
-		NeedFast: b.Fast.Total(), NeedHost: b.Host.Total(), Fast: a.Fast, Host: a.Host}
+		NeedFast: b.Fast.Total(), NeedHost: b.Host.Total(), Fast: a.Fast, Host: a.Host, Total: a.Total}
 }
 
 // maxTokens keeps page ids within 32 bits, and sums of bytes within 64.
@@ -94,9 +95,20 @@ func (a Ask) check() (Ask, error) {
 	if a.Tokens == 0 && a.Context > 0 && a.Sessions <= maxTokens/a.Context {
 		a.Tokens = a.Context * a.Sessions
 	}
-	if a.Context < 1 || a.Context > math.MaxInt32 || a.Tokens < a.Context || a.Tokens > maxTokens || a.Sessions < 1 || a.Decoding < 0 || len(a.Layers) == 0 || a.Fast < 0 || a.Host < 0 {
-		return a, fmt.Errorf("%w: context %d, tokens %d, sessions %d, layers %d, fast tier %d bytes, host tier %d bytes is not a valid size",
-			ErrPlan, a.Context, a.Tokens, a.Sessions, len(a.Layers), a.Fast, a.Host)
+	for _, x := range []struct {
+		what        string
+		n, low, top int64
+	}{
+		{"layers", int64(len(a.Layers)), 1, math.MaxInt64}, {"a context in tokens", int64(a.Context), 1, math.MaxInt32}, {"sessions", int64(a.Sessions), 1, maxTokens / int64(max(a.Context, 1))},
+		{"tokens of all sessions", int64(a.Tokens), int64(a.Context), maxTokens}, {"sessions that decode", int64(a.Decoding), 0, math.MaxInt64},
+		{"bytes of the fast tier", a.Fast, 0, math.MaxInt64}, {"bytes of the host tier", a.Host, 0, math.MaxInt64}, {"bytes of both tiers", a.Total, 0, math.MaxInt64},
+	} {
+		if x.n < x.low {
+			return a, fmt.Errorf("%w: %s: %d, must be at least %d", ErrPlan, x.what, x.n, x.low)
+		}
+		if x.n > x.top {
+			return a, fmt.Errorf("%w: %s: %d, must be at most %d", ErrPlan, x.what, x.n, x.top)
+		}
 	}
 	return a, nil
 }
@@ -106,5 +118,6 @@ func (a Ask) config(layers []LayerPlan) Config {
 }
 
 func (a Ask) fits(b Bytes) bool {
-	return (a.Fast == 0 || b.Fast.Total() <= a.Fast) && (a.Host == 0 || b.Host.Total() <= a.Host)
+	fast, host := b.Fast.Total(), b.Host.Total()
+	return (a.Fast == 0 || fast <= a.Fast) && (a.Host == 0 || host <= a.Host) && (a.Total == 0 || fast+host <= a.Total)
 }

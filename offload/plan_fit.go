@@ -15,7 +15,7 @@ type NoFitError struct {
 	Policy             string
 	Context, Sessions  int
 	NeedFast, NeedHost int64 // bytes
-	Fast, Host         int64 // bytes that were given; 0: no limit
+	Fast, Host, Total  int64 // bytes that were given; 0: no limit
 	Fits               []Fit
 }
 
@@ -32,8 +32,7 @@ type Fit struct {
 func (e *NoFitError) Unwrap() error { return ErrNoFit }
 
 func (e *NoFitError) Error() string {
-	s := fmt.Sprintf("%v: policy %s for %d x %d tokens needs at least %d bytes in the fast tier%s and %d bytes in the host tier%s; ",
-		ErrNoFit, e.Policy, e.Sessions, e.Context, e.NeedFast, limit(e.Fast), e.NeedHost, limit(e.Host))
+	s := fmt.Sprintf("%v: policy %s for %d x %d tokens needs at least %s; ", ErrNoFit, e.Policy, e.Sessions, e.Context, e.need())
 	if len(e.Fits) == 0 {
 		return s + "no shorter context fits either"
 	}
@@ -42,6 +41,17 @@ func (e *NoFitError) Error() string {
 		fits = append(fits, f.String())
 	}
 	return s + "what fits: " + strings.Join(fits, ", or ")
+}
+
+func (e *NoFitError) need() string {
+	if e.Total > 0 && e.Fast == 0 && e.Host == 0 {
+		return fmt.Sprintf("%d bytes of %d", e.NeedFast+e.NeedHost, e.Total)
+	}
+	s := fmt.Sprintf("%d bytes in the fast tier%s and %d bytes in the host tier%s", e.NeedFast, limit(e.Fast), e.NeedHost, limit(e.Host))
+	if e.Total > 0 {
+		s += fmt.Sprintf(", %d in all%s", e.NeedFast+e.NeedHost, limit(e.Total))
+	}
+	return s
 }
 
 func limit(bytes int64) string {
@@ -60,7 +70,7 @@ func (f Fit) String() string {
 	case f.Budget > 0:
 		return fmt.Sprintf("a budget of %d tokens", f.Budget)
 	case f.Elem != "":
-		return "records in " + f.Elem
+		return "policy auto+" + f.Elem
 	}
 	return "policy " + f.Policy
 }

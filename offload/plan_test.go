@@ -62,6 +62,9 @@ func TestPlanIsWhatAPoolTakes(t *testing.T) {
 			Policy: rapid.SampledFrom([]string{"full", "q8", "q4", "auto", "auto+q4", "tailorkv"}).Draw(t, "policy"), Context: rapid.IntRange(1, 3000).Draw(t, "context"),
 			Sessions: rapid.IntRange(1, 3).Draw(t, "sessions"), Fast: rapid.Int64Range(0, 8<<20).Draw(t, "fast"), Host: rapid.Int64Range(0, 32<<20).Draw(t, "host"),
 		}
+		if rapid.Bool().Draw(t, "shared") {
+			a.Fast, a.Host, a.Total = 0, 0, rapid.Int64Range(1, 40<<20).Draw(t, "total")
+		}
 		a.Options.Sparse = a.Policy == "auto" && rapid.Bool().Draw(t, "sparse")
 		p, err := MakePlan(a)
 		if errors.Is(err, ErrNoFit) {
@@ -78,6 +81,9 @@ func TestPlanIsWhatAPoolTakes(t *testing.T) {
 		}
 		if diff := cmp.Diff(p.Bytes, Bytes{Fast: fast.Usage(), Host: host.Usage()}); diff != "" {
 			t.Fatalf("plan (-) and accounts (+):\n%s", diff)
+		}
+		if n := p.Bytes.Fast.Total() + p.Bytes.Host.Total(); a.Total > 0 && n > a.Total {
+			t.Fatalf("the plan takes %d bytes of %d", n, a.Total)
 		}
 		var rows Bytes
 		for _, r := range p.Rows {
@@ -98,7 +104,7 @@ func TestPlanIsWhatAPoolTakes(t *testing.T) {
 // checkFits tries what a refusal says would fit, and a little more.
 func checkFits(t *rapid.T, a Ask, err error) {
 	var no *NoFitError
-	if !errors.As(err, &no) || no.NeedFast <= no.Fast && no.NeedHost <= no.Host {
+	if !errors.As(err, &no) || no.NeedFast <= no.Fast && no.NeedHost <= no.Host || no.Total > 0 && no.NeedFast+no.NeedHost <= no.Total {
 		t.Fatalf("refused without a reason: %v", err)
 	}
 	for _, f := range no.Fits {
