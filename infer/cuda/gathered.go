@@ -13,9 +13,9 @@ const (
 	scoreThreads = 128  // SCORE_THREADS of gather.cu
 	pickThreads  = 1024 // CHOOSE_THREADS
 	fetchThreads = 256  // FETCH_THREADS
-	// scoreBlocks is the blocks of a stream for each multiprocessor: they fill the bus, and more
-	// would leave no registers for the products that run beside them.
-	scoreBlocks = 1
+	// scoreBlocks is the blocks of a stream, where there is one for each KV head and row: they
+	// fill the bus, and more would take multiprocessors from the products that run beside them.
+	scoreBlocks = 16
 )
 
 // gatheredNode is KVSelect and KVFetch of a Gathered layer: it streams critical
@@ -61,7 +61,7 @@ func (n *gatheredNode) keys(rows int) span {
 
 func (n *gatheredNode) score(b *batch, s shape) {
 	e, c, q := n.e, &n.e.caches[n.op.Layer], n.e.buf(n.op.Q)
-	blocks := max(scoreBlocks*e.backend.info.SMs/(n.plan.KVHeads*s.rows), 1)
+	blocks := max(scoreBlocks/(n.plan.KVHeads*s.rows), 1)
 	b.launch("score_tokens", driver.Dim{X: blocks, Y: n.plan.KVHeads, Z: s.rows}, scoreThreads, 0, cudakern.ScoreTokens{
 		Q: q.at, Peaks: c.peaks.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Keys: e.tokenKeyAt, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), RecordBytes: uint32(n.record.Bytes), Group: uint32(n.plan.Group),
