@@ -65,7 +65,7 @@ type (
 		GateType, UpType, N, K, GateBytes, UpBytes, Rows, GELU uint32
 	}
 	// Tiled: up to three tiled matrices, those from Mixed on of a second type, with
-	// up to two rows.
+	// up to eight rows.
 	Tiled struct {
 		W, Dst, Bias   [3]driver.Ptr
 		X, Norm        driver.Ptr
@@ -205,10 +205,15 @@ func Params() map[string]any {
 		"embed": Embed{}, "norm_rows": NormRows{}, "rope": Rope{}, "append": Append{}, "norm_rope_append": NormRopeAppend{},
 		"select_rows": SelectRows{}, "gate_rows": GateRows{}, "linear_any": LinearAny{}, "gated_any": GatedAny{},
 		"pack_tiles": PackTiles{}, "unpack_tiles": UnpackTiles{}, "unpack_rows": UnpackRows{}, "halve_rows": HalveRows{}, "gemm_128": Gemm{}, "gemm_256": Gemm{}, "read_bytes": ReadBytes{},
-		"order_rows": OrderRows{}, "operands_256": Operands{}, "operands_64": Operands{}, "unpack_to_tiles": UnpackRows{}, "tiled_q4k_q6k_2": Tiled{}, "tiled_q5k_q6k_2": Tiled{},
+		"order_rows": OrderRows{}, "operands_256": Operands{}, "operands_64": Operands{}, "unpack_to_tiles": UnpackRows{},
 	}
 	for _, t := range []string{"q4k", "q5k", "q6k", "q8", "f16"} {
-		p["tiled_"+t+"_2"], p["tiled_gated_"+t+"_2"] = Tiled{}, TiledGated{}
+		for _, n := range []string{"2", "8"} {
+			p["tiled_"+t+"_"+n], p["tiled_gated_"+t+"_"+n] = Tiled{}, TiledGated{}
+			if t == "q6k" {
+				p["tiled_q4k_q6k_"+n], p["tiled_q5k_q6k_"+n] = Tiled{}, Tiled{}
+			}
+		}
 		for _, n := range []string{"8", "16"} {
 			p["batch_"+t+"_"+n], p["batch_gated_"+t+"_"+n] = Batch{}, BatchGated{}
 			if t == "q6k" {

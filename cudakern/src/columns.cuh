@@ -20,28 +20,36 @@ struct UnitInputs {
 	__device__ __forceinline__ float factor() const { return __uint_as_float(exponent << 23); }
 };
 
-template <class T> static __device__ __forceinline__ UnitInputs read_inputs(const float *x, const float *norm, int left, int lane) {
+// What a lane reads of a unit: 8 numbers, or zeros.
+struct Eight {
+	float v[8];
+	template <class T> __device__ __forceinline__ void read(const float *x, int left, int lane) {
+		int i = lane * 8;
+		bool there = i < left && i < T::SPAN;
+		*(float4 *)v = there ? *(const float4 *)(x + i) : make_float4(0, 0, 0, 0);
+		*(float4 *)(v + 4) = there ? *(const float4 *)(x + i + 4) : make_float4(0, 0, 0, 0);
+	}
+};
+
+static __device__ __forceinline__ UnitInputs unit_inputs(const Eight &x, const Eight &norm, bool normed) {
 	UnitInputs in = {};
 	float top = 0;
-	int i = lane * 8;
-	if (i < left && i < T::SPAN) {
-		float f[8];
-		*(float4 *)in.v = *(const float4 *)(x + i);
-		*(float4 *)(in.v + 4) = *(const float4 *)(x + i + 4);
-		if (norm) {
-			*(float4 *)f = *(const float4 *)(norm + i);
-			*(float4 *)(f + 4) = *(const float4 *)(norm + i + 4);
-		}
 #pragma unroll
-		for (int e = 0; e < 8; e++) {
-			in.squares = __fmaf_rn(in.v[e], in.v[e], in.squares);
-			if (norm)
-				in.v[e] = __fmul_rn(in.v[e], f[e]);
-			top = fmaxf(top, fabsf(in.v[e]));
-		}
+	for (int e = 0; e < 8; e++) {
+		in.squares = __fmaf_rn(x.v[e], x.v[e], in.squares);
+		in.v[e] = normed ? __fmul_rn(x.v[e], norm.v[e]) : x.v[e];
+		top = fmaxf(top, fabsf(in.v[e]));
 	}
 	in.exponent = min(max((__float_as_uint(warp_max(top)) >> 23) + 1, 1u), 253u);
 	return in;
+}
+
+template <class T> static __device__ __forceinline__ UnitInputs read_inputs(const float *x, const float *norm, int left, int lane) {
+	Eight own, by;
+	own.read<T>(x, left, lane);
+	if (norm)
+		by.read<T>(norm, left, lane);
+	return unit_inputs(own, by, norm);
 }
 
 // Puts a lane's inputs, scaled, as two lanes of the second operand read them: 16

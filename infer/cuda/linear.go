@@ -76,7 +76,7 @@ func (n *linearNode) emit(b *batch, s shape) {
 		switch p.w.way(s.many(n.src.rows)) {
 		case byTiles:
 			same := n.mixable(i, n.sameType(i, done), done)
-			if rows < leastBatch {
+			if all := joined(same); n.e.alone(rows, p.w, all.unit, all.tiles, 1) {
 				n.tiled(b, s, same)
 				continue
 			}
@@ -242,7 +242,7 @@ func (n *gatedNode) emit(b *batch, s shape) {
 	switch {
 	case rows == 0:
 	case gate == byTiles && n.gate.Type == n.up.Type:
-		if rows < leastBatch {
+		if n.e.alone(rows, n.gate, n.gate.form.bytes, n.gate.tiles(), 2) {
 			n.tiled(b, s)
 		} else {
 			n.batch(b, s)

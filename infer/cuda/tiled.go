@@ -13,10 +13,12 @@ type tiledPass struct {
 	share  int // warps that share a tile
 	stages int // units in a warp's ring
 	shared int // bytes
+	suffix string
 }
 
 const (
-	passRows    = 2  // most rows of a launch, for which a warp's sums have room
+	passRows    = 2  // most rows of the smaller kernels
+	manyRows    = 8  // most rows that blocks prepare themselves
 	fewWarps    = 16 // WARPS of columns.cuh
 	sumColumn   = 20 // COLUMN of columns.cuh
 	mostStages  = 3
@@ -54,22 +56,38 @@ func (e *exec) stages(w *weight, tiles, pair int) int {
 // pass finds the launch that takes most of the rows, since each reads all
 // weights, with the deepest ring. unit is the bytes of the largest unit.
 func (e *exec) pass(left int, w *weight, unit, tiles, pair int) tiledPass {
-	var p tiledPass
-	for rows := min(left, passRows); rows > 0; rows-- {
-		for stages := e.stages(w, tiles, pair); stages >= leastStages; stages-- {
-			if p = newPass(w, unit, rows, stages, pair); p.shared <= e.backend.info.SharedBytes-sharedStatic {
-				return p
-			}
-		}
+	p, ok := e.passOf(left, w, unit, tiles, pair)
+	for rows := min(left, passRows); !ok && rows > 0; rows-- {
+		p, ok = e.passOf(rows, w, unit, tiles, pair)
 	}
 	return p // one row, which no matrix is wide enough not to fit; planWeight has checked
 }
 
+// passOf is the launch that takes all of so many rows, if there is one.
+func (e *exec) passOf(rows int, w *weight, unit, tiles, pair int) (p tiledPass, ok bool) {
+	for stages := e.stages(w, tiles, pair); rows <= manyRows && stages >= leastStages; stages-- {
+		if p = newPass(w, unit, rows, stages, pair); p.shared <= e.backend.info.SharedBytes-sharedStatic {
+			return p, true
+		}
+	}
+	return p, false
+}
+
 func newPass(w *weight, unit, rows, stages, pair int) tiledPass {
-	p := tiledPass{rows: rows, units: w.units(), share: share(w.units()), stages: stages}
+	p := tiledPass{rows: rows, units: w.units(), share: share(w.units()), stages: stages, suffix: "_2"}
+	columns, room, factors := passRows, rows, 0
+	if rows > passRows {
+		p.suffix, columns, room, factors = "_8", manyRows, manyRows, manyRows
+	}
 	own := fewWarps * ceil(p.units, p.share)
-	p.shared = fewWarps*stages*unit + sums(passRows, pair) + own*rows*(w.form.span*2+4) + rows*fewWarps*4
+	p.shared = fewWarps*stages*unit + sums(columns, pair) + own*room*(w.form.span*2+4) + (room*fewWarps+factors)*4
 	return p
+}
+
+// alone says whether one launch multiplies all of so many rows and prepares them itself.
+func (e *exec) alone(rows int, w *weight, unit, tiles, pair int) bool {
+	_, ok := e.passOf(rows, w, unit, tiles, pair)
+	return ok || rows < leastBatch
 }
 
 // mixedUnit is the bytes of the largest unit that one launch multiplies beside those
@@ -120,7 +138,7 @@ func (n *linearNode) tiled(b *batch, s shape, parts []*part) {
 			a.W[i], a.Dst[i], a.Bias[i], a.N[i], a.Add = t.w.tiled, t.dst.row(first), t.bias.at, uint32(t.w.N), a.Add|flag(t.add)<<i
 			uses = append(uses, t.w.inTiles(), t.bias, t.dst.writing(rows))
 		}
-		b.launch("tiled_"+all.name+"_2", n.e.grid(p.share, all.tiles), fewWarps*32, p.shared, a, used(uses...)...)
+		b.launch("tiled_"+all.name+p.suffix, n.e.grid(p.share, all.tiles), fewWarps*32, p.shared, a, used(uses...)...)
 		first += p.rows
 	}
 }
@@ -133,7 +151,7 @@ func (n *gatedNode) tiled(b *batch, s shape) {
 	rows, g := s.of(n.src.rows), n.gate
 	for first := 0; first < rows; {
 		p := n.e.pass(rows-first, g, g.form.bytes, g.tiles(), 2)
-		b.launch("tiled_gated_"+g.form.name+"_2", n.e.grid(p.share, g.tiles()), fewWarps*32, p.shared, cudakern.TiledGated{
+		b.launch("tiled_gated_"+g.form.name+p.suffix, n.e.grid(p.share, g.tiles()), fewWarps*32, p.shared, cudakern.TiledGated{
 			Gate: g.tiled, Up: n.up.tiled, Dst: n.dst.row(first), X: x.row(first), Norm: norm.at, N: uint32(g.N), K: uint32(g.K),
 			Rows: uint32(p.rows), Units: uint32(p.units), Warps: uint32(p.share), Stages: uint32(p.stages), GELU: flag(n.gelu), Eps: eps,
 		}, used(x.reading(rows), norm, g.inTiles(), n.up.inTiles(), n.dst.writing(rows))...)
