@@ -144,7 +144,7 @@ func (p Planning) ceilings() offload.Ceilings {
 		c.Name, c.Read = fmt.Sprintf("%s; GPU memory %g GB/s as given", c.Name, p.GPURate/1e9), p.GPURate
 	}
 	if p.BusRate > 0 {
-		c.Name, c.Copy, c.Gather = fmt.Sprintf("%s; bus %g GB/s as given", c.Name, p.BusRate/1e9), p.BusRate, nil
+		c.Name, c.Copy, c.Gather, c.Rows = fmt.Sprintf("%s; bus %g GB/s as given", c.Name, p.BusRate/1e9), p.BusRate, nil, 0
 	}
 	return c
 }

@@ -254,6 +254,13 @@ func TestFloorNamesItsParts(t *testing.T) {
 	if math.Abs(f.Fast-1.001) > 1e-9 || math.Abs(f.Bus-2) > 1e-9 || f.Step() != f.Bus {
 		t.Errorf("%+v", f)
 	}
+	b.Rows, b.Sinks = 48_100_000, 48_100_000
+	if f = H100().Floor(0, b); math.Abs(f.Bus-3) > 1e-9 {
+		t.Errorf("with rows: %+v", f)
+	}
+	if f = (Ceilings{Copy: 48.1e9}).Floor(0, StepBytes{Fetched: 48_100_000, Rows: 48_100_000}); math.Abs(f.Bus-1) > 1e-9 {
+		t.Errorf("rows where their rate is not known: %+v", f)
+	}
 	for _, c := range []struct {
 		piece int64
 		rate  float64

@@ -9,9 +9,10 @@ type StepBytes struct {
 	Attended int64 // chosen records or rows, once they are in the fast tier
 	Fetched  int64 // of them, those that cross the bus
 	Sinks    int64 // rows of a sequence's first tokens, which cross the bus too
+	Rows     int64 // of these two, rows of single tokens
 	Streamed int64 // critical channels: over the bus, then read in the fast tier
 	Cold     int64 // all records that could have been fetched
-	Piece    int64 // the smallest piece of a fetch; 0 without any
+	Piece    int64 // the smallest piece of a fetch of pages; 0 without any
 }
 
 // Fast is what is read from the fast tier.
@@ -91,7 +92,7 @@ func (b *StepBytes) gathered(l LayerPlan, stored int) {
 	b.Attended += rows * heads * 2 * row
 	b.Fetched += (rows - sink) * heads * 2 * row
 	b.Sinks += sink * heads * 2 * row
-	b.piece(row)
+	b.Rows += rows * heads * 2 * row
 }
 
 func (b *StepBytes) piece(n int64) {
