@@ -77,7 +77,9 @@ func (e *exec) lower() error {
 		}
 		if n != nil {
 			e.nodes = append(e.nodes, n)
-			e.ahead[n] = next >= 0 && writes(ops[i], next)
+			if next >= 0 && writes(ops[i], next) {
+				e.ahead[n] = true
+			}
 		}
 		i += used
 	}
