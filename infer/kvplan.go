@@ -23,18 +23,54 @@ type kvPlan struct {
 	running int // of them, those that decode at once
 	// fast is the bytes of the fast tier; 0 when both tiers share the host's.
 	fast int64
+	// size is what a program takes of the host's memory beside a cache, where the
+	// backend knows; else nil.
+	size func(context int, kv []offload.LayerPlan) (int64, error)
+}
+
+// program is what a program takes of the host's memory beside a cache, 0 where that is
+// not known.
+func (p kvPlan) program(context int, kv []offload.LayerPlan) (int64, error) {
+	if p.size == nil {
+		return 0, nil
+	}
+	return p.size(context, kv)
+}
+
+// least is what it takes beside an exact cache.
+func (p kvPlan) least(context int) (int64, error) {
+	return p.program(context, offload.ExactLayers(p.layers, offload.F16))
 }
 
 // plan plans for sequences of up to context tokens, nTok in all, within room
 // bytes of host memory.
 func (p kvPlan) plan(context, nTok int, room int64) (*offload.Plan, error) {
 	ask := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running}
-	if room = max(room, 1); p.fast > 0 {
-		ask.Fast, ask.Host = p.fast, room
-	} else {
-		ask.Total = room
+	program, err := p.least(context)
+	if err != nil {
+		return nil, err
 	}
-	return offload.MakePlan(ask)
+	// The more a cache saves, the more the program that reads it takes.
+	for {
+		left := max(room-program, 1)
+		if p.fast > 0 {
+			ask.Fast, ask.Host = p.fast, left
+		} else {
+			ask.Total = left
+		}
+		plan, err := offload.MakePlan(ask)
+		if err != nil {
+			return nil, err
+		}
+		need, err := p.program(context, plan.Config.Layers)
+		if err != nil {
+			return nil, err
+		}
+		if need <= program {
+			return plan, nil
+		}
+		program = need
+	}
 }
 
 // context plans for the longest context up to want that the budget carries
@@ -54,13 +90,53 @@ func (p kvPlan) context(want int, shorter bool, budget, used int64) (*offload.Pl
 		_, err := p.plan(i*offload.PageTok, i*offload.PageTok, budget-used)
 		return err != nil
 	}) - 1
-	if n := pages * offload.PageTok; shorter && n >= MinContext {
+	n := pages * offload.PageTok
+	if shorter && n >= MinContext {
 		return p.plan(n, n, budget-used)
 	}
+	err = p.refusal(err, want, n, budget-used)
 	if p.fast > 0 {
 		return nil, fmt.Errorf("a context of %d tokens beside the weights, in %d bytes of fast memory: %w: %w", want, p.fast, pinnedmem.ErrBudget, err)
 	}
-	return nil, fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w", want, used, pinnedmem.ErrBudget, budget, err)
+	least, sizeErr := p.least(want)
+	beside := used + least
+	if no := (*offload.NoFitError)(nil); errors.As(err, &no) {
+		beside = max(beside, budget-no.Total)
+	}
+	return nil, errors.Join(fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w", want, beside, pinnedmem.ErrBudget, budget, err), sizeErr)
+}
+
+// leastSeqs is one sequence that runs, and one that is kept.
+const leastSeqs = 2
+
+// refusal says what fits in place of a context: the longest one, fewer sequences, or
+// another policy, with the program that each needs.
+func (p kvPlan) refusal(err error, context, longest int, room int64) error {
+	var no *offload.NoFitError
+	if !errors.As(err, &no) {
+		return err
+	}
+	fits := func(change func(*kvPlan)) bool {
+		q := p
+		change(&q)
+		_, err := q.plan(context, context, room)
+		return err == nil
+	}
+	known := no.Fits
+	if no.Fits = nil; longest >= MinContext {
+		no.Fits = append(no.Fits, offload.Fit{Context: longest})
+	}
+	if n := sort.Search(p.slots, func(n int) bool {
+		return n >= leastSeqs && !fits(func(q *kvPlan) { q.slots, q.running = n, min(n, q.running) })
+	}) - 1; n >= leastSeqs {
+		no.Fits = append(no.Fits, offload.Fit{Sessions: n})
+	}
+	for _, f := range known {
+		if f.Elem != "" && fits(func(q *kvPlan) { q.options.Elem = f.Elem }) || f.Policy != "" && fits(func(q *kvPlan) { q.policy, q.options = f.Policy, offload.Options{} }) {
+			no.Fits = append(no.Fits, f)
+		}
+	}
+	return fmt.Errorf("plan cache: %w", no)
 }
 
 // widen grows a plan's pool for all sequences together to want tokens, or

@@ -151,15 +151,15 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if want > r.prog.Context {
 		o.log.Warn("context is longer than the model was trained for", "model", m.Name, "context", want, "trained", r.prog.Context)
 	}
-	// What the backend will take is known only afterwards; the cache is planned
-	// beside an estimate and fitted to the rest.
-	rows := o.cfg.ChunkTok + o.cfg.MaxSeqs
-	fast, used, err := o.fastRoom(workingBytes(r.prog, rows))
+	limits := graph.Limits{
+		MaxRows: o.cfg.ChunkTok + o.cfg.MaxSeqs, MaxOut: o.cfg.MaxSeqs, MaxAsk: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
+		Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
+		Copied: func(w *graph.Weight) { o.dropCopied(w) },
+	}
+	kv, used, err := o.planning(r.prog, m, limits)
 	if err != nil {
 		return err
 	}
-	kv := kvPlan{layers: r.prog.KV, policy: m.Policy, options: m.Cache, fast: fast,
-		slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs}
 	plan, err := kv.context(want, m.Context == 0, o.cfg.HostBytes, used)
 	if err != nil {
 		return err
@@ -174,11 +174,7 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if slices.ContainsFunc(plan.Config.Layers, func(l offload.LayerPlan) bool { return l.Class.Cold() }) {
 		o.log.Warn("answers will be worse than with the whole cache: it does not fit, and only some tokens are attended to", "model", m.Name, "cache", r.cache)
 	}
-	limits := graph.Limits{
-		MaxRows: rows, MaxOut: o.cfg.MaxSeqs, MaxAsk: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
-		Context: plan.Config.Context, KV: plan.Config.Layers, Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
-		Copied: func(w *graph.Weight) { o.dropCopied(w) },
-	}
+	limits.Context, limits.KV = plan.Config.Context, plan.Config.Layers
 	config, err := o.fitDevice(r.prog, limits, plan.Config, m.Context == 0)
 	if err != nil {
 		return err
@@ -195,6 +191,23 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	}
 	r.key = keyFor(r.front.identity, r.pool, m.Policy)
 	return nil
+}
+
+// planning is how a model's cache is planned, and what is taken from the budget
+// before: an estimate, where the backend does not know. The cache is fitted to what
+// the program then leaves.
+func (o *owner) planning(p *graph.Program, m ModelConfig, l graph.Limits) (kv kvPlan, used int64, err error) {
+	kv = kvPlan{layers: p.KV, policy: m.Policy, options: m.Cache, slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs}
+	if s, ok := o.e.backend.(graph.HostSizer); ok {
+		kv.fast = o.cfg.FastBytes
+		kv.size = func(context int, layers []offload.LayerPlan) (int64, error) {
+			l.Context, l.KV = context, layers
+			return s.HostSize(p, l)
+		}
+		return kv, 0, nil
+	}
+	kv.fast, used, err = o.fastRoom(workingBytes(p, l.MaxRows))
+	return kv, used, err
 }
 
 // fitDevice fits a cache into what a device has beside a program, before anything of

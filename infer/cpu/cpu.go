@@ -34,6 +34,7 @@ import (
 
 	_ "edged/infer/cpu/kern" // the C that this package calls
 	"edged/infer/graph"
+	"edged/pinnedmem"
 )
 
 type backend struct{ isa C.int32_t }
@@ -63,20 +64,46 @@ func ISAs() []string {
 func (backend) Close() error { return nil }
 
 func (b backend) Compile(p *graph.Program, l graph.Limits) (graph.Exec, error) {
-	if err := errors.Join(p.Validate(), l.Validate()); err != nil {
-		return nil, fmt.Errorf("compile for cpu: %w", err)
-	}
-	prog, err := graph.WithCache(p, l.KV)
+	e, err := b.newExec(p, l)
 	if err != nil {
 		return nil, fmt.Errorf("compile for cpu: %w", err)
 	}
-	if l.Threads > maxThreads {
-		return nil, fmt.Errorf("compile for cpu: %d threads, at most %d", l.Threads, maxThreads)
-	}
-	e := &exec{prog: prog, lim: l, run: C.edged_run_for(b.isa)}
 	if err := e.build(); err != nil {
 		return nil, errors.Join(fmt.Errorf("compile for cpu: %w", err), e.Close())
 	}
+	return e, nil
+}
+
+// HostSize implements [graph.HostSizer].
+func (b backend) HostSize(p *graph.Program, l graph.Limits) (int64, error) {
+	e, err := b.newExec(p, l)
+	if err != nil {
+		return 0, fmt.Errorf("size for cpu: %w", err)
+	}
+	if err := e.planAll(); err != nil {
+		return 0, fmt.Errorf("size for cpu: %w", err)
+	}
+	n := pinnedmem.ArenaBytes(e.weightMem.size) + pinnedmem.ArenaBytes(e.actMem.size)
+	if e.hiddenMem.size > 0 {
+		n += pinnedmem.ArenaBytes(e.hiddenMem.size)
+	}
+	return n, nil
+}
+
+// newExec has taken nothing yet.
+func (b backend) newExec(p *graph.Program, l graph.Limits) (*exec, error) {
+	if err := errors.Join(p.Validate(), l.Validate()); err != nil {
+		return nil, err
+	}
+	prog, err := graph.WithCache(p, l.KV)
+	if err != nil {
+		return nil, err
+	}
+	if l.Threads > maxThreads {
+		return nil, fmt.Errorf("%d threads, at most %d", l.Threads, maxThreads)
+	}
+	e := &exec{prog: prog, lim: l, run: C.edged_run_for(b.isa)}
+	e.weightMem.purpose, e.actMem.purpose, e.hiddenMem.purpose = pinnedmem.Weights, pinnedmem.Activations, pinnedmem.Prefill
 	return e, nil
 }
 

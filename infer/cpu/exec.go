@@ -11,7 +11,6 @@ import (
 
 	"edged/infer/graph"
 	"edged/offload"
-	"edged/pinnedmem"
 )
 
 // exec is a compiled program. The C side's view of it, c, and everything that
@@ -60,8 +59,22 @@ type exec struct {
 // opRange is ops [first, end).
 type opRange struct{ first, end int }
 
+// planAll adds up the memory that build takes.
+func (e *exec) planAll() error {
+	if err := e.planWeights(); err != nil {
+		return err
+	}
+	l, err := lower(e.prog, e.lim.KV)
+	if err != nil {
+		return err
+	}
+	if err := e.visitAll(l); err != nil {
+		return err
+	}
+	return e.planHidden()
+}
+
 func (e *exec) build() error {
-	e.weightMem.purpose, e.actMem.purpose, e.hiddenMem.purpose = pinnedmem.Weights, pinnedmem.Activations, pinnedmem.Prefill
 	if err := e.loadWeights(); err != nil {
 		return err
 	}
@@ -137,21 +150,31 @@ func (e *exec) allocate(l *lowered) error {
 	return e.allocateHidden()
 }
 
-// allocateHidden takes the memory in which a prompt's rows wait between layers.
-func (e *exec) allocateHidden() error {
+// planHidden plans the memory in which a prompt's rows wait between layers: none where
+// prompts are not read layer by layer.
+func (e *exec) planHidden() error {
 	if !slices.ContainsFunc(e.lim.KV, func(p offload.LayerPlan) bool { return p.Class != offload.Exact }) {
 		return nil
 	}
 	if len(e.prog.Parts) == 0 {
 		return errors.New("a program without parts cannot read prompts layer by layer")
 	}
-	n := e.lim.Context * e.prog.Buffers[e.prog.Hidden].Width
-	wantArray[float32](&e.hiddenMem, n)
+	wantArray[float32](&e.hiddenMem, e.hiddenLen())
+	return nil
+}
+
+func (e *exec) hiddenLen() int { return e.lim.Context * e.prog.Buffers[e.prog.Hidden].Width }
+
+// allocateHidden takes it.
+func (e *exec) allocateHidden() error {
+	if err := e.planHidden(); err != nil || e.hiddenMem.size == 0 {
+		return err
+	}
 	if err := e.hiddenMem.open(e.lim.Host); err != nil {
 		return err
 	}
 	var err error
-	e.hidden, err = array[float32](&e.hiddenMem, n)
+	e.hidden, err = array[float32](&e.hiddenMem, e.hiddenLen())
 	return err
 }
 

@@ -49,18 +49,29 @@ func isFloat(t gguf.Type) bool { return t == gguf.F32 || t == gguf.F16 || t == g
 
 func tiles(n int) int { return rounded(n, C.TILE) / C.TILE }
 
-// loadWeights repacks matrices and converts vectors, all into one arena.
-func (e *exec) loadWeights() error {
+// planWeights adds up what weights take.
+func (e *exec) planWeights() error {
 	u := usesOf(e.prog)
-	var total int64
 	for i, w := range e.prog.Weights {
 		if err := e.planWeight(u, i, w); err != nil {
 			return fmt.Errorf("load weight %s: %w", w.Name, err)
 		}
-		total += int64(len(w.Data))
+	}
+	return nil
+}
+
+// loadWeights repacks matrices and converts vectors, all into one arena.
+func (e *exec) loadWeights() error {
+	if err := e.planWeights(); err != nil {
+		return err
 	}
 	if err := e.weightMem.open(e.lim.Host); err != nil {
 		return err
+	}
+	u := usesOf(e.prog)
+	var total int64
+	for _, w := range e.prog.Weights {
+		total += int64(len(w.Data))
 	}
 	e.packed = make([]C.weight, len(e.prog.Weights))
 	e.vectors = make([][]float32, len(e.prog.Weights))

@@ -282,6 +282,12 @@ type DeviceMemory interface {
 	Mover() offload.Mover
 }
 
+// HostSizer is a backend that knows what programs take of the host's memory.
+type HostSizer interface {
+	// HostSize is the bytes of Limits.Host that a program will take when it is compiled.
+	HostSize(*Program, Limits) (int64, error)
+}
+
 // ReadsApart is an Exec that computes a row with which a sequence goes on by other
 // means than rows of prompts. A sequence gets the same bits whatever others share its
 // steps if no step has both.
