@@ -41,6 +41,12 @@ func (c Cache) fastBytes(layers []offload.LayerSpec, context int) (int64, error)
 	return int64(s), nil
 }
 
+// Check refuses what is no size of a fast tier.
+func (c Cache) Check() error {
+	_, err := c.fastBytes(nil, 0)
+	return err
+}
+
 // plan plans for one sequence of context tokens.
 func (c Cache) plan(layers []offload.LayerSpec, context int) (*offload.Plan, error) {
 	fast, err := c.fastBytes(layers, context)

@@ -25,7 +25,7 @@ var (
 	}
 	cachePartial = &health.Condition{
 		Code: "cache-partial", Severity: health.Info, Title: "only chosen tokens are attended to",
-		Remedy: "set model.context lower, or raise engine.host_memory, for a cache that holds every token",
+		Remedy: "for a cache that reads every token, set model.context lower or raise engine.host_memory; policy tailorkv never has one",
 	}
 	configRefused = &health.Condition{
 		Code: "config-refused", Severity: health.Warning, Title: "the configuration file has errors, and the running configuration stays",
@@ -81,16 +81,19 @@ func examine(r *health.Registry, s infer.Status, cfg Config) {
 	if asked := cfg.context(s.Model); s.Model != "" && asked == 0 && s.Context < s.TrainContext {
 		short = fmt.Sprintf("%s is served with %d tokens, its own context is %d: its cache does not fit engine.host_memory", s.Model, s.Context, s.TrainContext)
 	}
-	if strings.HasPrefix(s.Cache, pagedCache) {
-		partial = fmt.Sprintf("the cache of %s (%s) attends to a working set of pages", s.Model, s.Cache)
+	if strings.HasPrefix(s.Cache, pagedCache) || strings.HasPrefix(s.Cache, gatheredCache) {
+		partial = fmt.Sprintf("the cache of %s (%s) attends to chosen tokens", s.Model, s.Cache)
 	}
 	put(r, engineFailed, failed)
 	put(r, contextShort, short)
 	put(r, cachePartial, partial)
 }
 
-// pagedCache begins infer.Status.Cache where tokens are chosen.
-const pagedCache = "paged"
+// pagedCache and gatheredCache begin infer.Status.Cache where tokens are chosen.
+const (
+	pagedCache    = "paged"
+	gatheredCache = "gathered"
+)
 
 // context is the context that is configured for a model, 0 for the model's own.
 func (c Config) context(model string) int {

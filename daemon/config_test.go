@@ -86,6 +86,7 @@ func TestConfigErrors(t *testing.T) {
 		{"bad duration", "[stop]\ndrain = \"soon\"\n", `c.toml:2: stop.drain: "soon" is not a duration such as "30s" or "1m30s": drain = "soon"`},
 		{"bad mode", "[socket]\nmode = \"0999\"\n", `c.toml:2: socket.mode: "0999" is not a file mode between "0000" and "0777": mode = "0999"`},
 		{"bad level", "[log]\nlevel = \"loud\"\n", `c.toml:2: log.level: "loud" is not a log level; known: debug, info, warn, error: level = "loud"`},
+		{"part of a byte", "[engine]\nhost_memory = 12.5\n", `c.toml:2: host_memory = 12.5: "12.5" is no whole number of bytes; with a unit it is a size, such as "12.5GiB"`},
 		{"bad size", "[engine]\nhost_memory = \"much\"\n", `c.toml:2: engine.host_memory: "much" is not a size such as "512MiB", "8GiB" or "8589934592": host_memory = "much"`},
 		{"negative size", "\n[engine]\nhost_memory = -1\n", "c.toml:3: engine.host_memory must not be negative, got -1"},
 		{"negative reserve", "\n[engine]\ngpu_reserve = -1\n", "c.toml:3: engine.gpu_reserve must not be negative, got -1"},

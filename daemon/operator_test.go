@@ -40,6 +40,7 @@ func TestConditionsFollowTheEngine(t *testing.T) {
 		{"well", infer.Status{State: infer.Ready, Model: "m", Context: 512, TrainContext: 512, Cache: "exact f16"}, nil},
 		{"short and partial", infer.Status{State: infer.Ready, Model: "m", Context: 512, TrainContext: 1024, Cache: "paged q8"},
 			[]string{"warning context-short", "info cache-partial"}},
+		{"gathered", infer.Status{State: infer.Ready, Model: "m", Context: 512, TrainContext: 512, Cache: "gathered f16"}, []string{"info cache-partial"}},
 		{"failed", infer.Status{State: infer.Failed, Reason: "no device"}, []string{"error engine-failed"}},
 		{"well again", infer.Status{State: infer.Ready, Model: "m", Context: 512, TrainContext: 512}, nil},
 	} {

@@ -81,6 +81,9 @@ func (s *Size) UnmarshalText(b []byte) error {
 		if err != nil || v < 0 || v*float64(u.bytes) >= math.MaxInt64 || math.IsNaN(v) {
 			break
 		}
+		if u.bytes == 1 && v != math.Trunc(v) {
+			return fmt.Errorf("%q is no whole number of bytes; with a unit it is a size, such as \"%gGiB\"", b, v)
+		}
 		*s = Size(v * float64(u.bytes))
 		return nil
 	}

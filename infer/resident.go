@@ -172,7 +172,7 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	}
 	r.cache = plan.Resolved
 	if slices.ContainsFunc(plan.Config.Layers, func(l offload.LayerPlan) bool { return l.Class.Cold() }) {
-		o.log.Warn("answers will be worse than with the whole cache: it does not fit, and only some tokens are attended to", "model", m.Name, "cache", r.cache)
+		o.log.Warn("answers will be worse than with the whole cache: only some tokens are attended to", "model", m.Name, "policy", m.Policy, "cache", r.cache)
 	}
 	limits.Context, limits.KV = plan.Config.Context, plan.Config.Layers
 	config, err := o.fitDevice(r.prog, limits, plan.Config, m.Context == 0)

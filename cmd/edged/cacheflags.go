@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -27,12 +29,15 @@ func addCacheFlags(f *pflag.FlagSet, c *daemon.Cache) *cacheFlags {
 
 // parsed has them parsed before the command runs.
 func (v *cacheFlags) parsed(cmd *cobra.Command) {
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if err := v.parse(); err != nil {
-			return usageError{err}
-		}
-		return nil
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		return v.parse(cmd)
 	}
 }
 
-func (v *cacheFlags) parse() error { return parseLayers(v.dense, &v.cache.Options.Dense) }
+func (v *cacheFlags) parse(cmd *cobra.Command) error {
+	err := errors.Join(positive(cmd, "budget", "exchange"), parseLayers(v.dense, &v.cache.Options.Dense), v.cache.Check())
+	if err != nil {
+		return usageError{err}
+	}
+	return nil
+}

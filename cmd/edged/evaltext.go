@@ -42,9 +42,9 @@ func (a *app) evalTextCommand() *cobra.Command {
 	f.IntVar(&from, "from", 1024, "tokens that are read as a prompt")
 	f.IntVar(&tokens, "tokens", 0, "tokens that are compared (default: to the end of the text or of the model's context)")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
-	cache := addCacheFlags(f, &e.Cache)
+	addCacheFlags(f, &e.Cache).parsed(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := errors.Join(cache.parse(), positive(cmd, "passages", "from", "tokens", "budget")); err != nil {
+		if err := positive(cmd, "passages", "from", "tokens"); err != nil {
 			return usageError{err}
 		}
 		if e.Model == "" {

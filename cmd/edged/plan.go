@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -82,7 +83,7 @@ func (a *app) plan(p daemon.Planning, asJSON, program bool) error {
 func positive(cmd *cobra.Command, names ...string) error {
 	for _, name := range names {
 		f := cmd.Flag(name)
-		if v, err := strconv.ParseFloat(f.Value.String(), 64); f.Changed && (err != nil || v <= 0) {
+		if v, err := strconv.ParseFloat(f.Value.String(), 64); f.Changed && (err != nil || !(v > 0) || math.IsInf(v, 0)) {
 			return fmt.Errorf("--%s is %s, must be above 0", name, f.Value)
 		}
 	}
