@@ -10,10 +10,10 @@ import (
 type (
 	// Attend: splits by KV heads' tiles by rows.
 	Attend struct {
-		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
-		UnitBytes, PageBytes                                                               uint64
-		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most uint32
-		Scale                                                                              float32
+		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Sources, Traffic, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
+		UnitBytes, PageBytes                                                                                 uint64
+		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most                   uint32
+		Scale                                                                                                float32
 	}
 	// StoreRecords: KV heads by blocks by sequences.
 	StoreRecords struct {
@@ -35,10 +35,10 @@ type (
 	}
 	// ChoosePages: KV heads by rows.
 	ChoosePages struct {
-		Top, Sums, Chosen, Sets, Units, Table, Seqs, Seq, Traffic                      driver.Ptr
-		UnitBytes                                                                      uint64
-		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes, ByRecord uint32
-		Gain                                                                           float32
+		Top, Sums, Chosen, Sources, Sets, Units, Table, Seqs, Seq, Traffic                      driver.Ptr
+		UnitBytes                                                                               uint64
+		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes, ByRecord, Fetches uint32
+		Gain                                                                                    float32
 	}
 	// ScoreTokens: any number of blocks by KV heads by rows.
 	ScoreTokens struct {

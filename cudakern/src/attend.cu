@@ -1,13 +1,47 @@
 // Attention of single rows over records: all of a sequence's, or those of a
 // working set; and over the exact tokens behind them.
+#include "bulk.cuh"
 #include "records.cuh"
 #include "split.cuh"
 
 // What both kinds take.
 #define ATTEND_PARAMS \
-	const float *q, float *dst, const u8 *units, const u32 *table, const u8 *tails, const u32 *exact, const u8 *sets, const u32 *chosen, \
+	const float *q, float *dst, const u8 *units, const u32 *table, const u8 *tails, const u32 *exact, u8 *sets, const u32 *chosen, const u32 *sources, u64 *traffic, \
 		const Sequence *seqs, const int *pos, const int *seq, float *partial, u32 *tickets, u64 unit_bytes, u64 page_bytes, u32 table_stride, u32 exact_stride, u32 heads, u32 kv_heads, u32 budget, u32 tokens, u32 k_bits, u32 v_bits, u32 slots, u32 most, float scale
-#define ATTEND_ARGS q, dst, units, table, tails, exact, sets, chosen, seqs, pos, seq, partial, tickets, unit_bytes, page_bytes, table_stride, exact_stride, heads, kv_heads, budget, tokens, k_bits, v_bits, slots, most, scale
+#define ATTEND_ARGS q, dst, units, table, tails, exact, sets, chosen, sources, traffic, seqs, pos, seq, partial, tickets, unit_bytes, page_bytes, table_stride, exact_stride, heads, kv_heads, budget, tokens, k_bits, v_bits, slots, most, scale
+
+// Whose attention a block computes: of some query heads, from first_head on, that share a
+// KV head of a row. The row is the last of end tokens of sequence n.
+struct Tile {
+	int warp, lane, row, kv, some, first_head, n, end;
+	Sequence s;
+
+	__device__ __forceinline__ Tile(int heads, int kv_heads, const Sequence *seqs, const int *pos, const int *seq) : warp(threadIdx.x / 32), lane(threadIdx.x % 32), row(blockIdx.z) {
+		int group = heads / kv_heads, tiles = (group + 7) / 8, first = blockIdx.y % tiles * 8;
+		kv = blockIdx.y / tiles;
+		some = min(group - first, 8);
+		first_head = kv * group + first;
+		n = seq[row];
+		end = pos[row] + 1;
+		s = seqs[n];
+		allow_next();
+		after_previous();
+	}
+
+	// Exact pages behind the tokens that are records.
+	__device__ __forceinline__ int tail() const { return (end - s.stored + PAGE - 1) / PAGE; }
+
+	// Brings the i-th of them, with the warp's threads, and returns how many of its tokens there are.
+	template <int DIM> __device__ __forceinline__ int bring_tail(u8 *to, int i, const u8 *tails, const u32 *exact, u32 stride, u64 page_bytes) const {
+		int page = s.stored / PAGE + i, tokens = end - page * PAGE;
+		bring_page<DIM>(shared_address(to), tails + exact[(u64)n * stride + page] * page_bytes + (u64)kv * DIM * PAGE * 4, 0, tokens, lane, 32);
+		return tokens;
+	}
+
+	// The query of the lane's row of a tile of operands, which there is where ours().
+	__device__ __forceinline__ const float *query(const float *q, int heads, int dim) const { return q + ((u64)row * heads + first_head + lane / 4) * dim; }
+	__device__ __forceinline__ bool ours() const { return lane / 4 < some; }
+};
 
 // A query's operands in shared memory, for when registers have no room for them beside
 // records.
@@ -20,11 +54,20 @@ template <int DIM> struct Operands {
 			Split<DIM>::operand(src, ok, k, lane, (u32 *)&at[k][lane]);
 	}
 
-	__device__ __forceinline__ void get(Split<DIM> &s, int lane) const {
-#pragma unroll
-		for (int k = 0; k < DIM / 16; k++)
-			*(uint4 *)s.q[k] = at[k][lane];
-	}
+	struct Operand {
+		u32 v[4];
+		__device__ __forceinline__ u32 operator[](int i) const { return v[i]; }
+	};
+
+	// A lane's, each read where it is used.
+	struct Lane {
+		const uint4 *at;
+		__device__ __forceinline__ Operand operator[](int k) const {
+			uint4 x = at[k * 32];
+			return {{x.x, x.y, x.z, x.w}};
+		}
+	};
+	__device__ __forceinline__ Lane of(int lane) const { return {&at[0][lane]}; }
 };
 
 // Puts what a block's warps found of a split where it belongs; it lies over pages on the way.
@@ -40,113 +83,243 @@ template <int DIM, int WARPS> static __device__ __forceinline__ void leave(const
 // [seqs, exact_stride].
 template <int DIM, int WARPS> static __device__ void attend(ATTEND_PARAMS) {
 	typedef Page<DIM> P;
-	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = blockIdx.z;
-	int group = heads / kv_heads, tiles = (group + 7) / 8, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles;
-	int some = min(group - tile * 8, 8), first_head = kv * group + tile * 8;
 	Record r(DIM, tokens, k_bits, v_bits);
-	int n = seq[row], end = pos[row] + 1;
-	Sequence s = seqs[n];
-	allow_next();
-	after_previous();
-	int coded = s.stored / PAGE, count = coded + (end - s.stored + PAGE - 1) / PAGE;
+	Tile t(heads, kv_heads, seqs, pos, seq);
+	int coded = t.s.stored / PAGE, count = coded + t.tail();
 	Splits splits(count, most, WARPS / 2);
 	if (blockIdx.x >= splits.n)
 		return;
-	u8 *mine = dynamic + warp * P::BYTES;
+	u8 *mine = dynamic + t.warp * P::BYTES;
 
 	constexpr bool WIDE = DIM > 128; // too wide for registers that hold the query all the time
 	__shared__ Operands<WIDE ? DIM : 16> query;
-	const float *own = q + ((u64)row * heads + first_head + lane / 4) * DIM;
+	const float *own = t.query(q, heads, DIM);
 	if constexpr (WIDE) {
-		query.put(own, lane / 4 < some, warp, WARPS, lane);
+		query.put(own, t.ours(), t.warp, WARPS, t.lane);
 		__syncthreads();
 	}
 	Split<DIM> found;
-	Found all = {dst, partial, tickets, row, (int)heads, first_head, some, (int)most};
+	Found all = {dst, partial, tickets, t.row, (int)heads, t.first_head, t.some, (int)most};
 	for (int split = blockIdx.x; split < splits.n; split += gridDim.x) {
 		int from = split * splits.each, to = min(from + splits.each, count);
 		if (split != blockIdx.x)
 			__syncthreads();
 		if (split == blockIdx.x && !WIDE)
-			found.begin(own, lane / 4 < some, lane);
+			found.begin(own, t.ours(), t.lane);
 		else
 			found.clear();
-		for (int i = from + warp; i < to; i += WARPS) {
+		for (int i = from + t.warp; i < to; i += WARPS) {
 			int tokens_of = PAGE;
 			if (i >= coded) {
-				int page = s.stored / PAGE + i - coded;
-				tokens_of = end - page * PAGE;
-				bring_page<DIM>(shared_address(mine), tails + exact[(u64)n * exact_stride + page] * page_bytes + (u64)kv * DIM * PAGE * 4, 0, tokens_of, lane, 32);
+				tokens_of = t.bring_tail<DIM>(mine, i - coded, tails, exact, exact_stride, page_bytes);
 				copy_wait<0>();
 			} else {
 				int at = i * PAGE % BLOCK;
-				const u8 *a = units + table[(u64)n * table_stride + i * PAGE / BLOCK] * unit_bytes + (u64)(at / r.group * kv_heads + kv) * r.bytes;
-				expand(r, Expansion{a, a + (u64)kv_heads * r.bytes, at % r.group / PAGE, mine, P::K_ROW, mine + P::V, P::V_ROW, lane, 32});
+				const u8 *a = units + table[(u64)t.n * table_stride + i * PAGE / BLOCK] * unit_bytes + (u64)(at / r.group * kv_heads + t.kv) * r.bytes;
+				expand(r, Expansion{a, a + (u64)kv_heads * r.bytes, at % r.group / PAGE, mine, P::K_ROW, mine + P::V, P::V_ROW, t.lane, 32});
 			}
 			__syncwarp();
 			if constexpr (WIDE)
-				query.get(found, lane);
-			found.page(shared_address(mine), 0, tokens_of, scale * 1.4426950408889634f, lane);
+				found.page(query.of(t.lane), shared_address(mine), 0, tokens_of, scale * 1.4426950408889634f, t.lane);
+			else
+				found.page(shared_address(mine), 0, tokens_of, scale * 1.4426950408889634f, t.lane);
 			__syncwarp();
 		}
-		leave<DIM, WARPS>(found, all, splits, split, warp, lane);
+		leave<DIM, WARPS>(found, all, splits, split, t.warp, t.lane);
 	}
 	finish_row<DIM>(all, splits);
 }
 
+// A row's working set: the entries of its list, and where the record of each is read.
+struct Held {
+	u8 *set;             // [budget] records
+	const u32 *list;     // [2][budget]: pages, and places in the set
+	const u32 *sources;  // [budget]
+	u32 budget, bytes;
+
+	// Where lane j reads the j-th of a few entries from first on. Bit j of fresh: it comes over the bus.
+	__device__ __forceinline__ const u8 *find(int first, int entries, int lane, const u8 *units, u64 unit_bytes, u32 kv_heads, int kv, u32 &fresh) const {
+		const u8 *src = set;
+		bool comes = false;
+		if (lane < entries) {
+			u32 page = list[first + lane], unit = sources[first + lane];
+			src += (u64)list[budget + first + lane] * bytes;
+			comes = unit != HELD;
+			if (comes)
+				src = units + unit * unit_bytes + (u64)(page % (BLOCK / COLD) * kv_heads + kv) * bytes;
+		}
+		fresh = __ballot_sync(~0u, comes);
+		return src;
+	}
+
+	// Puts a record that came where the next step looks for it: each of so many threads what it brought.
+	__device__ __forceinline__ void keep(int entry, const u8 *from, int threads) const {
+		u8 *to = set + (u64)list[budget + entry] * bytes;
+		for (int i = threadIdx.x * 16; i < bytes; i += threads * 16)
+			*(uint4 *)(to + i) = *(const uint4 *)(from + i);
+	}
+};
+
+// Brings the record that lane j knows of with so many threads.
+static __device__ __forceinline__ void bring_record(u8 *to, const u8 *src, int j, u32 bytes, int threads) {
+	const u8 *from = (const u8 *)__shfl_sync(~0u, (u64)src, j);
+	for (int i = threadIdx.x * 16; i < bytes; i += threads * 16)
+		copy_async(shared_address(to + i), from + i);
+}
+
+enum { MOST_RECORDS = 16 }; // of a block at a time
+
+// Records that cross the bus to shared memory, the j-th to to + j * bytes, with so many threads
+// and, where the device can, each as one copy.
+struct Arrivals {
+	u8 *to;
+	u32 bytes, threads;
+	u32 barriers, phases; // a barrier for each, and the parities of what is waited for
+
+	__device__ __forceinline__ void begin(u64 *at) {
+#if __CUDA_ARCH__ >= 900
+		barriers = shared_address(at), phases = 0;
+		if (threadIdx.x < MOST_RECORDS)
+			barrier_init(barriers + 8 * threadIdx.x, 1);
+		barriers_ready();
+		__syncthreads();
+#endif
+	}
+
+	// Before all threads meet, behind which others are brought.
+	__device__ __forceinline__ void again() {
+#if __CUDA_ARCH__ >= 900
+		show_to_tensor_cores();
+#endif
+	}
+
+	// Asks for those of fresh, behind all other copies: lane j knows where the j-th is.
+	__device__ __forceinline__ void bring(u32 fresh, const u8 *src) {
+#if __CUDA_ARCH__ >= 900
+		int lane = threadIdx.x;
+		if (lane < MOST_RECORDS && fresh >> lane & 1) {
+			barrier_expect(barriers + 8 * lane, bytes);
+			copy_bulk(shared_address(to + lane * bytes), src, bytes, barriers + 8 * lane);
+		}
+#else
+		for (u32 f = fresh; f; f &= f - 1) {
+			int j = __ffs(f) - 1;
+			bring_record(to + j * bytes, src, j, bytes, threads);
+			copy_commit();
+		}
+#endif
+	}
+
+	// Waits for all copies but those of coming, for all threads.
+	__device__ __forceinline__ void others(u32 coming) const {
+#if __CUDA_ARCH__ >= 900
+		copy_wait<0>();
+#else
+		left(coming);
+#endif
+		__syncthreads();
+	}
+
+	// Waits for the j-th, with some behind it coming.
+	__device__ __forceinline__ void wait(int j, u32 coming) {
+#if __CUDA_ARCH__ >= 900
+		barrier_wait(barriers + 8 * j, phases >> j & 1);
+		phases ^= 1u << j;
+#else
+		left(coming);
+		__syncthreads();
+#endif
+	}
+
+	static __device__ __forceinline__ void left(u32 coming) {
+		switch (__popc(coming)) {
+		case 0: copy_wait<0>(); break;
+		case 1: copy_wait<1>(); break;
+		case 2: copy_wait<2>(); break;
+		case 3: copy_wait<3>(); break;
+		default: copy_wait<4>();
+		}
+	}
+};
+
 // The same over working sets: chosen [sets][kvHeads][1+2*budget] lists their records,
 // of as many cold pages as there are, up to the budget, which lie in sets
-// [sets][kvHeads][budget]. Shared memory has room for so many slots, a
+// [sets][kvHeads][budget]; but those with a unit in sources [rows][kvHeads][budget] have yet to
+// come from it, and are put there. Shared memory has room for so many slots, a
 // page and a pair of records each. Records of all slots come at once, so that their
-// latency counts once, all threads make pages of them, and a warp attends to each.
+// latency counts once: what the set has becomes pages while others cross the bus. All threads
+// make pages, and a warp attends to each.
 template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) {
 	typedef Page<DIM> P;
-	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, row = blockIdx.z;
-	int group = heads / kv_heads, tiles = (group + 7) / 8, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles;
-	int some = min(group - tile * 8, 8), first_head = kv * group + tile * 8;
 	Record r(DIM, tokens, k_bits, v_bits);
-	int n = seq[row], end = pos[row] + 1;
-	Sequence s = seqs[n];
-	allow_next();
-	after_previous();
-	const u32 *places = chosen + ((u64)s.set * kv_heads + kv) * (1 + 2 * budget) + 1 + budget;
-	const u8 *held = sets + ((u64)s.set * kv_heads + kv) * budget * r.bytes;
-	int coded = min(s.stored / COLD, (int)budget) / 2, count = coded + (end - s.stored + PAGE - 1) / PAGE, lines = r.bytes / 16;
+	Tile t(heads, kv_heads, seqs, pos, seq);
+	u64 set = (u64)t.s.set * kv_heads + t.kv;
+	Held held = {sets + set * budget * r.bytes, chosen + set * (1 + 2 * budget) + 1, sources + ((u64)t.row * kv_heads + t.kv) * budget, budget, (u32)r.bytes};
+	int coded = min(t.s.stored / COLD, (int)budget) / 2, count = coded + t.tail();
 	Splits splits(count, most, 1);
 	if (blockIdx.x >= splits.n)
 		return;
-	u8 *records = dynamic + slots * P::BYTES, *mine = dynamic + warp * P::BYTES;
+	u8 *records = dynamic + slots * P::BYTES, *mine = dynamic + t.warp * P::BYTES;
 
 	__shared__ Operands<DIM> query;
-	query.put(q + ((u64)row * heads + first_head + lane / 4) * DIM, lane / 4 < some, warp, WARPS, lane);
+	__shared__ u64 barriers[MOST_RECORDS];
+	Arrivals arrivals = {records, (u32)r.bytes, WARPS * 32};
+	arrivals.begin(barriers);
+	query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);
 	Split<DIM> found;
-	Found all = {dst, partial, tickets, row, (int)heads, first_head, some, (int)most};
+	Found all = {dst, partial, tickets, t.row, (int)heads, t.first_head, t.some, (int)most};
 	for (int split = blockIdx.x; split < splits.n; split += gridDim.x) {
 		int from = split * splits.each, to = min(from + splits.each, count);
 		found.clear();
 		for (int first = from; first < to; first += slots) {
-			int there = min(to, first + (int)slots), pairs = max(min(there, coded) - first, 0), i = first + warp, tokens_of = PAGE;
-			if (split != blockIdx.x || first > from)
+			int there = min(to, first + (int)slots), pairs = max(min(there, coded) - first, 0), i = first + t.warp, tokens_of = PAGE;
+			if (split != blockIdx.x || first > from) {
+				arrivals.again();
 				__syncthreads(); // whoever still reads what lies there
-			for (int j = threadIdx.x; j < 2 * pairs * lines; j += WARPS * 32)
-				copy_async(shared_address(records + j * 16), held + (u64)places[2 * first + j / lines] * r.bytes + j % lines * 16);
-			if (i < there && i >= coded) {
-				int page = s.stored / PAGE + i - coded;
-				tokens_of = end - page * PAGE;
-				bring_page<DIM>(shared_address(mine), tails + exact[(u64)n * exact_stride + page] * page_bytes + (u64)kv * DIM * PAGE * 4, 0, tokens_of, lane, 32);
 			}
+			u32 fresh;
+			const u8 *src = held.find(2 * first, 2 * pairs, t.lane, units, unit_bytes, kv_heads, t.kv, fresh);
+			if (i < there && i >= coded)
+				tokens_of = t.bring_tail<DIM>(mine, i - coded, tails, exact, exact_stride, page_bytes);
+			for (int j = 0; j < 2 * pairs; j++)
+				if (!(fresh >> j & 1))
+					bring_record(records + j * r.bytes, src, j, r.bytes, WARPS * 32);
 			copy_commit();
-			copy_wait<0>();
-			__syncthreads();
-			for (int j = 0; j < pairs; j++)
-				expand(r, Expansion{records + 2 * j * r.bytes, records + (2 * j + 1) * r.bytes, 0, dynamic + j * P::BYTES, P::K_ROW, dynamic + j * P::BYTES + P::V, P::V_ROW, (int)threadIdx.x, WARPS * 32});
-			__syncthreads();
-			if (i >= there)
-				continue;
-			query.get(found, lane);
-			found.page(shared_address(mine), 0, tokens_of, scale * 1.4426950408889634f, lane);
+			arrivals.bring(fresh, src);
+			if (fresh && threadIdx.x == 0)
+				atomicAdd(&traffic[FETCHED], (u64)__popc(fresh) * r.bytes);
+			// First all that the set has, and then, one by one, what comes: pages that lack none of it
+			// are attended to meanwhile.
+			bool late = fresh >> 2 * t.warp & 3;
+			u32 coming = fresh, now = ~fresh;
+#pragma unroll 1
+			for (;;) {
+				bool begun = now == ~fresh;
+				if (begun) {
+					arrivals.others(coming);
+				} else {
+					int j = __ffs(now) - 1;
+					arrivals.wait(j, coming);
+					held.keep(2 * first + j, records + j * r.bytes, WARPS * 32);
+				}
+#pragma unroll 1
+				for (int j = 0; j < pairs; j++) {
+					u8 *page = dynamic + j * P::BYTES;
+					int halves = now >> 2 * j & 3;
+					if (halves)
+						expand(r, Expansion{records + 2 * j * r.bytes, records + (2 * j + 1) * r.bytes, 0, page, P::K_ROW, page + P::V, P::V_ROW, (int)threadIdx.x, WARPS * 32, halves});
+				}
+				if (begun || !coming)
+					__syncthreads();
+				if (i < there && (late ? !coming : begun))
+					found.page(query.of(t.lane), shared_address(mine), 0, tokens_of, scale * 1.4426950408889634f, t.lane);
+				if (!coming)
+					break;
+				now = coming & -coming;
+				coming ^= now;
+			}
 		}
-		leave<DIM, WARPS>(found, all, splits, split, warp, lane);
+		leave<DIM, WARPS>(found, all, splits, split, t.warp, t.lane);
 	}
 	finish_row<DIM>(all, splits);
 }

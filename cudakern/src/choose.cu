@@ -1,5 +1,6 @@
-// Dominant pages of a KV head: the choice by scores, the exchange of its working
-// set (offload/set.go), and the fetch of what came in.
+// Dominant pages of a KV head: the choice by scores, and the exchange of its working
+// set (offload/set.go). What comes in is fetched by attention, but where several of its
+// blocks would fetch the same: by the choice.
 //
 // A block of threads makes a KV head's choice alone, and most of its time would be
 // waiting: for memory, for other warps, and for instructions, which each launch reads
@@ -317,18 +318,41 @@ static __device__ __forceinline__ void keep_best(const u32 *list_in, const u32 *
 	}
 }
 
-enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES };
+// Brings the records of so many pages to places of a set, a warp each. A unit's records of one KV
+// head lie so far apart.
+static __device__ __forceinline__ void fetch(const u32 *pages, const u32 *places, int n, const u8 *units, const u32 *numbers, u64 unit_bytes, u64 apart, u8 *set, u32 bytes) {
+	int lane = threadIdx.x % 32;
+#pragma unroll 1
+	for (int j = threadIdx.x / 32; j < n; j += WARPS) {
+		const u8 *src = units + numbers[pages[j] / GROUP] * unit_bytes + pages[j] % GROUP * apart;
+		u8 *dst = set + (u64)places[j] * bytes;
+#pragma unroll 1
+		for (int i = lane * 16; i < bytes; i += LINES * 512) {
+			uint4 v[LINES];
+#pragma unroll
+			for (int k = 0; k < LINES; k++)
+				if (i + k * 512 < bytes)
+					v[k] = *(const uint4 *)(src + i + k * 512);
+#pragma unroll
+			for (int k = 0; k < LINES; k++)
+				if (i + k * 512 < bytes)
+					*(uint4 *)(dst + i + k * 512) = v[k];
+		}
+	}
+}
 
 // Grid: KV heads, rows. top [rows, heads, max_pages] is what scan left, max_pages
 // a multiple of 32; by_record says that weigh has changed the scores of what is held.
+// sources [rows, kv_heads, budget] are the units that what came in has to be fetched from,
+// HELD of other entries of the list, and of all where the choice fetches.
 // Shared memory: 2 max_pages numbers, 7 for each 32 of them, and 5 for each of the budget.
-KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
-	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, u32 by_record, float gain) {
+KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u32 *sources, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
+	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, u32 by_record, u32 fetches, float gain) {
 	__shared__ float2 parts[HEADS][PARTS];
 	__shared__ u32 counts[2][WARPS][2], shared[WARPS][2];
 	__shared__ u32 candidates[2];
 	__shared__ float log_sum[MOST_HEADS];
-	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, lane = thread % 32, warp = thread / 32, group = heads / kv_heads, most_words = max_pages / 32;
+	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, group = heads / kv_heads, most_words = max_pages / 32;
 	u32 *key = (u32 *)dynamic, *list_all = key + max_pages, *want = list_all + max_pages, *have = want + most_words, *in = have + most_words, *out = in + most_words;
 	u32 *before_in = out + most_words, *before_out = before_in + most_words, *before_new = before_out + most_words;
 	u32 *page = before_new + most_words, *place = page + budget, *list_in = place + budget, *list_out = list_in + budget, *vacant = list_out + budget;
@@ -456,27 +480,10 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	for (int w = thread; w < words; w += THREADS)
 		want[w] = have[w] & ~out[w] | in[w];
 	__syncthreads();
-	// What a warp fetches first is under way while the new list is made.
+	// Where what comes is found, of so many at a time, is on its way while the new list is made.
 	const u32 *numbers = table + (u64)n * table_stride;
-	uint4 v[LINES];
-	auto source = [&](int j) {
-		int p = list_in[j];
-		return units + numbers[p / GROUP] * unit_bytes + (u64)(p % GROUP * kv_heads + kv) * record_bytes;
-	};
-	auto fetch = [&](const u8 *src, int i) {
-#pragma unroll
-		for (int k = 0; k < LINES; k++)
-			if (i + k * 512 < record_bytes)
-				v[k] = *(const uint4 *)(src + i + k * 512);
-	};
-	auto keep = [&](u8 *dst, int i) {
-#pragma unroll
-		for (int k = 0; k < LINES; k++)
-			if (i + k * 512 < record_bytes)
-				*(uint4 *)(dst + i + k * 512) = v[k];
-	};
-	if (warp < come)
-		fetch(source(warp), lane * 16);
+	u32 unit = thread < come ? numbers[list_in[thread] / GROUP] : 0;
+	sources += ((u64)row * kv_heads + kv) * budget;
 	count(want, want, before_new, before_new, words, shared);
 	// Pages that stay keep their places, others take free ones.
 #pragma unroll 1
@@ -485,12 +492,14 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 			int to = rank_of(want, before_new, page[i]);
 			list[1 + to] = page[i];
 			list[1 + budget + to] = place[i];
+			sources[to] = HELD;
 		}
 #pragma unroll 1
 	for (int j = thread; j < come; j += THREADS) {
 		int to = rank_of(want, before_new, list_in[j]);
 		list[1 + to] = list_in[j];
 		list[1 + budget + to] = vacant[j];
+		sources[to] = fetches ? HELD : j == thread ? unit : numbers[list_in[j] / GROUP];
 	}
 #pragma unroll 1
 	for (int i = now + thread; i < budget; i += THREADS)
@@ -500,18 +509,9 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 		atomicAdd(&traffic[PAGES_READ], (u64)pages);
 		atomicAdd(&traffic[CHOSEN], (u64)now);
 		atomicAdd(&traffic[HITS], (u64)(now - come));
-		atomicAdd(&traffic[FETCHED], (u64)come * record_bytes);
+		atomicAdd(&traffic[FETCHED], fetches ? (u64)come * record_bytes : 0);
 		atomicAdd(&traffic[COLD_BYTES], (u64)pages * record_bytes);
 	}
-#pragma unroll 1
-	for (int j = warp; j < come; j += WARPS) {
-		u8 *dst = sets + (set * budget + vacant[j]) * record_bytes;
-		const u8 *src = source(j);
-#pragma unroll 1
-		for (int i = lane * 16; i < record_bytes; i += LINES * 512) {
-			if (j != warp || i >= LINES * 512)
-				fetch(src, i);
-			keep(dst, i);
-		}
-	}
+	if (fetches)
+		fetch(list_in, vacant, come, units + (u64)kv * record_bytes, numbers, unit_bytes, (u64)kv_heads * record_bytes, sets + set * budget * record_bytes, record_bytes);
 }

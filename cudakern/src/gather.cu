@@ -18,9 +18,6 @@ enum {
 	BINS = 2048,
 };
 
-// Words of the traffic.
-enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES, STREAMED };
-
 // A score's order as an unsigned number; what is no number or not finite comes before
 // all others, so that whoever looks at the result sees it.
 static __device__ __forceinline__ u32 order_of(float score) {

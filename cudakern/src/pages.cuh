@@ -30,19 +30,20 @@ template <int DIM> static __device__ __forceinline__ void bring_page(u32 dst, co
 }
 
 // s [16, 32] = q k^T for 16 query rows given as operands [DIM/16][4].
-template <int DIM> static __device__ __forceinline__ void scores(u32 page, const u32 q[][4], int lane, float s[4][4]) {
+template <int DIM, class Query> static __device__ __forceinline__ void scores(u32 page, const Query &q, int lane, float s[4][4]) {
 #pragma unroll
 	for (int n = 0; n < 4; n++)
 		s[n][0] = s[n][1] = s[n][2] = s[n][3] = 0;
 	u32 at = page + lane % 16 * Page<DIM>::K_ROW + lane / 16 * 16;
 #pragma unroll
 	for (int k = 0; k < DIM / 16; k++) {
+		const auto &a = q[k];
 #pragma unroll
 		for (int n = 0; n < 2; n++) {
 			u32 b[4];
 			load_matrices_turned(b, at + k * 16 * Page<DIM>::K_ROW + n * 32);
-			mma16(s[2 * n], q[k][0], q[k][1], q[k][2], q[k][3], b[0], b[1]);
-			mma16(s[2 * n + 1], q[k][0], q[k][1], q[k][2], q[k][3], b[2], b[3]);
+			mma16(s[2 * n], a[0], a[1], a[2], a[3], b[0], b[1]);
+			mma16(s[2 * n + 1], a[0], a[1], a[2], a[3], b[2], b[3]);
 		}
 	}
 }

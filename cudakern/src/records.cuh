@@ -108,19 +108,21 @@ static __device__ __forceinline__ void copy32(const u8 *src, u8 *dst) {
 
 // Where a page of float16 of 32 tokens is made, K [dim, 32] in rows of k_stride bytes
 // and V [32, dim] in rows of v_stride: of two cold pages' records a and b, or of part of
-// record a; by which of so many threads.
+// record a; by which of so many threads. halves are those that are made, 1 of a, 2 of b: of
+// one of them alone, other threads make values than keys.
 struct Expansion {
 	const u8 *a, *b;
 	int part;
 	u8 *k;
 	int k_stride;
 	u8 *v;
-	int v_stride, thread, threads;
+	int v_stride, thread, threads, halves = 3;
 
 	template <int BITS> __device__ __forceinline__ void keys(const Record &r) const {
+		int both = halves == 3;
 #pragma unroll 1
-		for (int u = thread; u < 2 * r.dim; u += threads) {
-			int c = u / 2, h = u % 2;
+		for (int u = thread; u < r.dim << both; u += threads) {
+			int c = u >> both, h = both ? u % 2 : halves - 1;
 			const u8 *rec = r.cold() && h ? b : a;
 			u8 *dst = k + c * k_stride + h * 32;
 			if (BITS == 16) {
@@ -139,10 +141,10 @@ struct Expansion {
 	}
 
 	template <int BITS> __device__ __forceinline__ void values(const Record &r) const {
-		int wide = r.dim / 16;
+		int wide = r.dim / 16, both = halves == 3, first = halves == 2 ? COLD : 0;
 #pragma unroll 1
-		for (int u = thread; u < TOKENS * wide; u += threads) {
-			int t = u / wide, x = u % wide;
+		for (int u = both ? thread : (thread + threads / 2) % threads; u < COLD * wide << both; u += threads) {
+			int t = first + u / wide, x = u % wide;
 			const u8 *rec = r.cold() && t >= COLD ? b : a;
 			u8 *dst = v + t * v_stride + x * 32;
 			int at = r.cold() ? t % COLD : part * TOKENS + t;
@@ -181,3 +183,10 @@ static __device__ __forceinline__ void expand(const Record &r, const Expansion &
 struct Sequence {
 	int slot, set, from, stored; // places in tails and working sets; tokens in records before the step and during it
 };
+
+// Words of the traffic, which choices and fetches count.
+enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES, STREAMED };
+
+// In place of the unit of blocks that a listed page's record has to come from: it is in the
+// working set.
+#define HELD ~0u

@@ -7,7 +7,8 @@
 
 #include "pages.cuh"
 
-extern __shared__ __align__(16) u8 dynamic[];
+// Whole lines, as records are: a copy whose two ends are apart asks the bus for pieces of lines.
+extern __shared__ __align__(128) u8 dynamic[];
 
 #define LOW 2048.0f
 
@@ -43,9 +44,12 @@ template <int DIM> struct Split {
 	}
 
 	// Attends to tokens [from, to) of a page.
-	__device__ __forceinline__ void page(u32 at, int from, int to, float scale, int lane) {
+	__device__ __forceinline__ void page(u32 at, int from, int to, float scale, int lane) { page(q, at, from, to, scale, lane); }
+
+	// The same with a query that lies elsewhere.
+	template <class Query> __device__ __forceinline__ void page(const Query &query, u32 at, int from, int to, float scale, int lane) {
 		float s[4][4];
-		scores<DIM>(at, q, lane, s);
+		scores<DIM>(at, query, lane, s);
 		float most = top;
 #pragma unroll
 		for (int n = 0; n < 4; n++)

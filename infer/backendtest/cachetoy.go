@@ -19,7 +19,7 @@ type headShape struct{ heads, kvHeads, dim int }
 func (h headShape) String() string { return fmt.Sprintf("%d_over_%dx%d", h.heads, h.kvHeads, h.dim) }
 
 var headShapes = []headShape{
-	{3, 3, 64}, {9, 3, 64}, {16, 2, 64}, {2, 2, 80}, {8, 2, 80}, {3, 1, 128}, {8, 1, 128}, {4, 1, 256},
+	{3, 3, 64}, {9, 3, 64}, {16, 2, 64}, {2, 2, 80}, {8, 2, 80}, {3, 1, 128}, {8, 1, 128}, {4, 1, 256}, {11, 1, 64},
 }
 
 const (

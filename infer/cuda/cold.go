@@ -35,7 +35,8 @@ func (e *exec) planStage() error {
 // cold is what choices need beside the pool.
 type cold struct {
 	scales  []driver.Ptr // [layers] of queries [kvHeads*headDim], Paged
-	traffic driver.Ptr   // [trafficWords] uint64, see choose.cu and gather.cu: all steps'
+	sources []driver.Ptr // [layers] of what a step's choices chose [rows][kvHeads][budget] uint32, see choose.cu
+	traffic driver.Ptr   // [trafficWords] uint64, see records.cuh: all steps'
 	host    []byte       // page-locked copy
 	seen    [trafficWords]uint64
 }
@@ -47,13 +48,20 @@ func (c *cold) counted() span {
 }
 
 func (e *exec) planCold() {
-	e.cold.scales = make([]driver.Ptr, len(e.lim.KV))
+	e.cold.scales, e.cold.sources = make([]driver.Ptr, len(e.lim.KV)), make([]driver.Ptr, len(e.lim.KV))
 	for i, p := range e.lim.KV {
 		if p.Class == offload.Paged {
 			e.bufMem.want(&e.cold.scales[i], int64(p.KVHeads*p.HeadDim)*4)
+			e.bufMem.want(&e.cold.sources[i], e.sources(i, e.keptRows()).bytes)
 		}
 	}
 	e.bufMem.want(&e.cold.traffic, 8*trafficWords)
+}
+
+// sources says of a Paged layer's choices in so many rows what attention still has to fetch.
+func (e *exec) sources(layer, rows int) span {
+	p := e.lim.KV[layer]
+	return span{name: "sources", at: e.cold.sources[layer], bytes: int64(rows*p.KVHeads*p.Budget) * 4}
 }
 
 // coldBytes is the staging memory of what sendCold uploads.

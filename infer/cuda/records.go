@@ -73,8 +73,9 @@ func (n *storeNode) store(b *batch, s shape, blocks, seqs int) {
 	b.launch("store_records", driver.Dim{X: spec.KVHeads, Y: blocks, Z: seqs}, storeThreads, n.shared, a, uses...)
 }
 
-// choiceNode is KVSelect and KVFetch: it scores a layer's pages, renews working
-// sets, and brings what they lack.
+// choiceNode is KVSelect and KVFetch: it scores a layer's pages and renews the lists of
+// working sets. What they lack attention brings, or, where several blocks would bring
+// the same, the choice.
 type choiceNode struct {
 	e    *exec
 	op   graph.KVSelect
@@ -160,11 +161,19 @@ func (n *choiceNode) choose(b *batch, s shape) {
 	if err != nil {
 		return // Limits.Validate has seen the plan
 	}
+	chosen, sets := c.chosen.writing(), c.sets
+	chosen.early = true
+	sets.write = !n.attentionFetches()
 	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), cudakern.ChoosePages{
-		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
+		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sources: e.cold.sources[n.op.Layer], Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
-		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Gain: n.plan.Gain,
-	}, n.tops(s.rows), n.sums(s.rows), c.chosen.writing(), c.sets.writing(), c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Fetches: flag(!n.attentionFetches()), Gain: n.plan.Gain,
+	}, n.tops(s.rows), n.sums(s.rows), chosen, e.sources(n.op.Layer, s.rows).writing(), sets, c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+}
+
+// attentionFetches says whether one block alone attends to a page of a working set.
+func (n *choiceNode) attentionFetches() bool {
+	return ceil(n.op.Heads/n.plan.KVHeads, tileHeads) == 1
 }
 
 // recordsNode is Attend of a layer that keeps records. While a prompt is read,
@@ -257,8 +266,8 @@ func (n *recordsNode) emit(b *batch, s shape) {
 	name := "attend_"
 	if n.plan.Class == offload.Paged {
 		name = "attend_held_"
-		a.Sets, a.Chosen, a.Budget = c.sets.at, c.chosen.at, uint32(n.plan.Budget)
-		uses = append(uses, c.sets, c.chosen)
+		a.Sets, a.Chosen, a.Sources, a.Traffic, a.Budget = c.sets.at, c.chosen.at, e.cold.sources[n.op.Layer], e.cold.traffic, uint32(n.plan.Budget)
+		uses = append(uses, c.sets.writing(), c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted())
 	}
 	b.launch(fmt.Sprintf("%s%d", name, n.spec.HeadDim), driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
 }

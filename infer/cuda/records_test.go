@@ -140,6 +140,11 @@ func decodeFake(t *testing.T, e *exec, kv []*offload.Seq) {
 	}
 }
 
+// putsIn says whether a command writes memory whose name begins so.
+func putsIn(c command, name string) bool {
+	return slices.ContainsFunc(c.uses, func(u span) bool { return u.write && strings.HasPrefix(u.name, name) })
+}
+
 // ordered checks the graphs: those of steps in which tokens leave the tail store
 // them first, and then a scan, which reads the index before it waits, begins late.
 func ordered(t *testing.T, f *fakeGPU, plan offload.LayerPlan) {
@@ -152,6 +157,9 @@ func ordered(t *testing.T, f *fakeGPU, plan offload.LayerPlan) {
 		store, scan, read, weigh, choose := at("store_records"), at("scan_"), at("attend_"), at("weigh_"), at("choose_pages")
 		if weigh >= 0 && (weigh < scan || weigh > choose) {
 			t.Error("sets are weighed elsewhere than between a scan and a choice")
+		}
+		if plan.Class == offload.Paged && choose >= 0 && (putsIn(g[choose], "sets") || !putsIn(g[read], "sets")) {
+			t.Error("what comes into sets is put there by others than attention alone")
 		}
 		if store < 0 {
 			if scan >= 0 && !g[scan].overlap {
