@@ -29,6 +29,9 @@ func listen(s Socket) ([]net.Listener, error) {
 	// Only the folder's last part is made: a missing parent means that the
 	// path is wrong or that there is no login session.
 	if err := os.Mkdir(filepath.Dir(s.Path), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("make socket folder: %w; --socket or socket.path name another place, and a login session has $XDG_RUNTIME_DIR", err)
+		}
 		return nil, fmt.Errorf("make socket folder: %w", err)
 	}
 	l, err := ipc.Listen(s.Path)

@@ -48,6 +48,14 @@ func child(t *testing.T, l interface{ File() (*os.File, error) }) *exec.Cmd {
 	return cmd
 }
 
+// A socket in a folder of a login session that is not there says what helps.
+func TestSocketFolderWithoutLogin(t *testing.T) {
+	_, err := listen(Socket{Path: filepath.Join(t.TempDir(), "user", "edged", "edged.sock"), Mode: FileMode{defaultSocketMode}})
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "--socket") || !strings.Contains(err.Error(), "$XDG_RUNTIME_DIR") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestSocketActivation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "unit.sock")
 	l, err := net.Listen("unix", path)

@@ -112,7 +112,7 @@ func (a *adapter) request(t *turn) (*infer.Request, error) {
 	}
 	if key, ok := a.engine.SnapshotKey(t.req.Model); ok {
 		// Before anything is computed: what does not fit is refused, or given up.
-		if err := t.fit(storeKey(key)); err != nil {
+		if err := t.fit(key); err != nil {
 			return nil, err
 		}
 	}
@@ -141,8 +141,8 @@ func (a *adapter) request(t *turn) (*infer.Request, error) {
 
 // fit refuses a session whose payload another model, policy or build has made,
 // or gives the payload up when the request allows that.
-func (t *turn) fit(key store.Key) error {
-	if t.sess.Key.Equal(key) {
+func (t *turn) fit(key infer.Key) error {
+	if t.sess.Key.Equal(storeKey(key)) {
 		return nil
 	}
 	empty := t.sess.Blocks == 0 && !t.sess.Tail
@@ -154,15 +154,19 @@ func (t *turn) fit(key store.Key) error {
 	if !empty {
 		t.recompute = "another model or cache format: " + differing(t.sess.Key, key)
 	}
-	return t.demote(key)
+	return t.demote(storeKey(key))
 }
 
 // differing says in which respects two keys differ.
-func differing(a, b store.Key) string {
-	if a.Policy != b.Policy {
-		return fmt.Sprintf("its cache policy was %q and is %q", a.Policy, b.Policy)
+func differing(was store.Key, is infer.Key) string {
+	if was.Policy != is.Policy {
+		return fmt.Sprintf("its cache policy was %q and is %q", was.Policy, is.Policy)
 	}
-	return "its weights, their quantization, the cache's format or this program's version of it have changed"
+	s := "its weights, their quantization, the cache's format or this program's version of it have changed"
+	if strings.HasPrefix(is.Policy, "auto") {
+		s += fmt.Sprintf("; the format is %q now: policy %q chooses it by engine.host_memory and what is free at start", is.Cache, is.Policy)
+	}
+	return s
 }
 
 // demote gives the session's payload up.

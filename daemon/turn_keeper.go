@@ -16,7 +16,7 @@ var _ infer.Keeper = (*turn)(nil)
 // Open implements infer.Keeper: the session's own payload, or, while it has none,
 // what other sessions of the user have stored of the same tokens.
 func (t *turn) Open(_ context.Context, key infer.Key, tokens []int32) (infer.Snapshot, error) {
-	if err := t.fit(storeKey(key)); err != nil {
+	if err := t.fit(key); err != nil {
 		return nil, err
 	}
 	if t.sess.Blocks == 0 && !t.sess.Tail {
@@ -34,7 +34,7 @@ func (t *turn) Open(_ context.Context, key infer.Key, tokens []int32) (infer.Sna
 func (t *turn) Save(ctx context.Context, key infer.Key, s *infer.Saved) error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	if err := t.fit(storeKey(key)); err != nil {
+	if err := t.fit(key); err != nil {
 		return err
 	}
 	if s.Recomputed != nil && t.sess.Blocks > 0 { // what is stored may be damaged
@@ -78,7 +78,7 @@ func payloadBytes(next store.Turn) (n int64) {
 func (t *turn) Stage(ctx context.Context, key infer.Key, s *infer.Staged) error {
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	if err := t.fit(storeKey(key)); err != nil {
+	if err := t.fit(key); err != nil {
 		return err
 	}
 	st := store.Stage{After: t.sess.Messages, Tokens: s.Tokens, First: s.First(), Tail: storePayload(s.Tail)}

@@ -285,6 +285,20 @@ func TestSessionOfAnotherCacheIsRefusedOrComputedAgain(t *testing.T) {
 	}
 }
 
+// TestDiffering: why what is stored cannot be read names what has changed, and where
+// memory may have done it, that.
+func TestDiffering(t *testing.T) {
+	was := store.Key{Fingerprint: []byte("exact"), Policy: "auto"}
+	for _, c := range []struct{ policy, cache, want string }{
+		{"q8", "q8 resident", `its cache policy was "auto" and is "q8"`},
+		{"auto", "paged q8", `; the format is "paged q8" now: policy "auto" chooses it by engine.host_memory and what is free at start`},
+	} {
+		if got := differing(was, infer.Key{Fingerprint: []byte("other"), Policy: c.policy, Cache: c.cache}); !strings.HasSuffix(got, c.want) {
+			t.Errorf("got %q, want %q at its end", got, c.want)
+		}
+	}
+}
+
 // TestTextIsKeptWhenItsPayloadHasNoRoom, and says so.
 func TestTextIsKeptWhenItsPayloadHasNoRoom(t *testing.T) {
 	d := newDesk(t, "full", offload.Options{})

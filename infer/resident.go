@@ -189,7 +189,7 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if x, ok := r.exec.(graph.ReadsApart); ok {
 		r.apart = x.ReadsApart() && !r.pool.LayerMajor()
 	}
-	r.key = keyFor(r.front.identity, r.pool, m.Policy)
+	r.key = keyFor(r.front.identity, r.pool, m.Policy, r.cache)
 	return nil
 }
 
@@ -256,10 +256,10 @@ func (o *owner) makePool(r *resident, c offload.Config, shorter bool) (err error
 // keyFor names what a sequence's K and V depend on beside its tokens, and what
 // their bytes mean. Backends are not part of it: what one has computed is as good
 // for another.
-func keyFor(model [sha256.Size]byte, pool *offload.Pool, policy string) Key {
+func keyFor(model [sha256.Size]byte, pool *offload.Pool, policy, cache string) Key {
 	h := sha256.New()
 	fmt.Fprintf(h, "%x %s", model, pool.Format())
-	return Key{Fingerprint: h.Sum(nil), Policy: policy}
+	return Key{Fingerprint: h.Sum(nil), Policy: policy, Cache: cache}
 }
 
 // fastRoom is the bytes of the cache's fast tier, 0 where it shares the host's,

@@ -36,6 +36,7 @@ type Keeper interface {
 type Key struct {
 	Fingerprint []byte // of the model's file and the cache's format
 	Policy      string // that the cache was configured with
+	Cache       string // what the policy came to, which Fingerprint covers, in words
 }
 
 // Snapshot is an open snapshot of a sequence.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"edged/ipc/api"
 )
@@ -62,8 +63,17 @@ func modelNotFound(id string, models []ModelInfo) *Error {
 
 func modelOf(m ModelInfo) api.Model {
 	return api.Model{
-		ID: m.ID, Object: "model", Created: m.Created.Unix(), OwnedBy: m.OwnedBy,
+		ID: m.ID, Object: "model", Created: created(m.Created), OwnedBy: m.OwnedBy,
 		MaxModelLen: m.ContextTokens, Loaded: m.Loaded,
 		Meta: api.ModelMeta{NVocab: m.VocabSize, NCtxTrain: m.TrainContextTokens, NParams: m.Params, Size: m.Bytes},
 	}
+}
+
+// created is in Unix seconds, 0 where it is not known: the file of a resident model
+// may have been removed.
+func created(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
 }

@@ -1,26 +1,17 @@
 package ipc
 
 import (
-	"fmt"
-	"strings"
 	"testing"
+	"time"
 )
 
-func TestModelNotFoundNamesAFew(t *testing.T) {
-	var models []ModelInfo
-	for i := range maxNamed {
-		models = append(models, ModelInfo{ID: fmt.Sprintf("m%d", i)})
+// The file of a resident model may be gone: it has no time then, and not one of the
+// year 1.
+func TestCreated(t *testing.T) {
+	if n := modelOf(ModelInfo{ID: "m"}).Created; n != 0 {
+		t.Errorf("without a file it was made at %d", n)
 	}
-	for _, tc := range []struct {
-		models []ModelInfo
-		want   string
-	}{
-		{models[:2], "lists what is: m0, m1"},
-		{models, "m6, m7"},
-		{append(models, ModelInfo{ID: "m8"}, ModelInfo{ID: "m9"}), "m6, m7, 2 more"},
-	} {
-		if got := modelNotFound("absent", tc.models).Message; !strings.HasSuffix(got, tc.want) {
-			t.Errorf("%d models: got %q, want it to end with %q", len(tc.models), got, tc.want)
-		}
+	if n := modelOf(ModelInfo{ID: "m", Created: time.Unix(5, 1)}).Created; n != 5 {
+		t.Errorf("got %d, want 5", n)
 	}
 }
