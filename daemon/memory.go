@@ -41,13 +41,3 @@ func hostBudget(want Size, h hostMemory) (int64, error) {
 	}
 	return int64(want), nil
 }
-
-// cacheRoom is the bytes that a cache in host memory may take: what models
-// may, and no more than may be locked where the cache is locked.
-func cacheRoom(h hostMemory, lock bool) (int64, error) {
-	budget, err := hostBudget(0, h)
-	if lock {
-		budget = min(budget, h.Lockable)
-	}
-	return budget, err
-}

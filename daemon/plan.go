@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"edged/infer/gguf"
 	"edged/infer/graph"
@@ -71,16 +72,11 @@ func (p Planning) fill(r *PlanReport, f *gguf.File) error {
 		p.Context = prog.Context
 	}
 	r.Weights, r.StepWeights = weightBytes(prog)
-	if r.Host == 0 {
-		h, err := readHostMemory()
-		if err != nil {
-			return err
-		}
-		if r.Host, err = cacheRoom(h, p.Lock); err != nil {
-			return err
-		}
+	lockable, err := p.readMachine(r)
+	if err != nil {
+		return err
 	}
-	if r.Plan, err = p.cache(r, prog.KV); err != nil {
+	if r.Plan, err = p.cache(r, prog.KV, lockable); err != nil {
 		return err
 	}
 	r.Ceilings = p.ceilings()
@@ -88,25 +84,55 @@ func (p Planning) fill(r *PlanReport, f *gguf.File) error {
 	return err
 }
 
-// cache plans with what the weights leave of the fast tier.
-func (p Planning) cache(r *PlanReport, layers []offload.LayerSpec) (*offload.Plan, error) {
+// readMachine fills in what this machine has left, and gives the bytes that may be
+// locked of it.
+func (p Planning) readMachine(r *PlanReport) (lockable int64, err error) {
+	if r.Host > 0 && !p.Lock {
+		return math.MaxInt64, nil
+	}
+	h, err := readHostMemory()
+	if err != nil {
+		return 0, err
+	}
+	if r.Host == 0 {
+		if r.Host, err = hostBudget(0, h); err != nil {
+			return 0, err
+		}
+	}
+	if !p.Lock {
+		return math.MaxInt64, nil
+	}
+	return h.Lockable, nil
+}
+
+// cache plans with what the weights leave of the fast tier. Of host memory, what may
+// be locked is the cache's alone: weights are not.
+func (p Planning) cache(r *PlanReport, layers []offload.LayerSpec, lockable int64) (*offload.Plan, error) {
 	ask := offload.Ask{Layers: layers, Policy: p.Policy, Options: p.Options, Context: p.Context, Sessions: p.Sessions}
-	tier, limit := "GPU", r.GPU
+	memory := fmt.Sprintf("%d bytes of GPU memory", r.GPU)
 	if r.GPU == 0 {
-		tier, limit = "host", r.Host
+		memory = fmt.Sprintf("%d bytes of host memory", r.Host)
 	}
-	left := limit - r.Weights
+	left, room := r.GPU-r.Weights, r.Host
+	if r.GPU == 0 {
+		left = r.Host - r.Weights
+		room = left
+	}
 	if left <= 0 {
-		return nil, fmt.Errorf("%w: weights of %d bytes leave nothing of %d bytes of %s memory", offload.ErrNoFit, r.Weights, limit, tier)
+		return nil, fmt.Errorf("%w: weights of %d bytes leave nothing of %s", offload.ErrNoFit, r.Weights, memory)
+	}
+	if lockable < room {
+		room = max(lockable, 1) // 0 is no limit
+		memory += fmt.Sprintf(", with %d bytes that RLIMIT_MEMLOCK lets be locked (ulimit -l, LimitMEMLOCK= of a unit)", lockable)
 	}
 	if r.GPU == 0 {
-		ask.Total = left
+		ask.Total = room
 	} else {
-		ask.Fast, ask.Host = left, r.Host
+		ask.Fast, ask.Host = left, room
 	}
 	plan, err := offload.MakePlan(ask)
 	if err != nil {
-		return nil, fmt.Errorf("beside weights of %d bytes in %d bytes of %s memory: %w", r.Weights, limit, tier, err)
+		return nil, fmt.Errorf("beside weights of %d bytes in %s: %w", r.Weights, memory, err)
 	}
 	return plan, nil
 }

@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"errors"
+	"math"
+	"strings"
 	"testing"
 
 	"edged/offload"
@@ -9,11 +11,21 @@ import (
 
 const needleFile = "../models/needle-26m-q8_0.gguf"
 
-func TestCacheRoom(t *testing.T) {
-	h := hostMemory{Total: 16 << 30, Available: 8 << 30, Lockable: 1 << 30}
-	for lock, want := range map[bool]int64{false: 6 << 30, true: 1 << 30} {
-		if got, err := cacheRoom(h, lock); err != nil || got != want {
-			t.Errorf("locked %v: %d bytes, %v; want %d", lock, got, err, want)
+// TestPlanOfLockedMemory: the limit of what may be locked is the cache's, with and
+// without a device, whatever else was given; and a refusal names it.
+func TestPlanOfLockedMemory(t *testing.T) {
+	layers := []offload.LayerSpec{{KVHeads: 1, HeadDim: 64}}
+	for _, c := range []struct {
+		gpu, lockable int64
+		want          string // in the error
+	}{
+		{0, math.MaxInt64, ""}, {0, 1 << 20, ""}, {0, 1 << 16, "with 65536 bytes that RLIMIT_MEMLOCK lets be locked"}, {0, 0, "with 0 bytes that RLIMIT_MEMLOCK lets be locked"},
+		{5 << 20, 1 << 20, ""}, {5 << 20, 1 << 12, "with 4096 bytes that RLIMIT_MEMLOCK lets be locked"},
+	} {
+		p := Planning{Policy: "q8", Context: 1024, Sessions: 1}
+		r := &PlanReport{Weights: 4 << 20, GPU: c.gpu, Host: 8 << 20}
+		if _, err := p.cache(r, layers, c.lockable); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v", c, err)
 		}
 	}
 }
