@@ -149,21 +149,21 @@ func (t *turn) fit(key infer.Key) error {
 	if !empty && !t.req.Recompute {
 		return &ipc.Error{Kind: ipc.KindConflict, Code: ipc.CodeSessionMismatch, Param: "session",
 			Message: fmt.Sprintf("session %s was stored for model %s, and what is stored cannot be read by model %s as it is served now (%s); "+
-				`"recompute": true reads its %d tokens again`, t.sess.ID, t.sess.Model, t.req.Model, differing(t.sess.Key, key), t.sess.Tokens)}
+				`"recompute": true reads its %d tokens again`, t.sess.ID, t.sess.Model, t.req.Model, t.differing(key), t.sess.Tokens)}
 	}
 	if !empty {
-		t.recompute = "another model or cache format: " + differing(t.sess.Key, key)
+		t.recompute = "another model or cache format: " + t.differing(key)
 	}
 	return t.demote(storeKey(key))
 }
 
-// differing says in which respects two keys differ.
-func differing(was store.Key, is infer.Key) string {
-	if was.Policy != is.Policy {
-		return fmt.Sprintf("its cache policy was %q and is %q", was.Policy, is.Policy)
+// differing says what makes the session's payload unreadable.
+func (t *turn) differing(is infer.Key) string {
+	if was := t.sess.Key.Policy; was != is.Policy {
+		return fmt.Sprintf("its cache policy was %q and is %q", was, is.Policy)
 	}
 	s := "its weights, their quantization, the cache's format or this program's version of it have changed"
-	if strings.HasPrefix(is.Policy, "auto") {
+	if t.sess.Model == t.req.Model && strings.HasPrefix(is.Policy, "auto") {
 		s += fmt.Sprintf("; the format is %q now: policy %q chooses it by engine.host_memory and what is free at start", is.Cache, is.Policy)
 	}
 	return s

@@ -288,12 +288,14 @@ func TestSessionOfAnotherCacheIsRefusedOrComputedAgain(t *testing.T) {
 // TestDiffering: why what is stored cannot be read names what has changed, and where
 // memory may have done it, that.
 func TestDiffering(t *testing.T) {
-	was := store.Key{Fingerprint: []byte("exact"), Policy: "auto"}
-	for _, c := range []struct{ policy, cache, want string }{
-		{"q8", "q8 resident", `its cache policy was "auto" and is "q8"`},
-		{"auto", "paged q8", `; the format is "paged q8" now: policy "auto" chooses it by engine.host_memory and what is free at start`},
+	was := store.Session{Model: "m", Key: store.Key{Fingerprint: []byte("exact"), Policy: "auto"}}
+	for _, c := range []struct{ model, policy, cache, want string }{
+		{"m", "q8", "q8 resident", `its cache policy was "auto" and is "q8"`},
+		{"m", "auto", "paged q8", `; the format is "paged q8" now: policy "auto" chooses it by engine.host_memory and what is free at start`},
+		{"other", "auto", "exact f16", "this program's version of it have changed"},
 	} {
-		if got := differing(was, infer.Key{Fingerprint: []byte("other"), Policy: c.policy, Cache: c.cache}); !strings.HasSuffix(got, c.want) {
+		x := &turn{sess: was, req: &ipc.Request{Model: c.model}}
+		if got := x.differing(infer.Key{Fingerprint: []byte("other"), Policy: c.policy, Cache: c.cache}); !strings.HasSuffix(got, c.want) {
 			t.Errorf("got %q, want %q at its end", got, c.want)
 		}
 	}
