@@ -123,7 +123,7 @@ static void held_tops(const exec *e, const op *o, int seq, int head, const uint3
 		float *top = page_stat(e, e->page_max, o->heads, seq, head * group + r);
 		for (int i = 1; i <= (int)set[0]; i++) {
 			const vf s = vf_load(held + (set[i + o->kv->budget] * group + r) * COLD_TOK);
-			top[set[i]] = vf_top(s) + vf_sum(vf_mul(s, vf_zero()));
+			top[set[i]] = vf_finite(s) ? vf_top(s) : NAN;
 		}
 	}
 }

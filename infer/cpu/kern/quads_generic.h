@@ -3,11 +3,14 @@
 #define QUAD_ONE 32768.0f // 1 as a factor of 16-bit products
 #define PAGE_SLOT(page) (page)
 
-INLINE void means_of(const int16_t *probe, int quads, const uint8_t *means, int32_t *out) {
-	memset(out, 0, 8 * sizeof *out);
-	for (int k = 0; k < quads; k++)
-		for (int page = 0; page < 8; page++)
-			for (int j = 0; j < 4; j++) out[page] += probe[4 * k + j] * means[32 * k + 4 * page + j];
+// means_of sums W probes times the pages' means.
+INLINE void means_of(const int W, const int16_t *const *probe, int quads, const uint8_t *means, int32_t *const *out) {
+	for (int w = 0; w < W; w++) {
+		memset(out[w], 0, 8 * sizeof *out[w]);
+		for (int k = 0; k < quads; k++)
+			for (int page = 0; page < 8; page++)
+				for (int j = 0; j < 4; j++) out[w][page] += probe[w][4 * k + j] * means[32 * k + 4 * page + j];
+	}
 }
 
 INLINE void quads_of(const int16_t *probe, int quads, const uint8_t *scales, int32_t (*quad)[8], int32_t *centre, float *unit) {

@@ -17,14 +17,21 @@ INLINE __m256i four_words(const int16_t *p) {
 	return _mm256_set1_epi64x(x);
 }
 
-INLINE void means_of(const int16_t *probe, int quads, const uint8_t *means, int32_t *out) {
-	__m256i a = _mm256_setzero_si256(), b = a;
+// means_of sums W probes times the pages' means.
+INLINE void means_of(const int W, const int16_t *const *probe, int quads, const uint8_t *means, int32_t *const *out) {
+	__m256i a[4], b[4];
+#pragma GCC unroll 4
+	for (int w = 0; w < W; w++) a[w] = b[w] = _mm256_setzero_si256();
 	for (int k = 0; k < quads; k++) {
 		const pages16 x = pages_load(means + 32 * k);
-		const __m256i y = four_words(probe + 4 * k);
-		a = _mm256_add_epi32(a, _mm256_madd_epi16(x.a, y)), b = _mm256_add_epi32(b, _mm256_madd_epi16(x.b, y));
+#pragma GCC unroll 4
+		for (int w = 0; w < W; w++) {
+			const __m256i y = four_words(probe[w] + 4 * k);
+			a[w] = _mm256_add_epi32(a[w], _mm256_madd_epi16(x.a, y)), b[w] = _mm256_add_epi32(b[w], _mm256_madd_epi16(x.b, y));
+		}
 	}
-	_mm256_storeu_si256((__m256i *)out, _mm256_hadd_epi32(a, b));
+#pragma GCC unroll 4
+	for (int w = 0; w < W; w++) _mm256_storeu_si256((__m256i *)out[w], _mm256_hadd_epi32(a[w], b[w]));
 }
 
 // across spreads the largest of each four words.

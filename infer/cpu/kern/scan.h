@@ -16,6 +16,9 @@ typedef struct {
 	float base;                  // score of the references, less the means' offset
 } probe;
 
+// scaled_query is a query times the scale of scores, padded with 0.
+typedef float scaled_query[MAX_INDEX_DIM];
+
 // raw_tops are what cold_tops finds of a block's cold pages.
 typedef int32_t raw_tops[BLOCK_COLD][8];
 
@@ -28,11 +31,9 @@ typedef struct {
 	float unit[BLOCK_PAGES];     // units of ranked and scale that one of quad stands for
 } page_probe;
 
-// units_of rounds x [n], padded with 0 to whole 16s, to at most 127 units, and
-// returns their size.
-INLINE float units_of(const float *x, int n, int16_t *code, int *sum) {
-	vf most = vf_zero();
-	for (int i = 0; i < n; i += 16) most = vf_max(vf_abs(vf_load(x + i)), most);
+// units_of rounds x [n], padded with 0 to whole 16s, whose largest are in most's lanes, to
+// at most 127 units, and returns their size.
+INLINE float units_of(const float *x, int n, vf most, int16_t *code, int *sum) {
 	const float top = vf_top(most);
 	const vf inv = vf_set(top > 0 ? 127 / top : 0);
 	vi total = vi_zero();
@@ -45,23 +46,38 @@ INLINE float units_of(const float *x, int n, int16_t *code, int *sum) {
 	return top / 127;
 }
 
-// probe_of prepares q for a block, whose references and deviations are given.
-static void probe_of(probe *p, const index_layout *l, const uint8_t *order, const float *ref, const float *dev, const float *q, int dim, float scale) {
-	float y[MAX_INDEX_DIM], ranked[MAX_RANKS + 16];
-	vf base = vf_zero();
+// probes_of prepares W scaled queries for a block, whose references and deviations are
+// given. They share what is read of it.
+INLINE void probes_of(const int W, probe *p, const index_layout *l, const uint8_t *order, const float *ref, const float *dev, const scaled_query *q, int dim) {
+	float y[SCAN_HEADS][MAX_INDEX_DIM], ranked[SCAN_HEADS][MAX_RANKS + 16];
+	vf base[SCAN_HEADS], most[SCAN_HEADS];
+#pragma GCC unroll 4
+	for (int w = 0; w < W; w++) base[w] = most[w] = vf_zero();
 	for (int c = 0; c < l->padded; c += 16) {
-		const vf x = vf_mul(vf_some(q + c, dim - c), vf_set(scale));
-		base = vf_fma(x, vf_load(ref + c), base);
-		vf_store(y + c, vf_mul(x, vf_load(dev + c)));
+		const vf r = vf_load(ref + c), d = vf_load(dev + c);
+#pragma GCC unroll 4
+		for (int w = 0; w < W; w++) {
+			const vf x = vf_load(q[w] + c), v = vf_mul(x, d);
+			base[w] = vf_fma(x, r, base[w]);
+			most[w] = vf_max(vf_abs(v), most[w]);
+			vf_store(y[w] + c, v);
+		}
 	}
-	int sum, unused;
-	p->mean_unit = units_of(y, l->padded, p->mean, &sum) / INDEX_UNITS;
-	p->base = vf_sum(base) - p->mean_unit * (float)sum * 128;
-	const int ranks = l->ranks < dim ? l->ranks : dim;
-	for (int r = 0; r < ranks; r++) ranked[r] = y[order[r]] * CODE_STEP;
-	const int n = whole_lanes(l->ranks);
-	for (int r = ranks; r < n; r++) ranked[r] = 0;
-	p->rank_unit = units_of(ranked, n, p->ranked, &unused) / INDEX_UNITS;
+	const int ranks = l->ranks < dim ? l->ranks : dim, n = whole_lanes(l->ranks);
+	for (int r = 0; r < ranks; r++)
+#pragma GCC unroll 4
+		for (int w = 0; w < W; w++) ranked[w][r] = y[w][order[r]] * CODE_STEP;
+	for (int r = ranks; r < n; r++)
+#pragma GCC unroll 4
+		for (int w = 0; w < W; w++) ranked[w][r] = 0;
+	for (int w = 0; w < W; w++) {
+		int sum, unused;
+		p[w].mean_unit = units_of(y[w], l->padded, most[w], p[w].mean, &sum) / INDEX_UNITS;
+		p[w].base = vf_sum(base[w]) - p[w].mean_unit * (float)sum * 128;
+		vf top = vf_zero();
+		for (int r = 0; r < n; r += 16) top = vf_max(vf_abs(vf_load(ranked[w] + r)), top);
+		p[w].rank_unit = units_of(ranked[w], n, top, p[w].ranked, &unused) / INDEX_UNITS;
+	}
 }
 
 // code_dots adds n quads, from quad on, of a vector's codes, whose bits begin at
@@ -108,14 +124,17 @@ INLINE void scores_of(raw_tops raw, const probe *p, const page_probe *x, float *
 // scan_block scores n pages of a block, from page first of the sequence on, and
 // places behind them, for W query heads. mean is null where nobody wants the
 // scores of pages' means.
-INLINE void scan_block(const int W, const int vectors, const index_layout *l, const uint8_t *ix, const float *const *q, int dim, float scale, int first, int n, float *const *top, float *const *mean) {
+INLINE void scan_block(const int W, const int vectors, const index_layout *l, const uint8_t *ix, const scaled_query *q, int dim, int first, int n, float *const *top, float *const *mean) {
 	float ref[MAX_INDEX_DIM], dev[MAX_INDEX_DIM];
 	halves_to(ref, ix + l->refs, l->padded), halves_to(dev, ix + l->steps, l->padded);
 	probe p[SCAN_HEADS];
 	page_probe x[SCAN_HEADS];
+	probes_of(W, p, l, ix, ref, dev, q, dim);
+	const int16_t *mean_of[SCAN_HEADS];
+	int32_t *sums[SCAN_HEADS];
+	for (int r = 0; r < W; r++) mean_of[r] = p[r].mean, sums[r] = x[r].mean;
+	means_of(W, mean_of, l->padded / 4, ix + l->means, sums);
 	for (int r = 0; r < W; r++) {
-		probe_of(&p[r], l, ix, ref, dev, q[r], dim, scale);
-		means_of(p[r].mean, l->padded / 4, ix + l->means, x[r].mean);
 		quads_of(p[r].ranked, l->ranks / 4, ix + l->scales, x[r].quad, x[r].centre, x[r].unit);
 	}
 	raw_tops raw[SCAN_HEADS];
@@ -131,10 +150,11 @@ INLINE void scan_block(const int W, const int vectors, const index_layout *l, co
 INLINE void scan_blocks(const int W, const int vectors, exec *e, const op *o, int seq, int head, int head0, int b0, int b1) {
 	const cache *c = o->kv;
 	const view *v = &e->st.views[seq * e->layers + o->layer];
-	const float *q[SCAN_HEADS];
+	scaled_query q[SCAN_HEADS];
 	float *top[SCAN_HEADS], *mean[SCAN_HEADS];
 	for (int r = 0; r < W; r++) {
-		q[r] = o->src->p + (int64_t)e->st.seq_row[seq] * o->src->ld + (head0 + r) * c->dim;
+		const float *src = o->src->p + (int64_t)e->st.seq_row[seq] * o->src->ld + (head0 + r) * c->dim;
+		for (int i = 0; i < c->ix.padded; i += 16) vf_store(q[r] + i, vf_mul(vf_some(src + i, c->dim - i), vf_set(o->scale)));
 		top[r] = page_stat(e, e->page_max, o->heads, seq, head0 + r);
 		mean[r] = c->ix.values ? page_stat(e, e->page_mean, o->heads, seq, head0 + r) : 0;
 	}
@@ -144,7 +164,7 @@ INLINE void scan_blocks(const int W, const int vectors, exec *e, const op *o, in
 		const int first = b * BLOCK_PAGES, left = pages - first;
 		if (b + 1 < b1) // the processor cannot foresee where the next one begins
 			for (int i = 0; i < c->ix.bytes; i += 64) ahead(c->index + ((int64_t)v->table[b + 1] * c->kv_heads + head) * c->ix.bytes + i);
-		scan_block(W, vectors, &c->ix, ix, q, c->dim, o->scale, first, left < BLOCK_PAGES ? left : BLOCK_PAGES, top, mean);
+		scan_block(W, vectors, &c->ix, ix, q, c->dim, first, left < BLOCK_PAGES ? left : BLOCK_PAGES, top, mean);
 	}
 }
 

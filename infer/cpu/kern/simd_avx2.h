@@ -152,6 +152,8 @@ INLINE float vf_top(vf x) {
 	q = _mm_max_ps(q, _mm_movehl_ps(q, q));
 	return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
 }
+// vf_finite says that all are finite numbers: what is not is no number less itself.
+INLINE int vf_finite(vf x) { return !_mm256_movemask_ps(_mm256_cmp_ps(_mm256_sub_ps(x.a, x.a), _mm256_sub_ps(x.b, x.b), _CMP_UNORD_Q)); }
 INLINE vf vf_half(const void *p) {
 	const __m128i *h = p;
 	return (vf){_mm256_cvtph_ps(_mm_loadu_si128(h)), _mm256_cvtph_ps(_mm_loadu_si128(h + 1))};

@@ -79,6 +79,11 @@ INLINE vi vf_int(vf a) { return _mm512_cvtps_epi32(a); }
 INLINE vf vf_pow2(vf a, vf n) { return _mm512_scalef_ps(a, n); }
 INLINE float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
 INLINE float vf_top(vf a) { return _mm512_reduce_max_ps(a); }
+// vf_finite says that all are finite numbers: what is not is no number less itself.
+INLINE int vf_finite(vf a) {
+	const vf d = _mm512_sub_ps(a, a);
+	return !_mm512_cmp_ps_mask(d, d, _CMP_UNORD_Q);
+}
 
 INLINE vf vf_half(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 INLINE void vf_store_half(void *p, vf a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)); }

@@ -142,6 +142,12 @@ INLINE float vf_top(vf a) {
 	for (int i = 1; i < 16; i++) m = a[i] > m ? a[i] : m;
 	return m;
 }
+// vf_finite says that all are finite numbers: what is not is no number less itself.
+INLINE int vf_finite(vf a) {
+	int finite = 1;
+	for (int i = 0; i < 16; i++) finite &= a[i] - a[i] == 0;
+	return finite;
+}
 INLINE float half_float(uint16_t h) {
 #if defined(__ARM_NEON)
 	__fp16 x;
