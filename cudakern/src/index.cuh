@@ -3,6 +3,8 @@
 
 #include "records.cuh"
 
+#define CODE_STEP 1.145f // offload.IndexStep
+
 enum { PAGES = BLOCK / TOKENS, UNITS = 16, SKIP = 4, MAX_DIM = 256 };
 
 struct Index {

@@ -118,7 +118,7 @@ template <int V> struct Probe {
 #pragma unroll
 			for (int j = 0; j < 4; j++) {
 				int c = order >> 8 * j & 255;
-				v[g][j] = __fmul_rn(__fmul_rn(query[c], from_half(((const u16 *)(ix + l.steps))[c])), 1.145f);
+				v[g][j] = __fmul_rn(__fmul_rn(query[c], from_half(((const u16 *)(ix + l.steps))[c])), CODE_STEP);
 				if (6 * V % 4)
 					v[g][j] = quad < 6 * V ? v[g][j] : 0;
 				top = fmaxf(top, fabsf(v[g][j]));

@@ -182,7 +182,7 @@ static __device__ void index_keys(const Index &l, Tokens x, int page, u8 *ix, u3
 			// Of both halves of the page in one vector, or in one each.
 			bool both = rank >= 16 * l.vectors;
 			int at = rank - (both ? 16 * l.vectors : 0), channels = both ? 8 : 16, byte = at % 4 * 8, bits = at % channels / 4 * 2;
-			float unit = UNITS / __fmul_rn(scale, 1.145f);
+			float unit = UNITS / __fmul_rn(scale, CODE_STEP);
 			for (int t = 0; t < TOKENS; t++) {
 				float d = __fadd_rn(__fmul_rn(from_half(x.key(c, t)) - ref, inv), -mean / UNITS);
 				u32 code = (u32)rintf(clamped(__fadd_rn(__fmul_rn(d, unit), 1.5f), 0, 3));
