@@ -30,10 +30,13 @@ func TestConformance(t *testing.T) {
 // tolerance is relative to the reference's largest value. Coded weights meet
 // activations rounded to 16 bits beside the outliers that the suite plants,
 // which is where nearly all of it goes; sums
-// and softmax are float32 against the reference's float64.
+// and softmax are float32 against the reference's float64. A norm of a row that is one
+// outlier has that one's roundings and no mean of many: of the sum and the division by its
+// length, halved by the root, the root, its inverse, two products and the reference's own,
+// six and a half of 2^-24 at most (3.4e-7 was seen).
 var tolerance = backendtest.Tolerance{
 	Embed:  backendtest.Tol{},
-	Norm:   backendtest.Tol{RMS: 3e-7, Max: 1e-6},
+	Norm:   backendtest.Tol{RMS: 4e-7, Max: 1e-6},
 	Rope:   backendtest.Tol{RMS: 3e-7, Max: 1e-6},
 	Attend: backendtest.Tol{RMS: 2e-5, Max: 2e-4},
 	Linear: backendtest.Tol{RMS: 5e-4, Max: 3e-3},
