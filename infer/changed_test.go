@@ -37,15 +37,8 @@ func changingToy(t *testing.T, cfg Config, b *toyBackend) (e *Engine, changes ch
 	if err != nil {
 		t.Fatal(err)
 	}
-	go e.owner.run()
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := e.Load(t.Context(), "", nil); err != nil {
-		t.Fatal(err)
-	}
+	run(t, e)
+	loadDefault(t, e)
 	return e, changes
 }
 
@@ -108,15 +101,8 @@ func startCopy(t *testing.T, open func(string) (*modelFile, error)) (e *Engine, 
 	if e, err = newEngine(cfg, open, NewBackend); err != nil {
 		t.Fatal(err)
 	}
-	go e.owner.run()
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := e.Load(t.Context(), "", nil); err != nil {
-		t.Fatal(err)
-	}
+	run(t, e)
+	loadDefault(t, e)
 	return e, path, good
 }
 

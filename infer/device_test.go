@@ -39,12 +39,7 @@ func loadOn(t *testing.T, d *toyDevice, context int, change func(*Config)) (*Eng
 	if err != nil {
 		t.Fatal(err)
 	}
-	go e.owner.run()
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	run(t, e)
 	return e, e.Load(t.Context(), "", nil)
 }
 

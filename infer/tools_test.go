@@ -58,15 +58,8 @@ func startTemplate(t *testing.T, source, answer string) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go e.owner.run()
-	t.Cleanup(func() {
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := e.Load(t.Context(), "", nil); err != nil {
-		t.Fatal(err)
-	}
+	run(t, e)
+	loadDefault(t, e)
 	return e
 }
 

@@ -324,16 +324,28 @@ func newToy(t testing.TB, cfg Config, b *toyBackend) *Engine {
 func startToy(t testing.TB, cfg Config, b *toyBackend) *Engine {
 	t.Helper()
 	e := newToy(t, cfg, b)
+	run(t, e)
+	loadDefault(t, e)
+	return e
+}
+
+// run runs an engine until the test's end.
+func run(t testing.TB, e *Engine) {
+	t.Helper()
 	go e.owner.run()
-	if err := e.Load(t.Context(), "", nil); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return e
+}
+
+// loadDefault makes an engine's default model resident.
+func loadDefault(t testing.TB, e *Engine) {
+	t.Helper()
+	if err := e.Load(t.Context(), "", nil); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func prompt(ids ...int32) *Prompt { return &Prompt{Tokens: ids} }

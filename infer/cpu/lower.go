@@ -43,7 +43,10 @@ type lowered struct {
 }
 
 func lower(p *graph.Program, kv []offload.LayerPlan) (*lowered, error) {
-	l := &lowered{prog: p, kv: kv, quantized: make([]bool, len(p.Buffers)), fresh: make([]bool, len(p.Buffers)), predicted: predictedQuery(p)}
+	l := &lowered{prog: p, kv: kv, quantized: make([]bool, len(p.Buffers)), fresh: make([]bool, len(p.Buffers)), predicted: noBuf}
+	if q, ok := p.Predicted(); ok {
+		l.predicted = q
+	}
 	ops := p.Ops
 	for len(ops) > 0 {
 		o, ok := ops[0].(graph.Embed)
@@ -84,16 +87,6 @@ func (l *lowered) lowerFinal() error {
 	}
 	l.final.end = len(l.ops)
 	return nil
-}
-
-// predictedQuery is the buffer of the query that a layer computes for the next.
-func predictedQuery(p *graph.Program) graph.Buf {
-	for _, op := range p.Ops {
-		if o, ok := op.(graph.KVSelect); ok && o.Predicted {
-			return o.Q
-		}
-	}
-	return noBuf
 }
 
 // beginPart notes where a part of the program begins, at op at or before it:

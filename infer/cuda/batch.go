@@ -8,7 +8,6 @@ import (
 )
 
 const (
-	leastBatch   = 3   // rows from which inputs may be worth a kernel of their own
 	batchRows    = 16  // most rows of a launch of batch.cu
 	operandRows  = 8   // rows of an operand
 	operandBytes = 512 // BLOCK_BYTES of batch.cu: 32 inputs of 8 rows

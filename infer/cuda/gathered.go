@@ -123,14 +123,3 @@ func (n *gatheredAttendNode) emit(b *batch, s shape) {
 		span{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
 	b.cmds[len(b.cmds)-1].joins = n.joins
 }
-
-// predicted is the buffer of queries that are predicted in the layer before; -1 where
-// there is none.
-func predicted(ops []graph.Op) graph.Buf {
-	for _, op := range ops {
-		if o, ok := op.(graph.KVSelect); ok && o.Predicted {
-			return o.Q
-		}
-	}
-	return -1
-}

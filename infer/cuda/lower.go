@@ -66,7 +66,7 @@ type node interface{ emit(b *batch, s shape) }
 // lower turns the program into nodes.
 func (e *exec) lower() error {
 	ops := e.prog.Ops
-	next := predicted(ops)
+	next, predicts := e.prog.Predicted()
 	for i := 0; i < len(ops); {
 		if slices.Contains(e.prog.Parts, i) {
 			e.parts = append(e.parts, len(e.nodes))
@@ -77,7 +77,7 @@ func (e *exec) lower() error {
 		}
 		if n != nil {
 			e.nodes = append(e.nodes, n)
-			if next >= 0 && writes(ops[i], next) {
+			if predicts && writes(ops[i], next) {
 				e.ahead[n] = true
 			}
 		}

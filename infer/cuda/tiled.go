@@ -87,7 +87,7 @@ func newPass(w *weight, unit, rows, stages, pair int) tiledPass {
 // alone says whether one launch multiplies all of so many rows and prepares them itself.
 func (e *exec) alone(rows int, w *weight, unit, tiles, pair int) bool {
 	_, ok := e.passOf(rows, w, unit, tiles, pair)
-	return ok || rows < leastBatch
+	return ok || rows <= passRows
 }
 
 // mixedUnit is the bytes of the largest unit that one launch multiplies beside those

@@ -114,6 +114,17 @@ func (c *cachePass) after(o Attend) {
 	c.emit(KVStore{Layer: next}, KVSelect{Layer: next, Q: c.predicted, Heads: q.attend.Heads, Scale: q.attend.Scale, Predicted: true}, KVFetch{Layer: next})
 }
 
+// Predicted is the buffer of the query that a layer computes for the next one's choice
+// alone; false where there is none.
+func (p *Program) Predicted() (Buf, bool) {
+	for _, op := range p.Ops {
+		if o, ok := op.(KVSelect); ok && o.Predicted {
+			return o.Q, true
+		}
+	}
+	return 0, false
+}
+
 // predicts says whether a layer's query is predicted in the layer before: both
 // must compute theirs from a normed input in the usual way.
 func (c *cachePass) predicts(layer int) bool {
