@@ -266,6 +266,7 @@ func ipcError(err error) error {
 		{infer.ErrDraining, ipc.KindDraining, 0, "", ""},
 		{infer.ErrClosed, ipc.KindDraining, 0, "", ""},
 		{infer.ErrFailed, ipc.KindFailed, 0, "", ""},
+		{infer.ErrNotLoaded, ipc.KindFailed, 0, "", ""},
 	} {
 		if errors.Is(err, k.is) {
 			return &ipc.Error{Kind: k.kind, Param: k.par, Message: k.says + err.Error(), RetryAfter: k.wait}
@@ -335,7 +336,7 @@ func (a *adapter) Status() ipc.Status {
 	case infer.Closed:
 		return ipc.Status{State: ipc.Draining}
 	}
-	return ipc.Status{State: ipc.Failed, Text: s.Reason}
+	return ipc.Status{State: ipc.Failed, Text: s.Reason, Retries: s.Retries}
 }
 
 // modelText names the resident model and its context, and the model's own

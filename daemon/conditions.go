@@ -15,6 +15,10 @@ var (
 		Code: "engine-failed", Severity: health.Error, Title: "the engine does not answer",
 		Remedy: "read the log for the cause (journalctl -u edged); restart the daemon when it is mended",
 	}
+	modelUnloaded = &health.Condition{
+		Code: "model-unloaded", Severity: health.Error, Title: "the model cannot be loaded",
+		Remedy: "put a good file in the place of the model's: it is loaded within 10 s; what is not the file's fault is tried again for the next request",
+	}
 	engineStuck = &health.Condition{
 		Code: "engine-stuck", Severity: health.Error, Title: "a step of the engine does not end",
 		Remedy: "the service manager restarts the daemon; without one, restart it",
@@ -59,7 +63,7 @@ var (
 
 // newHealth makes the registry of all of them.
 func newHealth() *health.Registry {
-	return health.New(time.Now, engineFailed, engineStuck, contextShort, cachePartial, configRefused, configRestart,
+	return health.New(time.Now, engineFailed, modelUnloaded, engineStuck, contextShort, cachePartial, configRefused, configRestart,
 		configUnwatched, storeDisk, storeUnclean, sessionUnsaved, memoryPressure)
 }
 
@@ -74,8 +78,11 @@ func put(r *health.Registry, c *health.Condition, text string) {
 
 // examine brings the conditions up to date that an engine's status tells.
 func examine(r *health.Registry, s infer.Status, cfg Config) {
-	failed, short, partial := "", "", ""
-	if s.State == infer.Failed {
+	failed, unloaded, short, partial := "", "", "", ""
+	switch {
+	case s.State == infer.Failed && s.Retries:
+		unloaded = s.Reason
+	case s.State == infer.Failed:
 		failed = s.Reason
 	}
 	if asked := cfg.context(s.Model); s.Model != "" && asked == 0 && s.Context < s.TrainContext {
@@ -85,6 +92,7 @@ func examine(r *health.Registry, s infer.Status, cfg Config) {
 		partial = fmt.Sprintf("the cache of %s (%s) attends to chosen tokens", s.Model, s.Cache)
 	}
 	put(r, engineFailed, failed)
+	put(r, modelUnloaded, unloaded)
 	put(r, contextShort, short)
 	put(r, cachePartial, partial)
 }

@@ -217,10 +217,14 @@ func TestProgressWatch(t *testing.T) {
 	check("it is done", false)
 	s.State = infer.Failed
 	now = now.Add(time.Second)
+	check("the engine has failed", false)
+	now = now.Add(stuckAfter + time.Second)
+	check("and stays so", true)
+	s.Retries = true
 	check("a model could not be loaded", false)
 	now = now.Add(stuckAfter + time.Second)
-	check("and nobody asks for another", true)
-	s.State = infer.Ready
+	check("and nobody asks for another", false)
+	s.State, s.Retries = infer.Ready, false
 	check("somebody did", false)
 	s.Queued = 1
 	now = now.Add(time.Second)

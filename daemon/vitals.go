@@ -50,7 +50,7 @@ func (v *vitals) run(ctx context.Context, ticks <-chan time.Time) {
 	for {
 		select {
 		case <-ticks:
-			v.look()
+			v.look(ctx)
 		case <-ctx.Done():
 			return
 		}
@@ -58,13 +58,25 @@ func (v *vitals) run(ctx context.Context, ticks <-chan time.Time) {
 }
 
 // look brings the conditions up to date, acts on them and reports them.
-func (v *vitals) look() {
+func (v *vitals) look(ctx context.Context) {
 	cfg := v.cfg.Load()
+	v.lookAtModel(ctx)
 	examine(v.health, v.engine.Status(), *cfg)
 	v.lookAtMemory()
 	v.lookAtDisk(cfg.Store)
 	v.report()
 	v.tell()
+}
+
+// lookAtModel lets a model that could not be loaded be tried again once its file is
+// another one. Whether it can answer, the engine's status says afterwards.
+func (v *vitals) lookAtModel(ctx context.Context) {
+	if !v.engine.Status().Retries {
+		return
+	}
+	if err := v.engine.Prove(ctx, proofAge); err != nil {
+		v.log.Debug("model", "err", err)
+	}
 }
 
 // lookAtMemory gives up what idle conversations hold while the machine is short of memory.

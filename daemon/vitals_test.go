@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"edged/daemon/health"
 	"edged/infer"
 )
 
@@ -82,7 +83,7 @@ func TestVitalsActOnPressureAndTellOnce(t *testing.T) {
 	}
 	for i, s := range steps {
 		share, free = s.share, s.free
-		v.look()
+		v.look(t.Context())
 		if f.drops != s.drops {
 			t.Errorf("step %d: idle sequences were dropped %d times, want %d", i, f.drops, s.drops)
 		}
@@ -92,6 +93,39 @@ func TestVitalsActOnPressureAndTellOnce(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "condition=memory-pressure"); n != 4 { // twice begun, twice over
 		t.Errorf("memory pressure was logged %d times:\n%s", n, log)
+	}
+}
+
+// A model that could not be loaded is asked about, which lets the engine look at its file.
+func TestVitalsAskForAModelThatFailed(t *testing.T) {
+	d := newTestService(t, "")
+	f := d.engine.(*fakeEngine)
+	v := newVitals(d)
+	v.tell = func() {}
+	f.proof = errTest
+	for _, c := range []struct {
+		status infer.Status
+		proofs int
+		code   string
+	}{
+		{infer.Status{State: infer.Ready}, 0, ""},
+		{infer.Status{State: infer.Failed, Reason: "lost"}, 0, "engine-failed"},
+		{infer.Status{State: infer.Failed, Reason: "past the end of the file", Retries: true}, 1, "model-unloaded"},
+		{infer.Status{State: infer.Failed, Reason: "past the end of the file", Retries: true}, 2, "model-unloaded"},
+		{infer.Status{State: infer.Loading}, 2, ""},
+	} {
+		f.set(func(s *infer.Status) { *s = c.status })
+		v.look(t.Context())
+		code := ""
+		if found := d.health.Findings(); len(found) > 0 && found[0].Severity == health.Error {
+			code = found[0].Code
+			if found[0].Text != c.status.Reason {
+				t.Errorf("%s: %s", code, found[0].Text)
+			}
+		}
+		if f.proofs != c.proofs || code != c.code {
+			t.Errorf("%v: asked %d times, want %d; %q holds, want %q", c.status.State, f.proofs, c.proofs, code, c.code)
+		}
 	}
 }
 

@@ -43,8 +43,9 @@ func newProgressWatch(status func() infer.Status) *progressWatch {
 }
 
 // check returns an error when, for longer than a step may take, requests run or wait
-// but no step has ended, a load does not get on, or the engine has failed and nobody
-// has brought it back. A restart is then better than 503 for every request.
+// but no step has ended, a load does not get on, or the engine has failed for good. A
+// restart is then better than 503 for every request. A model that could not be loaded
+// is tried again without one.
 func (w *progressWatch) check() error {
 	s := w.status()
 	now := w.now()
@@ -55,7 +56,7 @@ func (w *progressWatch) check() error {
 	if p.step != w.last.step {
 		w.longest = max(w.longest, s.LastStepTime)
 	}
-	waiting := s.Running+s.Queued > 0 || s.State == infer.Failed || s.State == infer.Loading
+	waiting := s.Running+s.Queued > 0 || s.State == infer.Failed && !s.Retries || s.State == infer.Loading
 	if !waiting || p != w.last || w.since.IsZero() {
 		w.last, w.since = p, now
 		return nil

@@ -93,7 +93,7 @@ func (e *Engine) prepareEmbedding(f *front, name string, req *EmbedRequest) (*ta
 			return nil, &InvalidError{"input", fmt.Sprintf("has more than %d tokens in its first %d inputs, the limit for several inputs together", MaxInputTok, i+1)}
 		}
 	}
-	t := &task{id: req.ID, owner: req.Owner, client: req.Client, model: name, vocab: f.vocab, tok: f.tok, out: newOutbox(), embed: em}
+	t := &task{id: req.ID, owner: req.Owner, client: req.Client, model: name, front: f, out: newOutbox(), embed: em}
 	t.nextInput()
 	return t, nil
 }

@@ -34,7 +34,7 @@ type Engine struct {
 	known    map[string]ModelInfo // what has been learnt of models: front's figures, served context
 	state    State                // without Draining and Closed, which are flags
 	reason   string               // of Failed
-	broken   bool                 // Failed because of the backend, not because of a file
+	broken   bool                 // Failed because of the backend, so that nothing is tried again
 	draining bool
 	closed   bool
 	loads    []*loadCall
@@ -42,6 +42,7 @@ type Engine struct {
 	dropIdle bool // see DropIdle
 	progress LoadProgress
 	resident string        // name of the model that is ready to answer
+	served   string        // name of the model that was last made resident, or was to be
 	key      Key           // of its snapshots
 	queue    []*task       // accepted, not running
 	maxQueue int           // tasks that may wait when MaxSeqs run
@@ -207,6 +208,7 @@ func (e *Engine) Status() Status {
 	defer e.mu.Unlock()
 	s := e.status
 	s.State, s.Reason, s.Memory, s.FastMemory = e.state, e.reason, usage, fast
+	s.Retries = e.state == Failed && !e.broken
 	if e.state == Loading {
 		s.Load = e.progress
 	}
@@ -321,7 +323,7 @@ func (e *Engine) refusal() error {
 		return ErrClosed
 	case e.draining:
 		return ErrDraining
-	case e.state == Failed && (e.broken || !e.cfg.AllowSwitch):
+	case e.state == Failed && e.broken:
 		return fmt.Errorf("%w: %s", ErrFailed, e.reason)
 	case len(e.loads) > 0:
 		return fmt.Errorf("%w: %s is loading", ErrLoading, e.loads[0].model)

@@ -18,6 +18,7 @@ var (
 	ErrDraining      = errors.New("engine is draining")
 	ErrFailed        = errors.New("engine has failed")
 	ErrClosed        = errors.New("engine is closed")
+	ErrNotLoaded     = errors.New("model cannot be loaded")
 	ErrNoTemplate    = errors.New("model has no chat template")
 )
 

@@ -121,7 +121,7 @@ func (e *Engine) front(name string) (*front, error) {
 	}
 	mf, err := e.openModel(name)
 	if err != nil {
-		return nil, fmt.Errorf("open model %s: %w", name, err)
+		return nil, fmt.Errorf("%w: open model %s: %w", ErrNotLoaded, name, err)
 	}
 	if err := mf.close(); err != nil {
 		return nil, fmt.Errorf("open model %s: %w", name, err)

@@ -47,7 +47,7 @@ func (e *Engine) converse(ctx context.Context, t *task, emit func(Delta) error) 
 		deliver = func(emit func(Delta) error) (Result, error) {
 			res, err := th.converse(whole, emit)
 			if err == nil {
-				res.Usage.Thought = th.tokens(t.tok, t.ids[t.nPrompt:])
+				res.Usage.Thought = th.tokens(t.front.tok, t.ids[t.nPrompt:])
 			}
 			return res, err
 		}
@@ -100,14 +100,22 @@ func (e *Engine) admit(model string, owner uint32) error {
 	if err := e.refusal(); err != nil {
 		return err
 	}
-	if !e.cfg.AllowSwitch && e.resident != "" && e.resident != model {
-		return &ModelError{Model: model, Known: e.cfg.names(), Resident: e.resident}
+	if !e.cfg.AllowSwitch && e.served != "" && e.served != model {
+		return e.otherServed(model)
 	}
 	// A place to run counts as taken even before the owner has given it.
 	if waiting := len(e.queue) + e.running - e.cfg.MaxSeqs; waiting >= e.maxQueue && !e.beyond(owner, waiting) {
 		return &BusyError{Queued: waiting, Limit: e.maxQueue, Wait: e.slotTime * time.Duration(waiting) / time.Duration(e.cfg.MaxSeqs)}
 	}
 	return nil
+}
+
+// otherServed refuses a model in place of which another one is served. e.mu is held.
+func (e *Engine) otherServed(model string) error {
+	if e.state == Failed {
+		return fmt.Errorf("%w: %s", ErrFailed, e.reason)
+	}
+	return &ModelError{Model: model, Known: e.cfg.names(), Resident: e.served}
 }
 
 // beyond says whether a user's request is taken although the queue is full: one
@@ -156,7 +164,7 @@ func (e *Engine) deliver(ctx context.Context, t *task, emit func(Delta) error) (
 		if wasFull {
 			e.wakeOwner() // the task was paused
 		}
-		if err := d.emit(t.tok, emit); err != nil {
+		if err := d.emit(t.front.tok, emit); err != nil {
 			return Result{}, err
 		}
 		if d.done {

@@ -29,6 +29,7 @@ type owner struct {
 	stagings []*staging    // checkpoints on their way to Keepers
 	hold     time.Duration // the longest that save has taken
 	stalled  bool          // no running task could take part in the last step
+	tried    string        // what the file was, as fileOf says, that was last loaded
 
 	readTok, generatedTok, narrowedTok uint64 // as in Status
 
@@ -116,16 +117,13 @@ var errOtherModel = errors.New("another model has to be loaded")
 func (o *owner) fits(t *task) error {
 	e := o.e
 	if t.model != e.resident {
-		switch {
-		case e.cfg.AllowSwitch:
+		if e.cfg.AllowSwitch || e.served == t.model {
 			return errOtherModel
-		case e.state == Failed:
-			return e.refusal()
 		}
-		return &ModelError{Model: t.model, Known: e.cfg.names(), Resident: e.resident}
+		return e.otherServed(t.model)
 	}
-	if t.vocab != o.res.prog.Vocab {
-		return fmt.Errorf("the file of model %s was replaced by one with another vocabulary while the request waited", t.model)
+	if t.front.vocab != o.res.front.vocab || t.front.identity != o.res.front.identity {
+		return fmt.Errorf("%w: the file of model %s was replaced by that of another while the request waited", ErrLoading, t.model)
 	}
 	return t.checkContext(o.res.context)
 }

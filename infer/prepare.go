@@ -37,8 +37,8 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 	}
 	t := &task{
 		keeper: req.Keeper, session: req.Session, same: same,
-		id: req.ID, owner: req.Owner, client: req.Client, model: model, vocab: f.vocab, nPrompt: len(ids), maxNew: req.MaxTokens,
-		nTop: req.TopLogprobs, logprobs: req.Logprobs, reach: req.Reach, tok: f.tok, out: newOutbox(),
+		id: req.ID, owner: req.Owner, client: req.Client, model: model, front: f, nPrompt: len(ids), maxNew: req.MaxTokens,
+		nTop: req.TopLogprobs, logprobs: req.Logprobs, reach: req.Reach, out: newOutbox(),
 		thoughts: f.thoughtsOf(req, text),
 	}
 	// Room for all ids that there can be: decoding never grows the slice.

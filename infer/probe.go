@@ -14,8 +14,9 @@ type proof struct {
 
 // Prove returns nil when a step has succeeded within age, or when the resident
 // model decodes now, between the steps of what runs. A model that cannot makes the
-// engine's state Failed. When ctx ends first, Prove returns its cause. It
-// costs nothing unless it is called.
+// engine's state Failed. One that could not be loaded begins to load again when its
+// file is another one by now. When ctx ends first, Prove returns its cause. It costs
+// nothing unless it is called.
 func (e *Engine) Prove(ctx context.Context, age time.Duration) error {
 	p := &proof{age: age, done: make(chan error, 1)}
 	e.mu.Lock()
@@ -51,6 +52,8 @@ func (o *owner) proveSince(age time.Duration) error {
 	last, state, reason := o.e.status.LastStep, o.e.state, o.e.reason
 	o.e.mu.Unlock()
 	switch {
+	case state == Failed && o.mended():
+		return fmt.Errorf("prove model: %w", ErrLoading)
 	case state == Failed:
 		return fmt.Errorf("prove model: %w: %s", ErrFailed, reason)
 	case o.res == nil || state != Ready:

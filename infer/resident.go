@@ -34,9 +34,10 @@ func (o *owner) load(call *loadCall) {
 		e.mu.Unlock()
 		return
 	}
-	e.state, e.resident, e.progress = Loading, "", LoadProgress{Model: call.model}
+	e.state, e.resident, e.served, e.progress = Loading, "", call.model, LoadProgress{Model: call.model}
 	e.announce()
 	e.mu.Unlock()
+	o.tried = o.fileOf(call.model)
 	err := o.makeResident(call.model)
 	if err != nil {
 		err = fmt.Errorf("load model %s: %w", call.model, err)
@@ -45,8 +46,9 @@ func (o *owner) load(call *loadCall) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {
-		e.state, e.reason, e.broken = Failed, err.Error(), false
-		o.refuseWaiting(call.model, err)
+		e.state, e.reason, e.broken = Failed, err.Error(), errors.Is(err, graph.ErrLost)
+		delete(e.fronts, call.model) // of a file that may be another now
+		o.refuseWaiting(call.model, fmt.Errorf("%w: %w", ErrNotLoaded, err))
 	} else {
 		r := o.res
 		e.state, e.reason, e.broken, e.resident, e.key = Ready, "", false, r.name, r.key

@@ -28,6 +28,9 @@ type Status struct {
 	State  State
 	Reason string       // set in Failed
 	Load   LoadProgress // set in Loading
+	// Retries says in Failed that the model could not be loaded, and is tried again for
+	// the next request, or by Prove once its file is another one.
+	Retries bool
 
 	Model        string // resident model, "" when none
 	Context      int    // that it is served with, tokens

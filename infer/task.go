@@ -10,7 +10,6 @@ import (
 	"edged/infer/grammar"
 	"edged/infer/graph"
 	"edged/infer/sample"
-	"edged/infer/tok"
 	"edged/offload"
 )
 
@@ -21,13 +20,12 @@ type task struct {
 	owner    uint32
 	client   string // of the owner
 	model    string
-	vocab    int // of the model that ids were made for
-	nPrompt  int // tokens; of an embedding, those of the present input
-	maxNew   int // tokens; 0 = until the context is full
-	nTop     int // alternatives per token
+	front    *front // of the model that ids were made for
+	nPrompt  int    // tokens; of an embedding, those of the present input
+	maxNew   int    // tokens; 0 = until the context is full
+	nTop     int    // alternatives per token
 	logprobs bool
 	reach    int // spans of Result.Reach; 0 = not wanted
-	tok      *tok.Tokenizer
 	out      *outbox
 	calls    *callStream     // of the caller; nil: the answer is text
 	thoughts *thoughtStream  // of the caller; nil: there is none to be told from the text
@@ -130,7 +128,7 @@ func (t *task) accept(l graph.Logits, row, context int) (Finish, error) {
 		t.first = time.Now()
 	}
 	t.ids = append(t.ids, c.ID)
-	if t.tok.IsEOG(c.ID) {
+	if t.front.tok.IsEOG(c.ID) {
 		t.text.flush()
 		t.hand()
 		return FinishStop, nil

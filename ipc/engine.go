@@ -62,7 +62,7 @@ type State int
 const (
 	Loading  State = iota // not yet able to answer
 	Ready                 // a real decode has succeeded
-	Failed                // will not become ready without an operator
+	Failed                // will not become ready by itself
 	Draining              // finishes what runs, accepts nothing new
 )
 
@@ -86,6 +86,9 @@ func (s State) String() string {
 type Status struct {
 	State State
 	Text  string
+	// Retries says in Failed that the engine tries again for the next request, and for
+	// the next proof.
+	Retries bool
 }
 
 // Request is one validated generation request: exactly one of Messages and

@@ -26,8 +26,8 @@ const (
 	KindLoading
 	// KindDraining means that the daemon is stopping: 503.
 	KindDraining
-	// KindFailed means that the engine is broken until an operator acts: 503,
-	// not to be retried.
+	// KindFailed means that the engine is broken, or the model cannot be loaded, until
+	// an operator acts: 503, not to be retried.
 	KindFailed
 	// KindNotFound names something else that is not there; Code must be set: 404.
 	KindNotFound

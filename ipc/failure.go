@@ -114,12 +114,12 @@ func failureOfStatus(s Status) *Error {
 		}
 		return msg
 	}
-	switch s.State {
-	case Ready:
+	switch {
+	case s.State == Ready || s.State == Failed && s.Retries:
 		return nil
-	case Draining:
+	case s.State == Draining:
 		return &Error{Kind: KindDraining, Message: withText("The daemon is stopping")}
-	case Failed:
+	case s.State == Failed:
 		return &Error{Kind: KindFailed, Message: withText("The engine has failed")}
 	default:
 		// llama-server's text, which clients look for.

@@ -50,10 +50,11 @@ func (s *Server) handleLive(w *response, r *http.Request) error {
 }
 
 // handleReady says whether a generation request would be taken now, and would be
-// answered: an engine that has not decoded lately is asked to.
+// answered: an engine that has not decoded lately is asked to, and one that has failed
+// and tries again too.
 func (s *Server) handleReady(w *response, r *http.Request) error {
 	st := s.status()
-	if st.State == Ready && s.operator != nil {
+	if (st.State == Ready || st.Retries) && s.operator != nil {
 		ctx, cancel := context.WithTimeoutCause(r.Context(), proofTimeout, fmt.Errorf("no token was decoded within %v", proofTimeout))
 		defer cancel()
 		if err := s.operator.Prove(ctx); err != nil {

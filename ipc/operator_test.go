@@ -57,6 +57,8 @@ func TestReadyAsksForADecode(t *testing.T) {
 	}{
 		{"decodes", ipc.Status{State: ipc.Ready}, nil, 200, `{"status":"ready"}`, 1},
 		{"does not", ipc.Status{State: ipc.Ready}, dead, 503, `{"status":"failed","text":"the device is lost"}`, 1},
+		{"has failed", ipc.Status{State: ipc.Failed, Text: "no device"}, dead, 503, `{"status":"failed","text":"no device"}`, 0},
+		{"has failed and tries again", ipc.Status{State: ipc.Failed, Text: "a bad file", Retries: true}, dead, 503, `{"status":"failed","text":"a bad file"}`, 1},
 		{"loads", ipc.Status{State: ipc.Loading, Text: "40 %"}, nil, 503, `{"status":"loading","text":"40 %"}`, 0},
 		{"drains", ipc.Status{State: ipc.Draining}, nil, 503, `{"status":"draining"}`, 0},
 	} {
