@@ -149,7 +149,7 @@ func startService(t *testing.T, doc string) *managed {
 		Started: time.Now(),
 		Version: "test",
 	}
-	cfg, err := opt.Source.Load()
+	read, cfg, err := opt.Source.read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +159,7 @@ func startService(t *testing.T, doc string) *managed {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	m.service = newService(opt, cfg, m.engine, m.engine, nil, nil)
+	m.service.doc = read
 	go func() { m.done <- m.service.run(ctx, ls) }()
 	t.Cleanup(func() {
 		cancel()
@@ -174,12 +175,14 @@ func newTestService(t *testing.T, doc string) *service {
 		Source: Source{File: writeFile(t, filepath.Join(t.TempDir(), "config.toml"), doc), Paths: Paths{Sessions: "/s"}},
 		Log:    slog.New(slog.DiscardHandler), Level: new(slog.LevelVar), Started: time.Now(),
 	}
-	cfg, err := opt.Source.Load()
+	read, cfg, err := opt.Source.read()
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := newFakeEngine()
-	return newService(opt, cfg, f, f, nil, nil)
+	d := newService(opt, cfg, f, f, nil, nil)
+	d.doc = read
+	return d
 }
 
 func testLog(b *logBuffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }

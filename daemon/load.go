@@ -33,21 +33,39 @@ type Overrides struct {
 	Context int // tokens of every model in Models; 0 = not set
 }
 
-// Load reads, completes and validates the configuration. Reading the same
-// source again is what a reload does.
+// Load reads, completes and validates the configuration.
 func (s Source) Load() (Config, error) {
-	doc, err := readConfigFile(s.File, s.Required)
+	_, c, err := s.read()
+	return c, err
+}
+
+// document is what was read of a configuration file, to tell whether it has changed.
+type document struct{ text, fault string }
+
+// document reads the file.
+func (s Source) document() (document, error) {
+	text, err := readConfigFile(s.File, s.Required)
 	if err != nil {
-		return Config{}, err
+		return document{fault: err.Error()}, err
 	}
-	c, err := ParseConfig(s.File, doc)
+	return document{text: string(text)}, nil
+}
+
+// read is Load that tells what it has read. Reading the same source again is what a
+// reload does.
+func (s Source) read() (document, Config, error) {
+	doc, err := s.document()
 	if err != nil {
-		return Config{}, err
+		return doc, Config{}, err
+	}
+	c, err := ParseConfig(s.File, []byte(doc.text))
+	if err != nil {
+		return doc, Config{}, err
 	}
 	if err := s.complete(&c); err != nil {
-		return Config{}, err
+		return doc, Config{}, err
 	}
-	return c, nil
+	return doc, c, nil
 }
 
 func readConfigFile(file string, required bool) ([]byte, error) {

@@ -1,8 +1,12 @@
 package daemon
 
 import (
+	"context"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // Change compares two configurations. live lists the keys that differ and can
@@ -60,4 +64,83 @@ func isTable(t reflect.Type) bool {
 	return t.Kind() == reflect.Struct && !slices.Contains([]reflect.Type{
 		reflect.TypeFor[Duration](), reflect.TypeFor[FileMode](), reflect.TypeFor[Level](),
 	}, t)
+}
+
+// watchConfig returns a channel that receives when the file may have changed, the first
+// time for what changed before it was watched. A daemon without a configuration
+// folder has nothing to watch.
+func (d *service) watchConfig(ctx context.Context) <-chan struct{} {
+	changed := make(chan struct{}, 1)
+	file := d.opt.Source.File
+	if _, err := os.Stat(filepath.Dir(file)); file == "" || err != nil {
+		return changed
+	}
+	err := watchFile(ctx, file, d.log, func() {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		d.health.Set(configUnwatched, err.Error())
+	}
+	changed <- struct{}{}
+	return changed
+}
+
+// fileEvent reads the configuration again when the file is not what was read last: one
+// change has several events, and SIGHUP may have come first.
+func (d *service) fileEvent() {
+	if doc, _ := d.opt.Source.document(); doc != d.doc {
+		d.reload() // which reports what cannot be read
+	}
+}
+
+// reload reads the configuration again and applies what can change.
+func (d *service) reload() {
+	if d.ready {
+		d.notify.reloading()
+		defer func() { d.notify.ready(d.statusText()) }()
+	}
+	doc, next, err := d.opt.Source.read()
+	d.doc = doc
+	if err != nil {
+		errs := unjoin(err)
+		d.health.Set(configRefused, errs[0].Error())
+		for _, e := range errs {
+			d.log.Error("configuration refused, the running one stays", "err", e)
+		}
+		return
+	}
+	live, restart := d.cfg.Change(next)
+	d.cfg = d.cfg.WithLive(next)
+	d.applyLive()
+	d.health.Clear(configRefused)
+	put(d.health, configRestart, strings.Join(restart, ", "))
+	d.log.Info("configuration read", "applied", live)
+	if len(restart) > 0 {
+		d.log.Warn("configuration needs restart", "keys", restart)
+	}
+}
+
+// applyLive hands every live key of the configuration to those who use it.
+// stop.drain is read when it is needed.
+func (d *service) applyLive() {
+	cfg := d.cfg
+	d.current.Store(&cfg)
+	d.opt.Level.Set(d.cfg.Log.Level.Level)
+	sampling := d.cfg.Sampling // a copy: requests may still hold the last one
+	d.api.defaults.Store(&sampling)
+	d.server.SetAllowedUIDs(d.cfg.Socket.AllowUIDs)
+	d.server.SetKeepAlive(d.cfg.Socket.KeepAlive.Duration)
+	d.server.SetMaxAnswer(d.cfg.Engine.RequestTimeout.Duration)
+	d.engine.SetMaxQueue(d.cfg.Engine.Queue)
+}
+
+// unjoin splits an error of errors.Join.
+func unjoin(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return []error{err}
 }

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -43,7 +41,7 @@ func (e *ConfigError) Unwrap() error { return e.Err }
 // Run serves until a signal, the end of ctx or a failure, and returns after
 // everything is closed. It returns nil when it was asked to stop.
 func Run(ctx context.Context, opt Options) error {
-	cfg, err := opt.Source.Load()
+	doc, cfg, err := opt.Source.read()
 	if err != nil {
 		return &ConfigError{err}
 	}
@@ -85,7 +83,7 @@ func Run(ctx context.Context, opt Options) error {
 		return errors.Join(err, engine.Close())
 	}
 	d := newService(opt, cfg, engine, engine, kept, group)
-	d.tcp = tcp
+	d.tcp, d.doc = tcp, doc
 	d.lost = lost
 	ticks := time.NewTicker(collectEvery)
 	defer ticks.Stop()
@@ -151,6 +149,7 @@ type service struct {
 	current atomic.Pointer[Config] // cfg, for other goroutines
 	shown   atomic.Pointer[string] // the status line that was last sent
 	ready   bool                   // READY has been sent
+	doc     document               // that was last read
 	lost    <-chan error           // the engine's device is lost
 
 	stopping atomic.Bool
@@ -218,7 +217,7 @@ func (d *service) run(ctx context.Context, ls []net.Listener) error {
 		case err := <-serveErr:
 			return errors.Join(err, d.stop(ctx, 0))
 		case <-changed:
-			d.reload()
+			d.fileEvent()
 		case slept := <-d.resumed:
 			if err := d.afterSleep(ctx, slept); err != nil {
 				return errors.Join(err, d.stop(ctx, 0))
@@ -255,74 +254,6 @@ func (d *service) reportLoad() func(infer.LoadProgress) {
 			d.log.Debug("loading", "model", p.Model, "done", p.Done, "total", p.Total)
 		}
 	}
-}
-
-// watchConfig returns a channel that receives when the file has changed. A
-// daemon without a configuration folder has nothing to watch.
-func (d *service) watchConfig(ctx context.Context) <-chan struct{} {
-	changed := make(chan struct{}, 1)
-	file := d.opt.Source.File
-	if _, err := os.Stat(filepath.Dir(file)); file == "" || err != nil {
-		return changed
-	}
-	err := watchFile(ctx, file, d.log, func() {
-		select {
-		case changed <- struct{}{}:
-		default:
-		}
-	})
-	if err != nil {
-		d.health.Set(configUnwatched, err.Error())
-	}
-	return changed
-}
-
-// reload reads the configuration again and applies what can change.
-func (d *service) reload() {
-	if d.ready {
-		d.notify.reloading()
-		defer func() { d.notify.ready(d.statusText()) }()
-	}
-	next, err := d.opt.Source.Load()
-	if err != nil {
-		errs := unjoin(err)
-		d.health.Set(configRefused, errs[0].Error())
-		for _, e := range errs {
-			d.log.Error("configuration refused, the running one stays", "err", e)
-		}
-		return
-	}
-	live, restart := d.cfg.Change(next)
-	d.cfg = d.cfg.WithLive(next)
-	d.applyLive()
-	d.health.Clear(configRefused)
-	put(d.health, configRestart, strings.Join(restart, ", "))
-	d.log.Info("configuration read", "applied", live)
-	if len(restart) > 0 {
-		d.log.Warn("configuration needs restart", "keys", restart)
-	}
-}
-
-// applyLive hands every live key of the configuration to those who use it.
-// stop.drain is read when it is needed.
-func (d *service) applyLive() {
-	cfg := d.cfg
-	d.current.Store(&cfg)
-	d.opt.Level.Set(d.cfg.Log.Level.Level)
-	sampling := d.cfg.Sampling // a copy: requests may still hold the last one
-	d.api.defaults.Store(&sampling)
-	d.server.SetAllowedUIDs(d.cfg.Socket.AllowUIDs)
-	d.server.SetKeepAlive(d.cfg.Socket.KeepAlive.Duration)
-	d.server.SetMaxAnswer(d.cfg.Engine.RequestTimeout.Duration)
-	d.engine.SetMaxQueue(d.cfg.Engine.Queue)
-}
-
-// unjoin splits an error of errors.Join.
-func unjoin(err error) []error {
-	if j, ok := err.(interface{ Unwrap() []error }); ok {
-		return j.Unwrap()
-	}
-	return []error{err}
 }
 
 // errSecondSignal cuts off what still runs.

@@ -155,6 +155,50 @@ func TestReload(t *testing.T) {
 	})
 }
 
+// TestOneReloadForOneChange: the signal and the events of the file may come in any
+// order, and one change is read once; the signal alone is obeyed always.
+func TestOneReloadForOneChange(t *testing.T) {
+	d := newTestService(t, "")
+	log := new(logBuffer)
+	d.log = testLog(log)
+	file := d.opt.Source.File
+	read := 0
+	expect := func(step string, more int) {
+		t.Helper()
+		read += more
+		if n := strings.Count(log.String(), "msg=\"configuration re"); n != read { // read, or refused
+			t.Errorf("%s: %d times read, want %d\n%s", step, n, read, log)
+			read = n
+		}
+	}
+	d.fileEvent()
+	expect("watching begins", 0)
+	writeFile(t, file, "[engine]\nqueue = 7\n")
+	d.reload()
+	d.fileEvent()
+	d.fileEvent()
+	expect("a change, a signal, two events", 1)
+	writeFile(t, file, "[engine]\nqueue = 7\nthreads = 3\n")
+	d.fileEvent()
+	d.fileEvent()
+	expect("a change and two events", 1)
+	d.reload()
+	expect("a signal alone", 1)
+	writeFile(t, file, "[engine]\nquue = 7\n")
+	d.reload()
+	d.fileEvent()
+	expect("a change that is refused", 1)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	d.fileEvent()
+	d.fileEvent()
+	expect("the file goes", 1)
+	if n := strings.Count(log.String(), "needs restart"); n != 2 {
+		t.Errorf("told %d times that a restart is needed, want 2: by the change, and when asked\n%s", n, log)
+	}
+}
+
 // What requests hold of the old configuration must not change under them.
 func TestReloadReplacesLiveValues(t *testing.T) {
 	file := writeFile(t, filepath.Join(t.TempDir(), "config.toml"), "")

@@ -40,6 +40,7 @@ func watchFile(ctx context.Context, file string, log *slog.Logger, changed func(
 				}
 			case err := <-w.Errors:
 				log.Warn("watch configuration", "err", err)
+				quiet.Reset(settle) // events may have been lost
 			case <-quiet.C:
 				changed()
 			}
