@@ -25,7 +25,7 @@ var (
 	}
 	contextShort = &health.Condition{
 		Code: "context-short", Severity: health.Warning, Title: "the context is shorter than the model's own",
-		Remedy: "raise engine.host_memory, or set model.policy to one that needs less; `edged plan MODEL` shows what each takes",
+		Remedy: "raise what it does not fit (engine.host_memory; LimitMEMLOCK= of the unit, for engine.lock_memory), or set model.policy to one that needs less; `edged plan MODEL` shows what each takes",
 	}
 	cachePartial = &health.Condition{
 		Code: "cache-partial", Severity: health.Info, Title: "only chosen tokens are attended to",
@@ -86,7 +86,7 @@ func examine(r *health.Registry, s infer.Status, cfg Config) {
 		failed = s.Reason
 	}
 	if asked := cfg.context(s.Model); s.Model != "" && asked == 0 && s.Context < s.TrainContext {
-		short = fmt.Sprintf("%s is served with %d tokens, its own context is %d: its cache does not fit engine.host_memory", s.Model, s.Context, s.TrainContext)
+		short = fmt.Sprintf("%s is served with %d tokens, its own context is %d: its cache does not fit %s", s.Model, s.Context, s.TrainContext, s.Short)
 	}
 	if strings.HasPrefix(s.Cache, pagedCache) || strings.HasPrefix(s.Cache, gatheredCache) {
 		partial = fmt.Sprintf("the cache of %s (%s) attends to chosen tokens", s.Model, s.Cache)

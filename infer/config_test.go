@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"edged/infer/graph"
 	"edged/infer/tok"
 	"edged/offload"
 	"edged/pinnedmem"
@@ -76,19 +77,24 @@ func TestBackendsByName(t *testing.T) {
 }
 
 func TestKVPlanFitsTheBudget(t *testing.T) {
-	p := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 2}
+	within := func(budget, program int64) kvPlan {
+		return kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 2, memory: memory{host: budget}, size: func(int, []offload.LayerPlan) (f graph.Footprint, err error) {
+			f.Host[pinnedmem.Activations] = program
+			return f, nil
+		}}
+	}
 	bytes := func(context int) int64 {
-		plan, err := p.plan(context, context, 1<<30)
+		plan, err := within(1<<30, 0).plan(context, context)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return plan.Bytes.Fast.Total() + plan.Bytes.Host.Total()
 	}
 	full := bytes(1000)
-	if plan, err := p.context(1000, false, full+500, 500); err != nil || plan.Config.Context != 1000 {
+	if plan, err := within(full+500, 500).context(1000, false); err != nil || plan.Config.Context != 1000 {
 		t.Errorf("just enough: %+v, %v", plan, err)
 	}
-	plan, err := p.context(1000, true, full, 500)
+	plan, err := within(full, 500).context(1000, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,11 +113,11 @@ func TestKVPlanFitsTheBudget(t *testing.T) {
 		want    int
 		budget  int64
 	}{{false, 1000, full - 1}, {true, 1000, 1000}, {true, 8, full}} {
-		if plan, err := p.context(c.want, c.shorter, c.budget, 0); err == nil {
+		if plan, err := within(c.budget, 0).context(c.want, c.shorter); err == nil {
 			t.Errorf("%+v: got %d tokens", c, plan.Config.Context)
 		}
 	}
-	if _, err := p.context(1000, false, full-1, 0); !errors.Is(err, pinnedmem.ErrBudget) {
+	if _, err := within(full-1, 0).context(1000, false); !errors.Is(err, pinnedmem.ErrBudget) {
 		t.Errorf("got %v", err)
 	}
 	for _, c := range []struct {
@@ -124,11 +130,11 @@ func TestKVPlanFitsTheBudget(t *testing.T) {
 		{0, 1 << 30, 1992, ""}, {0, full, 1064, ""}, {1500, 1 << 30, 1500, ""},
 		{999, 1 << 30, 0, "smaller than the context"}, {1500, full, 0, "budget"},
 	} {
-		base, err := p.context(1000, false, full, 0)
+		base, err := within(full, 0).context(1000, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		wide, err := p.widen(base, c.want, c.budget, 0)
+		wide, err := within(c.budget, 0).widen(base, c.want)
 		if (err == nil) != (c.fails == "") || err == nil && wide.Config.Tokens != c.tokens || err != nil && !strings.Contains(err.Error(), c.fails) {
 			t.Errorf("%+v: %+v, %v", c, wide, err)
 		}

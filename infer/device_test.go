@@ -23,11 +23,14 @@ func (d *toyDevice) Compile(p *graph.Program, l graph.Limits) (graph.Exec, error
 	return d.toyBackend.Compile(p, l)
 }
 
-func (d *toyDevice) Memory(budget int64) *pinnedmem.Host              { return pinnedmem.NewHost(budget) }
-func (d *toyDevice) FreeMemory() (int64, error)                       { return d.free - d.reserve, nil }
-func (d *toyDevice) Size(*graph.Program, graph.Limits) (int64, error) { return d.size, nil }
-func (d *toyDevice) Reserve(bytes int64)                              { d.reserve = bytes }
-func (d *toyDevice) Mover() offload.Mover                             { return nil }
+func (d *toyDevice) Memory(budget int64) *pinnedmem.Host { return pinnedmem.NewHost(budget) }
+func (d *toyDevice) FreeMemory() (int64, error)          { return d.free - d.reserve, nil }
+func (d *toyDevice) Size(*graph.Program, graph.Limits) (f graph.Footprint, err error) {
+	f.Device[pinnedmem.Weights] = d.size
+	return f, nil
+}
+func (d *toyDevice) Reserve(bytes int64)  { d.reserve = bytes }
+func (d *toyDevice) Mover() offload.Mover { return nil }
 
 // loadOn loads the toy on a device, with a context or as much of its own as fits.
 func loadOn(t *testing.T, d *toyDevice, context int, change func(*Config)) (*Engine, error) {
@@ -47,7 +50,7 @@ func loadOn(t *testing.T, d *toyDevice, context int, change func(*Config)) (*Eng
 // the backend takes anything, with what is lacking and what would fit.
 func TestDeviceIsPlannedBeforeLoading(t *testing.T) {
 	nothing := func(*Config) {}
-	plan, err := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 6, fast: 1 << 30}.plan(600, 600, 1<<30)
+	plan, err := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 6, memory: memory{host: 1 << 30, fast: 1 << 30}}.plan(600, 600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +77,7 @@ func TestDeviceIsPlannedBeforeLoading(t *testing.T) {
 		want    []string
 	}{
 		{"context", toyDevice{free: program + cache - 1, size: program}, 600, nothing,
-			[]string{"beside 1048576 bytes of weights and activations on the device", "a context of 600 tokens needs", "bytes of device memory and", "what fits: a context of 5"}},
+			[]string{"beside 1048576 bytes of weights and activations on the device", "a context of 600 tokens beside", "bytes in the fast tier of ", "what fits: a context of 5"}},
 		{"reserve", toyDevice{free: program + cache, size: program}, 600, func(c *Config) { c.DeviceReserve = 1 }, []string{"what fits: a context of 5"}},
 		{"nothing", toyDevice{free: program + 100, size: program}, 0, nothing, []string{"no shorter context fits either"}},
 		{"weights", toyDevice{free: program - 100, size: program}, 0, nothing, []string{"1048576 bytes of device memory", "1048476 may be taken", "what fits: a model of fewer"}},

@@ -21,10 +21,12 @@ type Engine struct {
 	backend graph.Backend
 	device  graph.DeviceMemory // the backend, when it has memory of its own; or nil
 	open    func(path string) (*modelFile, error)
-	owner   *owner
-	wake    chan struct{} // [1] tells the owner that something below changed
-	ended   chan struct{} // closed when the owner has given everything back
-	endErr  error         // set before ended is closed
+	// lockLimit is pinnedmem.LockLimit, but where a test says otherwise.
+	lockLimit func() (bytes int64, limited bool, err error)
+	owner     *owner
+	wake      chan struct{} // [1] tells the owner that something below changed
+	ended     chan struct{} // closed when the owner has given everything back
+	endErr    error         // set before ended is closed
 
 	opening sync.Mutex // held while a model file is opened for its front
 
@@ -88,7 +90,7 @@ func newEngine(cfg Config, open func(string) (*modelFile, error), backend func(s
 		return nil, err
 	}
 	e := &Engine{
-		cfg: cfg, host: pinnedmem.NewHost(cfg.HostBytes), backend: b, open: open,
+		cfg: cfg, host: pinnedmem.NewHost(cfg.HostBytes), backend: b, open: open, lockLimit: pinnedmem.LockLimit,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}),
 		changed: make(chan struct{}), fronts: map[string]*front{}, known: map[string]ModelInfo{}, maxQueue: cfg.MaxQueue,
 	}

@@ -3,6 +3,7 @@ package infer
 import (
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 
 	"edged/infer/graph"
@@ -21,65 +22,91 @@ type kvPlan struct {
 	options offload.Options
 	slots   int // sequences
 	running int // of them, those that decode at once
-	// fast is the bytes of the fast tier; 0 when both tiers share the host's.
-	fast int64
-	// size is what a program takes of the host's memory beside a cache, where the
-	// backend knows; else nil.
-	size func(context int, kv []offload.LayerPlan) (int64, error)
+	memory
+	// size is what a program takes beside a cache; nil counts nothing.
+	size func(context int, kv []offload.LayerPlan) (graph.Footprint, error)
 }
 
-// program is what a program takes of the host's memory beside a cache, 0 where that is
-// not known.
-func (p kvPlan) program(context int, kv []offload.LayerPlan) (int64, error) {
+// memory is what a program and its cache may take, bytes.
+type memory struct {
+	host     int64
+	fast     int64 // of the cache's fast tier; 0: no limit of its own
+	device   int64 // of a device, programs included; 0: there is none, and the fast tier is host memory
+	lockable int64 // of host memory that is to be locked; 0: no limit
+}
+
+// program is what a program takes beside a cache.
+func (p kvPlan) program(context int, kv []offload.LayerPlan) (graph.Footprint, error) {
 	if p.size == nil {
-		return 0, nil
+		return graph.Footprint{}, nil
 	}
 	return p.size(context, kv)
 }
 
 // least is what it takes beside an exact cache.
-func (p kvPlan) least(context int) (int64, error) {
+func (p kvPlan) least(context int) (graph.Footprint, error) {
 	return p.program(context, offload.ExactLayers(p.layers, offload.F16))
 }
 
-// plan plans for sequences of up to context tokens, nTok in all, within room
-// bytes of host memory.
-func (p kvPlan) plan(context, nTok int, room int64) (*offload.Plan, error) {
-	ask := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running}
+// ask is for a cache beside a program that takes so much.
+func (p kvPlan) ask(context, nTok int, device, host int64) offload.Ask {
+	a := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running,
+		Fast: p.fast, Lockable: p.lockable, Device: p.device > 0}
+	left := max(p.host-host, 1) // 0 is no limit
+	if a.Device {
+		if fast := max(p.device-device, 1); p.fast == 0 || fast < p.fast {
+			a.Fast = fast
+		}
+	}
+	if a.Fast > 0 {
+		a.Host = left
+	} else {
+		a.Total = left
+	}
+	return a
+}
+
+// plan plans for sequences of up to context tokens, nTok in all.
+func (p kvPlan) plan(context, nTok int) (*offload.Plan, error) {
 	program, err := p.least(context)
 	if err != nil {
 		return nil, err
 	}
 	// The more a cache saves, the more the program that reads it takes.
+	device, host := program.Device.Total(), program.Host.Total()
 	for {
-		left := max(room-program, 1)
-		if p.fast > 0 {
-			ask.Fast, ask.Host = p.fast, left
-		} else {
-			ask.Total = left
-		}
+		ask := p.ask(context, nTok, device, host)
 		plan, err := offload.MakePlan(ask)
 		if err != nil {
 			return nil, err
+		}
+		if host > p.host || p.device > 0 && device > p.device {
+			return nil, noRoom(ask, plan) // a cache of 0 bytes in a tier fits anything
 		}
 		need, err := p.program(context, plan.Config.Layers)
 		if err != nil {
 			return nil, err
 		}
-		if need <= program {
+		if need.Device.Total() <= device && need.Host.Total() <= host {
 			return plan, nil
 		}
-		program = need
+		device, host = max(device, need.Device.Total()), max(host, need.Host.Total())
 	}
 }
 
-// context plans for the longest context up to want that the budget carries
-// beside used bytes. Unless shorter is allowed, anything below want is an error.
-func (p kvPlan) context(want int, shorter bool, budget, used int64) (*offload.Plan, error) {
+// noRoom refuses a plan whose program alone is too large.
+func noRoom(a offload.Ask, p *offload.Plan) error {
+	return &offload.NoFitError{Policy: p.Policy.Name, Context: a.Context, Sessions: a.Sessions,
+		NeedFast: p.Bytes.Fast.Total(), NeedHost: p.Bytes.Host.Total(), Fast: a.Fast, Host: a.Host, Total: a.Total}
+}
+
+// context plans for the longest context up to want that the memory carries. Unless
+// shorter is allowed, anything below want is an error.
+func (p kvPlan) context(want int, shorter bool) (*offload.Plan, error) {
 	if want < MinContext {
 		return nil, fmt.Errorf("a context of %d tokens is too short, the least is %d", want, MinContext)
 	}
-	plan, err := p.plan(want, want, budget-used)
+	plan, err := p.plan(want, want)
 	if err == nil || !errors.Is(err, offload.ErrNoFit) {
 		return plan, err
 	}
@@ -87,41 +114,78 @@ func (p kvPlan) context(want int, shorter bool, budget, used int64) (*offload.Pl
 		if i == 0 {
 			return false
 		}
-		_, err := p.plan(i*offload.PageTok, i*offload.PageTok, budget-used)
+		_, err := p.plan(i*offload.PageTok, i*offload.PageTok)
 		return err != nil
 	}) - 1
 	n := pages * offload.PageTok
 	if shorter && n >= MinContext {
-		return p.plan(n, n, budget-used)
+		return p.plan(n, n)
 	}
-	err = p.refusal(err, want, n, budget-used)
-	if p.fast > 0 {
-		return nil, fmt.Errorf("a context of %d tokens beside the weights, in %d bytes of fast memory: %w: %w", want, p.fast, pinnedmem.ErrBudget, err)
-	}
-	least, sizeErr := p.least(want)
-	beside := used + least
-	if no := (*offload.NoFitError)(nil); errors.As(err, &no) {
-		beside = max(beside, budget-no.Total)
-	}
-	return nil, errors.Join(fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w", want, beside, pinnedmem.ErrBudget, budget, err), sizeErr)
+	return nil, p.refusal(err, want, n)
 }
 
 // leastSeqs is one sequence that runs, and one that is kept.
 const leastSeqs = 2
 
-// refusal says what fits in place of a context: the longest one, fewer sequences, or
-// another policy, with the program that each needs.
-func (p kvPlan) refusal(err error, context, longest int, room int64) error {
+// fits says whether a plan with something changed does.
+func (p kvPlan) fits(context int, change func(*kvPlan)) bool {
+	change(&p)
+	_, err := p.plan(context, context)
+	return err == nil
+}
+
+// refusal names the memory that a context does not fit, and what fits in place of it.
+func (p kvPlan) refusal(err error, context, longest int) error {
+	least, sizeErr := p.least(context)
+	if sizeErr != nil {
+		return errors.Join(err, sizeErr)
+	}
 	var no *offload.NoFitError
 	if !errors.As(err, &no) {
 		return err
 	}
-	fits := func(change func(*kvPlan)) bool {
-		q := p
-		change(&q)
-		_, err := q.plan(context, context, room)
-		return err == nil
+	err = p.whatFits(no, context, longest)
+	switch device := least.Device.Total(); {
+	case p.limit(context) == LockLimit:
+		return fmt.Errorf("a context of %d tokens: %d bytes of its KV cache are to be locked (engine.lock_memory), RLIMIT_MEMLOCK lets %d bytes be: raise it (LimitMEMLOCK= of the unit, or ulimit -l), or set engine.lock_memory = false: %w: %w",
+			context, no.NeedLock, p.lockable, pinnedmem.ErrBudget, err)
+	case p.device > 0 && device >= p.device:
+		return fmt.Errorf("weights and activations of %d bytes of device memory: %w: %d may be taken; what fits: a model of fewer or more strongly quantized weights", device, pinnedmem.ErrBudget, p.device)
+	case p.device > 0:
+		return fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations on the device, of which %d may be taken, and %d of %d bytes of host memory: %w: %w",
+			context, device, p.device, least.Host.Total(), p.host, pinnedmem.ErrBudget, err)
+	case p.fast > 0:
+		return fmt.Errorf("a context of %d tokens beside the weights, in %d bytes of fast memory: %w: %w", context, p.fast, pinnedmem.ErrBudget, err)
 	}
+	return fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w",
+		context, max(least.Host.Total(), p.host-no.Total), pinnedmem.ErrBudget, p.host, err)
+}
+
+// Memory that may be what a context does not fit.
+const (
+	HostLimit   = "engine.host_memory"
+	DeviceLimit = "the device's memory"
+	LockLimit   = "RLIMIT_MEMLOCK"
+)
+
+// limit is the memory but for which a context would fit, "" when it does. Where each of
+// several is too small, it is the host's.
+func (p kvPlan) limit(context int) string {
+	switch {
+	case p.fits(context, func(*kvPlan) {}):
+		return ""
+	case p.lockable > 0 && p.fits(context, func(q *kvPlan) { q.lockable = 0 }):
+		return LockLimit
+	case p.device > 0 && p.fits(context, func(q *kvPlan) { q.device = math.MaxInt64 }):
+		return DeviceLimit
+	}
+	return HostLimit
+}
+
+// whatFits says what fits in place of a context: the longest one, fewer sequences, or
+// another policy, with the program that each needs.
+func (p kvPlan) whatFits(no *offload.NoFitError, context, longest int) error {
+	fits := func(change func(*kvPlan)) bool { return p.fits(context, change) }
 	known := no.Fits
 	if no.Fits = nil; longest >= MinContext {
 		no.Fits = append(no.Fits, offload.Fit{Context: longest})
@@ -141,20 +205,20 @@ func (p kvPlan) refusal(err error, context, longest int, room int64) error {
 
 // widen grows a plan's pool for all sequences together to want tokens, or
 // without a wish to up to twice the context, as far as it stays the same plan.
-func (p kvPlan) widen(plan *offload.Plan, want int, budget, used int64) (*offload.Plan, error) {
+func (p kvPlan) widen(plan *offload.Plan, want int) (*offload.Plan, error) {
 	context := plan.Config.Context
 	if want != 0 {
 		if want < context {
 			return nil, fmt.Errorf("a KV cache of %d tokens is smaller than the context of %d", want, context)
 		}
-		wide, err := p.plan(context, want, budget-used)
+		wide, err := p.plan(context, want)
 		if err != nil {
-			return nil, fmt.Errorf("a KV cache of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w", want, used, pinnedmem.ErrBudget, budget, err)
+			return nil, fmt.Errorf("a KV cache of %d tokens: %w of %d bytes: %w", want, pinnedmem.ErrBudget, p.host, err)
 		}
 		return wide, nil
 	}
 	same := func(pages int) *offload.Plan {
-		wide, err := p.plan(context, context+pages*offload.PageTok, budget-used)
+		wide, err := p.plan(context, context+pages*offload.PageTok)
 		if err != nil || wide.Resolved != plan.Resolved {
 			return nil
 		}

@@ -2,6 +2,7 @@ package infer
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -17,11 +18,12 @@ import (
 )
 
 // hiddenStates is a program that needs more memory beside caches that are not exact.
-func hiddenStates(context int, kv []offload.LayerPlan) (int64, error) {
+func hiddenStates(context int, kv []offload.LayerPlan) (f graph.Footprint, err error) {
+	f.Device[pinnedmem.Weights], f.Host[pinnedmem.Weights] = 1<<20, 1<<20
 	if slices.ContainsFunc(kv, func(p offload.LayerPlan) bool { return p.Class != offload.Exact }) {
-		return 1<<20 + 1024*int64(context), nil
+		f.Host[pinnedmem.Prefill], f.Device[pinnedmem.Activations] = 1024*int64(context), 64*int64(context)
 	}
-	return 1 << 20, nil
+	return f, nil
 }
 
 // TestPlanBesideItsProgram: a plan and the program that reads it fit the budget
@@ -33,14 +35,25 @@ func TestPlanBesideItsProgram(t *testing.T) {
 			policy: rapid.SampledFrom([]string{"auto", "q8", "full", "tailorkv"}).Draw(t, "policy"),
 			slots:  rapid.IntRange(2, 8).Draw(t, "slots"), running: 2, size: hiddenStates,
 		}
-		context, budget := rapid.IntRange(MinContext, 8192).Draw(t, "context"), rapid.Int64Range(1, 40<<20).Draw(t, "budget")
-		plan, err := p.context(context, false, budget, 0)
+		context := rapid.IntRange(MinContext, 8192).Draw(t, "context")
+		p.host = rapid.Int64Range(1, 40<<20).Draw(t, "host")
+		if rapid.Bool().Draw(t, "on a device") {
+			p.device = rapid.Int64Range(1, 40<<20).Draw(t, "device")
+		}
+		if rapid.Bool().Draw(t, "locked") {
+			p.lockable = rapid.Int64Range(1, 40<<20).Draw(t, "lockable")
+		}
+		plan, err := p.context(context, false)
 		if err == nil {
 			program, _ := p.program(context, plan.Config.Layers)
-			if n := plan.Bytes.Fast.Total() + plan.Bytes.Host.Total() + program; n > budget {
-				t.Fatalf("%s takes %d bytes of %d", plan.Resolved, n, budget)
+			checkMemory(t, p.memory, plan, program)
+			if limit := p.limit(context); limit != "" {
+				t.Fatalf("%s is said to have no room in %s", plan.Resolved, limit)
 			}
 			return
+		}
+		if p.device > 0 && p.device <= 1<<20 && strings.Contains(err.Error(), "a model of fewer") {
+			return // whatever the context
 		}
 		var no *offload.NoFitError
 		if !errors.As(err, &no) {
@@ -62,19 +75,104 @@ func TestPlanBesideItsProgram(t *testing.T) {
 			if !strings.Contains(err.Error(), f.String()) {
 				t.Fatalf("%s is not in %q", f, err)
 			}
-			if _, err := q.context(n, false, budget, 0); err != nil {
+			if _, err := q.context(n, false); err != nil {
 				t.Fatalf("%s does not fit: %v", f, err)
 			}
 		}
-		shorter, err := p.context(context, true, budget, 0)
+		shorter, err := p.context(context, true)
 		if err != nil && longest > 0 || err == nil && shorter.Config.Context != longest {
 			t.Fatalf("a context of %d is said to fit, and is %+v, %v", longest, shorter, err)
 		}
 	})
 }
 
-// TestHostSize is what compiling takes, whatever the cache.
-func TestHostSize(t *testing.T) {
+// checkMemory adds up what a plan and its program take.
+func checkMemory(t *rapid.T, m memory, plan *offload.Plan, program graph.Footprint) {
+	fast, host := plan.Bytes.Fast, plan.Bytes.Host
+	locks := host.Total() - host[pinnedmem.PageTables]
+	if m.device > 0 {
+		if n := fast.Total() + program.Device.Total(); n > m.device {
+			t.Fatalf("%s takes %d bytes of the device's %d", plan.Resolved, n, m.device)
+		}
+	} else {
+		locks += fast.Total() - fast[pinnedmem.PageTables]
+		for i := range host {
+			host[i] += fast[i]
+		}
+	}
+	if n := host.Total() + program.Host.Total(); n > m.host {
+		t.Fatalf("%s takes %d bytes of %d", plan.Resolved, n, m.host)
+	}
+	if m.lockable > 0 && locks > m.lockable {
+		t.Fatalf("%s locks %d bytes of %d", plan.Resolved, locks, m.lockable)
+	}
+}
+
+// TestLimitIsNamed: of host memory, a device's and what may be locked, the one is named
+// without which the context would fit.
+func TestLimitIsNamed(t *testing.T) {
+	const plenty, little = 64 << 20, 2 << 20
+	for _, c := range []struct {
+		memory
+		limit string
+		want  []string // in the refusal
+	}{
+		{memory{host: plenty}, "", nil},
+		{memory{host: plenty, lockable: plenty}, "", nil},
+		{memory{host: plenty, device: plenty, lockable: 1}, "", nil}, // nothing of it is in host memory
+		{memory{host: little}, HostLimit, []string{"beside 1048576 bytes of weights and activations", "exceeded of 2097152 bytes"}},
+		{memory{host: plenty, device: little}, DeviceLimit, []string{"1048576 bytes of weights and activations on the device, of which 2097152 may be taken"}},
+		{memory{host: plenty, device: 1 << 20}, DeviceLimit, []string{"weights and activations of 1048576 bytes of device memory", "1048576 may be taken", "what fits: a model of fewer"}},
+		{memory{host: plenty, lockable: little}, LockLimit, []string{"8519680 bytes of its KV cache are to be locked (engine.lock_memory)", "RLIMIT_MEMLOCK lets 2097152 bytes be", "LimitMEMLOCK= of the unit", "engine.lock_memory = false", "what fits: a context of 960 tokens"}},
+		{memory{host: little, lockable: little}, HostLimit, []string{"exceeded of 2097152 bytes"}},
+	} {
+		p := kvPlan{layers: slices.Repeat([]offload.LayerSpec{{KVHeads: 1, HeadDim: 64}}, 8), policy: "full", slots: 2, running: 2, memory: c.memory, size: hiddenStates}
+		_, err := p.context(4096, false)
+		if limit := p.limit(4096); limit != c.limit || (err == nil) != (limit == "") || err != nil && !errors.Is(err, pinnedmem.ErrBudget) {
+			t.Errorf("%+v: %q, want %q: %v", c.memory, limit, c.limit, err)
+		}
+		for _, w := range c.want {
+			if err != nil && !strings.Contains(err.Error(), w) {
+				t.Errorf("%+v: no %q in %v", c.memory, w, err)
+			}
+		}
+	}
+}
+
+// TestLockedCache: with a limit of what may be locked, a context that was left open is
+// as long as may be locked, one that was fixed is refused before anything is loaded, and
+// without engine.lock_memory nobody asks for the limit.
+func TestLockedCache(t *testing.T) {
+	load := func(context int, lock bool, limit int64) (*Engine, int, error) {
+		cfg := toyConfig()
+		cfg.Models[0].Context, cfg.Models[0].Policy, cfg.LockKV = context, "full", lock
+		compiled := 0
+		e := newToy(t, cfg, &toyBackend{compile: func() error { compiled++; return nil }})
+		e.lockLimit = func() (int64, bool, error) { return limit, true, nil }
+		run(t, e)
+		err := e.Load(t.Context(), "", nil)
+		return e, compiled, err
+	}
+	const limit = 40 << 10
+	e, _, err := load(0, true, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := e.Status()
+	tables := s.Memory[pinnedmem.PageTables]
+	if locked := s.Memory.Total() - tables; s.Context >= toyContext || s.Context < toyContext/4 || locked > limit || s.Short != LockLimit {
+		t.Errorf("a context of %d tokens locks %d of %d bytes; short for %q", s.Context, locked, limit, s.Short)
+	}
+	if _, compiled, err := load(toyContext, true, limit); !errors.Is(err, pinnedmem.ErrBudget) || compiled > 0 || !strings.Contains(err.Error(), fmt.Sprintf("RLIMIT_MEMLOCK lets %d bytes be", limit)) {
+		t.Errorf("a fixed context: %v; compiled %d times", err, compiled)
+	}
+	if e, _, err = load(0, false, limit); err != nil || e.Status().Context != toyContext || e.Status().Short != "" {
+		t.Errorf("without locking: %+v, %v", e.Status(), err)
+	}
+}
+
+// TestSize is what compiling takes, whatever the cache.
+func TestSize(t *testing.T) {
 	f, err := gguf.Open("../models/needle-26m-q8_0.gguf")
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +193,7 @@ func TestHostSize(t *testing.T) {
 		}
 		host := pinnedmem.NewHost(0)
 		l := graph.Limits{MaxRows: 66, MaxOut: 2, MaxAsk: 2, MaxSeqs: 2, Context: ask.Context, KV: plan.Config.Layers, Threads: 2, Host: host}
-		size, err := b.(graph.HostSizer).HostSize(prog, l)
+		size, err := b.(graph.Sizer).Size(prog, l)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,8 +204,8 @@ func TestHostSize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := host.Usage().Total(); size != got {
-			t.Errorf("%s: %d bytes are taken, sized %d", plan.Resolved, got, size)
+		if want := (graph.Footprint{Host: host.Usage()}); size != want {
+			t.Errorf("%s: %v is taken, sized %v", plan.Resolved, want, size)
 		}
 		if err := errors.Join(e.Close(), host.Close()); err != nil {
 			t.Error(err)

@@ -151,10 +151,10 @@ func (o *owner) publish() {
 	e.announceRequests()
 	e.status.KeptSeqs, e.status.LongestHold = len(o.kept), o.hold
 	e.status.ReadTok, e.status.GeneratedTok, e.status.NarrowedTok = o.readTok, o.generatedTok, o.narrowedTok
-	e.status.FreeTok, e.status.CacheTok, e.status.Cache, e.status.Traffic = 0, 0, "", offload.Traffic{}
+	e.status.FreeTok, e.status.CacheTok, e.status.Cache, e.status.Short, e.status.Traffic = 0, 0, "", "", offload.Traffic{}
 	if o.res != nil {
 		e.status.FreeTok, e.status.CacheTok = o.res.pool.FreeTok(), o.res.cacheTok
-		e.status.Cache, e.status.Traffic = o.res.cache, o.res.pool.Traffic()
+		e.status.Cache, e.status.Short, e.status.Traffic = o.res.cache, o.res.short, o.res.pool.Traffic()
 		e.status.ExactBytes = offload.ExactBytes(o.res.prog.KV, o.res.cacheTok)
 	}
 }

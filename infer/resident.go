@@ -21,6 +21,7 @@ type resident struct {
 	context  int    // tokens
 	cacheTok int    // tokens
 	cache    string // how tokens are kept
+	short    string // the memory that has kept the context short, "" where it is not
 	key      Key    // of snapshots
 }
 
@@ -136,8 +137,8 @@ func (o *owner) makeResident(name string) error {
 		return errors.Join(err, r.release())
 	}
 	if m.Context == 0 && r.context < r.prog.Context {
-		o.log.Warn("context is shorter than the model's own: its KV cache does not fit host memory beside the weights",
-			"model", name, "context", r.context, "model_context", r.prog.Context, "host_bytes", o.cfg.HostBytes)
+		o.log.Warn("context is shorter than the model's own: its KV cache does not fit beside the weights",
+			"model", name, "context", r.context, "model_context", r.prog.Context, "limit", r.short, "host_bytes", o.cfg.HostBytes)
 	}
 	o.res = r
 	return nil
@@ -158,15 +159,18 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 		Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
 		Copied: func(w *graph.Weight) { o.dropCopied(w) },
 	}
-	kv, used, err := o.planning(r.prog, m, limits)
+	kv, err := o.planning(r.prog, m, limits)
 	if err != nil {
 		return err
 	}
-	plan, err := kv.context(want, m.Context == 0, o.cfg.HostBytes, used)
+	plan, err := kv.context(want, m.Context == 0)
 	if err != nil {
 		return err
 	}
-	if plan, err = kv.widen(plan, o.cfg.CacheTok, o.cfg.HostBytes, used); err != nil {
+	if plan.Config.Context < want {
+		r.short = kv.limit(want)
+	}
+	if plan, err = kv.widen(plan, o.cfg.CacheTok); err != nil {
 		return err
 	}
 	for _, note := range plan.Notes {
@@ -177,15 +181,10 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 		o.log.Warn("answers will be worse than with the whole cache: only some tokens are attended to", "model", m.Name, "policy", m.Policy, "cache", r.cache)
 	}
 	limits.Context, limits.KV = plan.Config.Context, plan.Config.Layers
-	config, err := o.fitDevice(r.prog, limits, plan.Config, m.Context == 0)
-	if err != nil {
-		return err
-	}
-	limits.Context = config.Context
 	if r.exec, err = o.e.backend.Compile(r.prog, limits); err != nil {
 		return err
 	}
-	if err := o.makePool(r, config, m.Context == 0); err != nil {
+	if err := o.makePool(r, plan.Config, m.Context == 0); err != nil {
 		return err
 	}
 	if x, ok := r.exec.(graph.ReadsApart); ok {
@@ -195,41 +194,44 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	return nil
 }
 
-// planning is how a model's cache is planned, and what is taken from the budget
-// before: an estimate, where the backend does not know. The cache is fitted to what
-// the program then leaves.
-func (o *owner) planning(p *graph.Program, m ModelConfig, l graph.Limits) (kv kvPlan, used int64, err error) {
+// planning is how a model's cache is planned, beside what its program takes: an
+// estimate, where the backend does not know. The cache is fitted to what the program
+// then leaves.
+func (o *owner) planning(p *graph.Program, m ModelConfig, l graph.Limits) (kv kvPlan, err error) {
 	kv = kvPlan{layers: p.KV, policy: m.Policy, options: m.Cache, slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs}
-	if s, ok := o.e.backend.(graph.HostSizer); ok {
-		kv.fast = o.cfg.FastBytes
-		kv.size = func(context int, layers []offload.LayerPlan) (int64, error) {
-			l.Context, l.KV = context, layers
-			return s.HostSize(p, l)
-		}
-		return kv, 0, nil
+	if kv.memory, err = o.memory(); err != nil {
+		return kv, err
 	}
-	kv.fast, used, err = o.fastRoom(workingBytes(p, l.MaxRows))
-	return kv, used, err
+	s, ok := o.e.backend.(graph.Sizer)
+	kv.size = func(context int, layers []offload.LayerPlan) (f graph.Footprint, err error) {
+		if !ok {
+			f.Host[pinnedmem.Activations] = workingBytes(p, l.MaxRows)
+			return f, nil
+		}
+		l.Context, l.KV = context, layers
+		return s.Size(p, l)
+	}
+	return kv, nil
 }
 
-// fitDevice fits a cache into what a device has beside a program, before anything of
-// it is loaded.
-func (o *owner) fitDevice(p *graph.Program, l graph.Limits, c offload.Config, shorter bool) (offload.Config, error) {
-	if o.e.device == nil {
-		return c, nil
+// memory is what a model may take now.
+func (o *owner) memory() (m memory, err error) {
+	m.host, m.fast = o.cfg.HostBytes, o.cfg.FastBytes
+	if o.e.device != nil {
+		free, err := o.e.device.FreeMemory()
+		if err != nil {
+			return m, err
+		}
+		m.device = max(free, 1) // 0 is none
 	}
-	size, err := o.e.device.Size(p, l)
-	if err != nil {
-		return c, err
+	if !o.cfg.LockKV {
+		return m, nil
 	}
-	fast, _, err := o.fastRoom(size)
-	if err != nil {
-		return c, err
+	limit, limited, err := o.e.lockLimit()
+	if limited {
+		m.lockable = max(limit, 1)
 	}
-	if c, err = shrink(c, shorter, fast, o.cfg.HostBytes-o.e.host.Usage().Total()); err != nil {
-		return c, fmt.Errorf("beside %d bytes of weights and activations on the device: %w", size, err)
-	}
-	return c, nil
+	return m, err
 }
 
 // dropCopied keeps a weight from being in memory twice.
@@ -241,13 +243,22 @@ func (o *owner) dropCopied(w *graph.Weight) {
 
 // makePool gives the KV cache what the compiled program has left of the budget.
 func (o *owner) makePool(r *resident, c offload.Config, shorter bool) (err error) {
-	used := o.e.host.Usage().Total()
-	fast, _, err := o.fastRoom(0)
+	used, planned := o.e.host.Usage().Total(), c.Context
+	m, err := o.memory()
 	if err != nil {
 		return err
 	}
+	fast := m.fast
+	if m.device > 0 && (fast == 0 || m.device < fast) {
+		fast = m.device
+	}
 	if c, err = shrink(c, shorter, fast, o.cfg.HostBytes-used); err != nil {
 		return fmt.Errorf("beside %d bytes of weights and activations of %d bytes: %w", used, o.cfg.HostBytes, err)
+	}
+	if c.Context < planned && r.short == "" {
+		if r.short = HostLimit; m.device > 0 {
+			r.short = DeviceLimit
+		}
 	}
 	c.Lock = o.cfg.LockKV
 	r.context, r.cacheTok = c.Context, c.Tokens
@@ -262,27 +273,6 @@ func keyFor(model [sha256.Size]byte, pool *offload.Pool, policy, cache string) K
 	h := sha256.New()
 	fmt.Fprintf(h, "%x %s", model, pool.Format())
 	return Key{Fingerprint: h.Sum(nil), Policy: policy, Cache: cache}
-}
-
-// fastRoom is the bytes of the cache's fast tier, 0 where it shares the host's,
-// when a program will take so many more, and what of them the host pays for.
-func (o *owner) fastRoom(program int64) (fast, host int64, err error) {
-	if o.e.device == nil {
-		return o.cfg.FastBytes, program, nil
-	}
-	free, err := o.e.device.FreeMemory()
-	if err != nil {
-		return 0, 0, err
-	}
-	fast = free - program
-	if fast <= 0 {
-		return 0, 0, fmt.Errorf("weights and activations of about %d bytes of device memory: %w: %d may be taken; what fits: a model of fewer or more strongly quantized weights",
-			program, pinnedmem.ErrBudget, free)
-	}
-	if o.cfg.FastBytes > 0 {
-		fast = min(fast, o.cfg.FastBytes)
-	}
-	return fast, 0, nil
 }
 
 func (o *owner) reportLoad(model string) func(done, total int64) {

@@ -35,6 +35,7 @@ type Status struct {
 	Model        string // resident model, "" when none
 	Context      int    // that it is served with, tokens
 	TrainContext int    // its own, tokens
+	Short        string // HostLimit, DeviceLimit or LockLimit, where Context was chosen and is less
 
 	Running, Queued int // requests
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"edged/pinnedmem"
 )
 
 // Ask is what a cache is wanted for.
@@ -19,6 +21,10 @@ type Ask struct {
 	// both, where these share memory; 0 is no limit. Prompts are staged in the host
 	// tier.
 	Fast, Host, Total int64
+	// Lockable is the bytes of host memory that may be locked; 0 is no limit. The fast
+	// tier is host memory too, unless it is a device's. Page tables are never locked.
+	Lockable int64
+	Device   bool // the fast tier is a device's
 }
 
 // Plan is how a cache is kept, and exactly what it takes.
@@ -81,7 +87,7 @@ func (a Ask) resolve() (*Plan, error) {
 		}
 	}
 	return nil, &NoFitError{Policy: policy.Name, Context: a.Context, Sessions: a.Sessions,
-		NeedFast: b.Fast.Total(), NeedHost: b.Host.Total(), Fast: a.Fast, Host: a.Host, Total: a.Total}
+		NeedFast: b.Fast.Total(), NeedHost: b.Host.Total(), Fast: a.Fast, Host: a.Host, Total: a.Total, NeedLock: a.locks(b), Lockable: a.Lockable}
 }
 
 // maxTokens keeps page ids within 32 bits, and sums of bytes within 64.
@@ -102,6 +108,7 @@ func (a Ask) check() (Ask, error) {
 		{"layers", int64(len(a.Layers)), 1, math.MaxInt64}, {"a context in tokens", int64(a.Context), 1, math.MaxInt32}, {"sessions", int64(a.Sessions), 1, maxTokens / int64(max(a.Context, 1))},
 		{"tokens of all sessions", int64(a.Tokens), int64(a.Context), maxTokens}, {"sessions that decode", int64(a.Decoding), 0, math.MaxInt64},
 		{"bytes of the fast tier", a.Fast, 0, math.MaxInt64}, {"bytes of the host tier", a.Host, 0, math.MaxInt64}, {"bytes of both tiers", a.Total, 0, math.MaxInt64},
+		{"bytes that may be locked", a.Lockable, 0, math.MaxInt64},
 	} {
 		if x.n < x.low {
 			return a, fmt.Errorf("%w: %s: %d, must be at least %d", ErrPlan, x.what, x.n, x.low)
@@ -119,5 +126,15 @@ func (a Ask) config(layers []LayerPlan) Config {
 
 func (a Ask) fits(b Bytes) bool {
 	fast, host := b.Fast.Total(), b.Host.Total()
-	return (a.Fast == 0 || fast <= a.Fast) && (a.Host == 0 || host <= a.Host) && (a.Total == 0 || fast+host <= a.Total)
+	return (a.Fast == 0 || fast <= a.Fast) && (a.Host == 0 || host <= a.Host) && (a.Total == 0 || fast+host <= a.Total) &&
+		(a.Lockable == 0 || a.locks(b) <= a.Lockable)
+}
+
+// locks is the bytes that a pool would lock.
+func (a Ask) locks(b Bytes) int64 {
+	n := b.Host.Total() - b.Host[pinnedmem.PageTables]
+	if !a.Device {
+		n += b.Fast.Total() - b.Fast[pinnedmem.PageTables]
+	}
+	return n
 }

@@ -16,6 +16,7 @@ type NoFitError struct {
 	Context, Sessions  int
 	NeedFast, NeedHost int64 // bytes
 	Fast, Host, Total  int64 // bytes that were given; 0: no limit
+	NeedLock, Lockable int64 // bytes that are to be locked, and that may be; 0: no limit
 	Fits               []Fit
 }
 
@@ -44,6 +45,14 @@ func (e *NoFitError) Error() string {
 }
 
 func (e *NoFitError) need() string {
+	s := e.needTiers()
+	if e.Lockable > 0 {
+		s += fmt.Sprintf(", %d of these locked, of which %d may be", e.NeedLock, e.Lockable)
+	}
+	return s
+}
+
+func (e *NoFitError) needTiers() string {
 	if e.Total > 0 && e.Fast == 0 && e.Host == 0 {
 		return fmt.Sprintf("%d bytes of %d", e.NeedFast+e.NeedHost, e.Total)
 	}

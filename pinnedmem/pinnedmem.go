@@ -32,7 +32,7 @@ import (
 )
 
 // ErrBudget is wrapped by the error of an allocation beyond the host budget.
-var ErrBudget = errors.New("host memory budget exceeded")
+var ErrBudget = errors.New("memory budget exceeded")
 
 // ErrFull is wrapped by the error of an Alloc beyond an arena's size.
 var ErrFull = errors.New("arena is full")

@@ -74,20 +74,22 @@ func (b backend) Compile(p *graph.Program, l graph.Limits) (graph.Exec, error) {
 	return e, nil
 }
 
-// HostSize implements [graph.HostSizer].
-func (b backend) HostSize(p *graph.Program, l graph.Limits) (int64, error) {
+// Size implements [graph.Sizer].
+func (b backend) Size(p *graph.Program, l graph.Limits) (f graph.Footprint, err error) {
 	e, err := b.newExec(p, l)
 	if err != nil {
-		return 0, fmt.Errorf("size for cpu: %w", err)
+		return f, fmt.Errorf("size for cpu: %w", err)
 	}
 	if err := e.planAll(); err != nil {
-		return 0, fmt.Errorf("size for cpu: %w", err)
+		return f, fmt.Errorf("size for cpu: %w", err)
 	}
-	n := pinnedmem.ArenaBytes(e.weightMem.size) + pinnedmem.ArenaBytes(e.actMem.size)
-	if e.hiddenMem.size > 0 {
-		n += pinnedmem.ArenaBytes(e.hiddenMem.size)
+	for _, m := range []*block{&e.weightMem, &e.actMem} {
+		f.Host[m.purpose] += pinnedmem.ArenaBytes(m.size)
 	}
-	return n, nil
+	if m := &e.hiddenMem; m.size > 0 {
+		f.Host[m.purpose] += pinnedmem.ArenaBytes(m.size)
+	}
+	return f, nil
 }
 
 // newExec has taken nothing yet.

@@ -154,16 +154,10 @@ func (e *exec) planBuffers() error {
 
 // prepare takes staging memory and uploads what never changes.
 func (e *exec) prepare() (err error) {
-	out := e.answerBytes()
-	var freq int
-	for _, r := range e.prog.Ropes {
-		freq += len(r.InvFreq)*8 + alignBytes
-	}
 	if err := e.openWaiting(); err != nil {
 		return err
 	}
-	size := int64(e.state.bytes() + e.tables.bytes() + out + freq + e.coldBytes() + e.narrow.bytes() + 4*alignBytes)
-	if e.staging, err = e.lim.Host.Arena(pinnedmem.Activations, size, pinnedmem.Options{}); err != nil {
+	if e.staging, err = e.lim.Host.Arena(pinnedmem.Activations, e.stagingBytes(), pinnedmem.Options{}); err != nil {
 		return err
 	}
 	if e.stagingAt, err = e.backend.gpu.Register(e.staging.Bytes()); err != nil {
@@ -175,7 +169,7 @@ func (e *exec) prepare() (err error) {
 	if e.tables.host, err = e.staging.Alloc(e.tables.bytes(), alignBytes); err != nil {
 		return err
 	}
-	if e.answer, err = e.staging.Alloc(out, alignBytes); err != nil {
+	if e.answer, err = e.staging.Alloc(e.answerBytes(), alignBytes); err != nil {
 		return err
 	}
 	e.batch.reset()
@@ -202,6 +196,15 @@ func (e *exec) prepare() (err error) {
 		return err
 	}
 	return e.queue.Wait()
+}
+
+// stagingBytes is the page-locked host memory that steps need.
+func (e *exec) stagingBytes() int64 {
+	n := e.state.bytes() + e.tables.bytes() + e.answerBytes() + e.coldBytes() + e.narrow.bytes() + 4*alignBytes
+	for _, r := range e.prog.Ropes {
+		n += len(r.InvFreq)*8 + alignBytes
+	}
+	return int64(n)
 }
 
 // answerBytes is the most that a step brings back.

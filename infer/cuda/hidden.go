@@ -51,13 +51,16 @@ func (e *exec) planWaiting() {
 	}
 }
 
+// waitingBytes is the host memory of a whole prompt's hidden states.
+func (e *exec) waitingBytes() int64 { return int64(e.lim.Context) * int64(e.width()) * 4 }
+
 // openWaiting takes the host memory.
 func (e *exec) openWaiting() (err error) {
 	if !e.layerMajor() {
 		return nil
 	}
-	w, n := &e.waiting, e.lim.Context*e.width()*4
-	if w.arena, err = e.lim.Host.Arena(pinnedmem.Prefill, int64(n), pinnedmem.Options{Huge: true}); err != nil {
+	w, n := &e.waiting, e.waitingBytes()
+	if w.arena, err = e.lim.Host.Arena(pinnedmem.Prefill, n, pinnedmem.Options{Huge: true}); err != nil {
 		return err
 	}
 	if _, err = e.backend.gpu.Register(w.arena.Bytes()); err != nil {

@@ -8,6 +8,7 @@ import (
 	"edged/cudakern/driver"
 	"edged/infer/graph"
 	"edged/offload"
+	"edged/pinnedmem"
 )
 
 const (
@@ -38,17 +39,23 @@ func reserveFor(found []driver.Found, ordinal int) int64 {
 // Reserve implements graph.DeviceMemory. It holds for what is taken from then on.
 func (b *Backend) Reserve(bytes int64) { b.reserve = bytes }
 
-// Size implements graph.DeviceMemory. Nothing is taken or read for it.
-func (b *Backend) Size(p *graph.Program, l graph.Limits) (int64, error) {
+// Size implements graph.Sizer. What weights take on their way to the device is given back
+// before a pool is made, and not counted.
+func (b *Backend) Size(p *graph.Program, l graph.Limits) (f graph.Footprint, err error) {
 	prog, err := graph.WithCache(p, l.KV)
 	if err != nil {
-		return 0, fmt.Errorf("size for cuda: %w", err)
+		return f, fmt.Errorf("size for cuda: %w", err)
 	}
-	n, err := b.size(prog, l)
+	e, err := b.size(prog, l)
 	if err != nil {
-		return 0, fmt.Errorf("size for cuda: %w", err)
+		return f, fmt.Errorf("size for cuda: %w", err)
 	}
-	return n.weightMem.size + n.bufMem.size, nil
+	f.Device[pinnedmem.Weights], f.Device[pinnedmem.Activations] = e.weightMem.size, e.bufMem.size
+	f.Host[pinnedmem.Activations] = pinnedmem.ArenaBytes(e.stagingBytes())
+	if e.layerMajor() {
+		f.Host[pinnedmem.Prefill] = pinnedmem.ArenaBytes(e.waitingBytes())
+	}
+	return f, nil
 }
 
 // size plans a program with its cache ops.

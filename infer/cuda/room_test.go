@@ -25,18 +25,23 @@ func TestSize(t *testing.T) {
 			},
 		} {
 			t.Run(fmt.Sprint(typ, name), func(t *testing.T) {
-				f := newFake(t)
-				p := toy(typ)
-				var lim graph.Limits
-				before := f.free
-				e, _ := openFakeWith(t, f, p, func(l *graph.Limits) {
-					change(p, l)
-					lim = *l
-				})
-				taken := before - f.free
-				got, err := e.backend.Size(p, lim)
-				if err != nil || got != taken {
-					t.Errorf("%d bytes, %v; it takes %d", got, err, taken)
+				f, p, host := newFake(t), toy(typ), pinnedmem.NewHost(0)
+				l := toyLimits(p, host)
+				change(p, &l)
+				b := f.backend()
+				got, err := b.Size(p, l)
+				if n := host.Usage().Total() + fakeInfo.Bytes - f.free; err != nil || n > 0 {
+					t.Fatalf("sizing took %d bytes: %v", n, err)
+				}
+				x, err := b.Compile(p, l)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if taken := fakeInfo.Bytes - f.free; got.Device.Total() != taken || got.Host != host.Usage() {
+					t.Errorf("%v; it takes %d bytes of the device and %v", got, taken, host.Usage())
+				}
+				if err := x.Close(); err != nil {
+					t.Error(err)
 				}
 			})
 		}
@@ -56,7 +61,7 @@ func TestWhatFits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n
+		return n.Device.Total()
 	}
 	free := size(l) - 300_000
 	compile := func(l graph.Limits) error {

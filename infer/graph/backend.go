@@ -266,26 +266,29 @@ type Backend interface {
 	Close() error
 }
 
+// Footprint is the bytes that a program takes when it is compiled, by purpose: of a
+// device's memory, and of Limits.Host.
+type Footprint struct{ Device, Host pinnedmem.Usage }
+
+// Sizer is a backend that knows what programs will take.
+type Sizer interface {
+	// Size takes nothing and reads nothing.
+	Size(*Program, Limits) (Footprint, error)
+}
+
 // DeviceMemory is a backend with memory of its own, where pools' fast tiers
 // belong.
 type DeviceMemory interface {
+	Sizer
 	// Memory is an account of it; a budget of 0 bytes is no limit but the device's.
 	Memory(budget int64) *pinnedmem.Host
 	// FreeMemory is the bytes that programs and pools may still take.
 	FreeMemory() (int64, error)
-	// Size is the bytes that a program will take of it when it is compiled.
-	Size(*Program, Limits) (int64, error)
 	// Reserve says how many bytes are left to other programs, in place of what the
 	// backend thinks right.
 	Reserve(bytes int64)
 	// Mover copies between it and the host's.
 	Mover() offload.Mover
-}
-
-// HostSizer is a backend that knows what programs take of the host's memory.
-type HostSizer interface {
-	// HostSize is the bytes of Limits.Host that a program will take when it is compiled.
-	HostSize(*Program, Limits) (int64, error)
 }
 
 // ReadsApart is an Exec that computes a row with which a sequence goes on by other
