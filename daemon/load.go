@@ -87,6 +87,16 @@ func readConfigFile(file string, required bool) ([]byte, error) {
 	return doc, nil
 }
 
+// Engine reads the section of the engine alone: models need not be there.
+func (s Source) Engine() (Engine, error) {
+	doc, err := s.document()
+	if err != nil {
+		return Engine{}, err
+	}
+	c, err := ParseConfig(s.File, []byte(doc.text))
+	return c.Engine, err
+}
+
 // complete applies the flags and the default paths, and makes paths absolute.
 func (s Source) complete(c *Config) error {
 	base, err := filepath.Abs(filepath.Dir(s.File)) // which --config may have named from here

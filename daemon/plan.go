@@ -3,27 +3,32 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"math"
+	"log/slog"
 
+	"edged/infer"
 	"edged/infer/gguf"
 	"edged/infer/graph"
 	"edged/infer/model"
 	"edged/offload"
+	"edged/pinnedmem"
 )
 
 // Planning says what a KV cache is to be planned for. Nothing is loaded and
 // nothing allocated.
 type Planning struct {
-	Model    string // file or name
-	Policy   string
-	Options  offload.Options
-	Context  int // tokens; 0 is the model's own
-	Sessions int // that are resident at once
-	// GPU is the bytes of device memory for weights and cache, activations not
-	// counted. Without it, the fast tier lies in host memory too.
+	Model   string // file or name
+	Policy  string
+	Options offload.Options
+	Context int // tokens; 0 is the model's own
+	// Sessions is how many sessions of a whole context are resident at once; 0 is what
+	// the engine runs and keeps, in a cache of its size.
+	Sessions int
+	Engine   Engine // the daemon's; its backend and gpu_reserve count for nothing here
+	// GPU is the bytes of device memory for weights, activations and cache. Without it,
+	// the fast tier lies in host memory too.
 	GPU  Size
-	Host Size // bytes of host memory; 0 is what this machine has left
-	Lock bool // this machine's host memory is to be locked
+	Host Size // bytes of host memory; 0 is the engine's, or what this machine has left
+	Lock bool // this machine's host memory is to be locked, as the engine's configuration may say too
 	// GPURate and BusRate replace the measured ceilings: bytes per second.
 	GPURate, BusRate float64
 	Paths            Paths
@@ -32,10 +37,10 @@ type Planning struct {
 // PlanReport is a plan and what it was made from.
 type PlanReport struct {
 	Path         string
-	ModelContext int   // tokens
-	Weights      int64 // bytes of the model's file, in the fast tier
-	StepWeights  int64 // of them, those that a step reads
-	GPU, Host    int64 // bytes that were planned with; GPU 0: none
+	ModelContext int             // tokens
+	Needs        graph.Footprint // of the program: with a GPU, in both tiers; without, all of it in host memory
+	StepWeights  int64           // bytes of weights that a step reads
+	GPU, Host    int64           // bytes that were planned with; GPU 0: none
 	Plan         *offload.Plan
 	Ceilings     offload.Ceilings // without a name if there is no device
 	Program      *graph.Program   // with its cache ops; its weights cannot be read
@@ -51,6 +56,10 @@ func (p Planning) Plan() (*PlanReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.Host == 0 {
+		p.Host = p.Engine.HostMemory
+	}
+	p.Lock = p.Lock || p.Engine.LockMemory
 	r := &PlanReport{Path: path, GPU: int64(p.GPU), Host: int64(p.Host)}
 	err = p.fill(r, f)
 	if err = errors.Join(err, f.Close()); err != nil {
@@ -71,12 +80,12 @@ func (p Planning) fill(r *PlanReport, f *gguf.File) error {
 	if p.Context == 0 {
 		p.Context = prog.Context
 	}
-	r.Weights, r.StepWeights = weightBytes(prog)
+	r.StepWeights = stepWeights(prog)
 	lockable, err := p.readMachine(r)
 	if err != nil {
 		return err
 	}
-	if r.Plan, err = p.cache(r, prog.KV, lockable); err != nil {
+	if err := p.cache(r, prog, lockable); err != nil {
 		return err
 	}
 	r.Ceilings = p.ceilings()
@@ -85,10 +94,10 @@ func (p Planning) fill(r *PlanReport, f *gguf.File) error {
 }
 
 // readMachine fills in what this machine has left, and gives the bytes that may be
-// locked of it.
+// locked of it; 0 is no limit.
 func (p Planning) readMachine(r *PlanReport) (lockable int64, err error) {
 	if r.Host > 0 && !p.Lock {
-		return math.MaxInt64, nil
+		return 0, nil
 	}
 	h, err := readHostMemory()
 	if err != nil {
@@ -100,46 +109,37 @@ func (p Planning) readMachine(r *PlanReport) (lockable int64, err error) {
 		}
 	}
 	if !p.Lock {
-		return math.MaxInt64, nil
+		return 0, nil
 	}
-	return h.Lockable, nil
+	return max(h.Lockable, 1), nil
 }
 
-// cache plans with what the weights leave of the fast tier. Of host memory, what may
-// be locked is the cache's alone: weights are not.
-func (p Planning) cache(r *PlanReport, layers []offload.LayerSpec, lockable int64) (*offload.Plan, error) {
-	ask := offload.Ask{Layers: layers, Policy: p.Policy, Options: p.Options, Context: p.Context, Sessions: p.Sessions}
-	memory := fmt.Sprintf("%d bytes of GPU memory", r.GPU)
-	if r.GPU == 0 {
-		memory = fmt.Sprintf("%d bytes of host memory", r.Host)
+// cache plans as the engine does.
+func (p Planning) cache(r *PlanReport, prog *graph.Program, lockable int64) error {
+	if p.Sessions < 0 {
+		return fmt.Errorf("%w: sessions: %d, must be at least 0", offload.ErrPlan, p.Sessions)
 	}
-	left, room := r.GPU-r.Weights, r.Host
-	if r.GPU == 0 {
-		left = r.Host - r.Weights
-		room = left
-	}
-	if left <= 0 {
-		return nil, fmt.Errorf("%w: weights of %d bytes leave nothing of %s", offload.ErrNoFit, r.Weights, memory)
-	}
-	if lockable < room {
-		room = max(lockable, 1) // 0 is no limit
-		memory += fmt.Sprintf(", with %d bytes that RLIMIT_MEMLOCK lets be locked (ulimit -l, LimitMEMLOCK= of a unit)", lockable)
-	}
-	if r.GPU == 0 {
-		ask.Total = room
-	} else {
-		ask.Fast, ask.Host = left, room
-	}
-	plan, err := offload.MakePlan(ask)
+	c := EngineConfig(Config{Engine: p.Engine}, r.Host, slog.New(slog.DiscardHandler))
+	m := infer.ModelConfig{Name: p.Model, Path: r.Path, Context: p.Context, Policy: p.Policy, Cache: p.Options}
+	plan, err := infer.PlanModel(infer.PlanningSizer(p.GPU > 0), prog, c, m, infer.Memory{Host: r.Host, Device: r.GPU, Lockable: lockable}, p.Sessions)
 	if err != nil {
-		return nil, fmt.Errorf("beside weights of %d bytes in %s: %w", r.Weights, memory, err)
+		return err
 	}
-	return plan, nil
+	r.Plan, r.Needs = plan.Cache, plan.Program
+	return nil
 }
 
-// weightBytes is what a model's weights take, and what a step reads of them:
-// of a table that only embeds tokens, it reads single rows.
-func weightBytes(p *graph.Program) (all, step int64) {
+// needs is what the program takes in the fast tier, and in host memory beside that.
+func (r *PlanReport) needs() (fast, host pinnedmem.Usage) {
+	if r.GPU > 0 {
+		return r.Needs.Device, r.Needs.Host
+	}
+	return r.Needs.Host, host
+}
+
+// stepWeights is what a step reads of a model's weights: of a table that only embeds
+// tokens, it reads single rows.
+func stepWeights(p *graph.Program) int64 {
 	read := map[graph.WeightID]bool{}
 	for _, op := range p.Ops {
 		if l, ok := op.(graph.Linear); ok {
@@ -148,16 +148,16 @@ func weightBytes(p *graph.Program) (all, step int64) {
 			}
 		}
 	}
+	var n int64
 	for _, w := range p.Weights {
-		all += int64(len(w.Data))
+		n += int64(len(w.Data))
 	}
-	step = all
 	for _, op := range p.Ops {
 		if e, ok := op.(graph.Embed); ok && !read[e.Table] {
-			step -= int64(len(p.Weights[e.Table].Data))
+			n -= int64(len(p.Weights[e.Table].Data))
 		}
 	}
-	return all, step
+	return n
 }
 
 // ceilings is what the prediction is made with.

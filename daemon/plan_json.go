@@ -11,13 +11,14 @@ type planJSON struct {
 	Context      int              `json:"context"`
 	ModelContext int              `json:"model_context"`
 	Sessions     int              `json:"sessions"`
+	Tokens       int              `json:"tokens"` // of all sessions together
 	Policy       string           `json:"policy"`
 	Resolved     string           `json:"resolved"`
 	Notes        []string         `json:"notes,omitempty"`
 	Weights      int64            `json:"weights"`
 	GPU          int64            `json:"gpu_limit"` // 0: no device
 	Host         int64            `json:"host_limit"`
-	FastUse      map[string]int64 `json:"fast"` // by purpose, weights not counted
+	FastUse      map[string]int64 `json:"fast"` // by purpose, activations included, weights not counted
 	HostUse      map[string]int64 `json:"host"`
 	Classes      []classJSON      `json:"classes"`
 	Steps        []stepJSON       `json:"steps"`
@@ -56,10 +57,17 @@ type stepJSON struct {
 // JSON is the plan as an object for json.Marshal.
 func (r *PlanReport) JSON() any {
 	c := r.Plan.Config
+	fast, host := r.needs()
+	weights := fast[pinnedmem.Weights]
+	fast[pinnedmem.Weights] = 0
+	for i := range fast {
+		fast[i] += r.Plan.Bytes.Fast[i]
+		host[i] += r.Plan.Bytes.Host[i]
+	}
 	j := planJSON{
-		Path: r.Path, Context: c.Context, ModelContext: r.ModelContext, Sessions: c.MaxSeqs, Policy: r.Plan.Policy.Name, Resolved: r.Plan.Resolved,
-		Notes: r.Plan.Notes, Weights: r.Weights, GPU: r.GPU, Host: r.Host,
-		FastUse: byPurpose(r.Plan.Bytes.Fast), HostUse: byPurpose(r.Plan.Bytes.Host), Ceilings: r.Ceilings.Name,
+		Path: r.Path, Context: c.Context, ModelContext: r.ModelContext, Sessions: c.MaxSeqs, Tokens: c.Tokens, Policy: r.Plan.Policy.Name, Resolved: r.Plan.Resolved,
+		Notes: r.Plan.Notes, Weights: weights, GPU: r.GPU, Host: r.Host,
+		FastUse: byPurpose(fast), HostUse: byPurpose(host), Ceilings: r.Ceilings.Name,
 	}
 	for _, x := range r.Plan.Rows {
 		j.Classes = append(j.Classes, classOf(x))

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"edged/offload"
+	"edged/pinnedmem"
 )
 
 // Prediction is what one step at the full context moves, and its least time.
@@ -36,7 +37,11 @@ func (r *PlanReport) Predict() []Prediction {
 // WriteTable writes the plan with columns separated by tabs.
 func (r *PlanReport) WriteTable(w io.Writer) {
 	c := r.Plan.Config
-	fmt.Fprintf(w, "%s, context %d of %d tokens, sessions: %d\n", r.Path, c.Context, r.ModelContext, c.MaxSeqs)
+	sessions := fmt.Sprint(c.MaxSeqs)
+	if c.Tokens != c.Context*c.MaxSeqs {
+		sessions += fmt.Sprintf(", which share %d tokens", c.Tokens)
+	}
+	fmt.Fprintf(w, "%s, context %d of %d tokens, sessions: %s\n", r.Path, c.Context, r.ModelContext, sessions)
 	fmt.Fprintf(w, "%s; kept here as: %s\n", r.Plan.Policy, r.Plan.Resolved)
 	for _, n := range r.Plan.Notes {
 		fmt.Fprintf(w, "note: %s\n", n)
@@ -49,12 +54,15 @@ func (r *PlanReport) WriteTable(w io.Writer) {
 	row := func(layers, kept string, fast, host int64) {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", layers, kept, FormatBytes(fast), FormatBytes(host))
 	}
-	row("", "weights", r.Weights, 0)
+	progFast, progHost := r.needs()
+	weights := progFast[pinnedmem.Weights]
+	row("", "weights", weights, 0)
+	row("", "activations of steps, hidden states of prompts", progFast.Total()-weights, progHost.Total())
 	for _, x := range r.Plan.Rows {
 		row(layerRanges(x.Layers), describeLayer(x), x.Bytes.Fast.Total(), x.Bytes.Host.Total())
 	}
 	b := r.Plan.Bytes
-	row("", "sum", r.Weights+b.Fast.Total(), b.Host.Total())
+	row("", "sum", progFast.Total()+b.Fast.Total(), progHost.Total()+b.Host.Total())
 	if r.GPU > 0 {
 		row("", "limit", r.GPU, r.Host)
 	} else {

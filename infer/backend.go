@@ -37,3 +37,12 @@ func NewBackend(name string) (graph.Backend, error) {
 	}
 	return nil, fmt.Errorf("open backend %q: %w: known: %s", name, ErrBackend, strings.Join(Backends(), ", "))
 }
+
+// PlanningSizer knows what programs take on this machine's processor, or on a GPU as
+// plans assume one: none has to be there.
+func PlanningSizer(gpu bool) graph.Sizer {
+	if gpu {
+		return cuda.H100()
+	}
+	return cpu.New().(graph.Sizer)
+}

@@ -78,7 +78,7 @@ func TestBackendsByName(t *testing.T) {
 
 func TestKVPlanFitsTheBudget(t *testing.T) {
 	within := func(budget, program int64) kvPlan {
-		return kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 2, memory: memory{host: budget}, size: func(int, []offload.LayerPlan) (f graph.Footprint, err error) {
+		return kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 2, Memory: Memory{Host: budget}, size: func(int, []offload.LayerPlan) (f graph.Footprint, err error) {
 			f.Host[pinnedmem.Activations] = program
 			return f, nil
 		}}

@@ -50,7 +50,7 @@ func loadOn(t *testing.T, d *toyDevice, context int, change func(*Config)) (*Eng
 // the backend takes anything, with what is lacking and what would fit.
 func TestDeviceIsPlannedBeforeLoading(t *testing.T) {
 	nothing := func(*Config) {}
-	plan, err := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 6, memory: memory{host: 1 << 30, fast: 1 << 30}}.plan(600, 600)
+	plan, err := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: 6, Memory: Memory{Host: 1 << 30, Fast: 1 << 30}}.plan(600, 600)
 	if err != nil {
 		t.Fatal(err)
 	}

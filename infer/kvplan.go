@@ -20,19 +20,12 @@ type kvPlan struct {
 	layers  []offload.LayerSpec
 	policy  string
 	options offload.Options
-	slots   int // sequences
-	running int // of them, those that decode at once
-	memory
+	slots   int  // sequences
+	running int  // of them, those that decode at once
+	whole   bool // each may hold a whole context
+	Memory
 	// size is what a program takes beside a cache; nil counts nothing.
 	size func(context int, kv []offload.LayerPlan) (graph.Footprint, error)
-}
-
-// memory is what a program and its cache may take, bytes.
-type memory struct {
-	host     int64
-	fast     int64 // of the cache's fast tier; 0: no limit of its own
-	device   int64 // of a device, programs included; 0: there is none, and the fast tier is host memory
-	lockable int64 // of host memory that is to be locked; 0: no limit
 }
 
 // program is what a program takes beside a cache.
@@ -51,10 +44,10 @@ func (p kvPlan) least(context int) (graph.Footprint, error) {
 // ask is for a cache beside a program that takes so much.
 func (p kvPlan) ask(context, nTok int, device, host int64) offload.Ask {
 	a := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running,
-		Fast: p.fast, Lockable: p.lockable, Device: p.device > 0}
-	left := max(p.host-host, 1) // 0 is no limit
+		Fast: p.Fast, Lockable: p.Lockable, Device: p.Device > 0}
+	left := max(p.Host-host, 1) // 0 is no limit
 	if a.Device {
-		if fast := max(p.device-device, 1); p.fast == 0 || fast < p.fast {
+		if fast := max(p.Device-device, 1); p.Fast == 0 || fast < p.Fast {
 			a.Fast = fast
 		}
 	}
@@ -80,7 +73,7 @@ func (p kvPlan) plan(context, nTok int) (*offload.Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if host > p.host || p.device > 0 && device > p.device {
+		if host > p.Host || p.Device > 0 && device > p.Device {
 			return nil, noRoom(ask, plan) // a cache of 0 bytes in a tier fits anything
 		}
 		need, err := p.program(context, plan.Config.Layers)
@@ -100,13 +93,21 @@ func noRoom(a offload.Ask, p *offload.Plan) error {
 		NeedFast: p.Bytes.Fast.Total(), NeedHost: p.Bytes.Host.Total(), Fast: a.Fast, Host: a.Host, Total: a.Total}
 }
 
+// tokens is the least that all sequences together have room for.
+func (p kvPlan) tokens(context int) int {
+	if p.whole {
+		return p.slots * context
+	}
+	return context
+}
+
 // context plans for the longest context up to want that the memory carries. Unless
 // shorter is allowed, anything below want is an error.
 func (p kvPlan) context(want int, shorter bool) (*offload.Plan, error) {
 	if want < MinContext {
 		return nil, fmt.Errorf("a context of %d tokens is too short, the least is %d", want, MinContext)
 	}
-	plan, err := p.plan(want, want)
+	plan, err := p.plan(want, p.tokens(want))
 	if err == nil || !errors.Is(err, offload.ErrNoFit) {
 		return plan, err
 	}
@@ -114,12 +115,12 @@ func (p kvPlan) context(want int, shorter bool) (*offload.Plan, error) {
 		if i == 0 {
 			return false
 		}
-		_, err := p.plan(i*offload.PageTok, i*offload.PageTok)
+		_, err := p.plan(i*offload.PageTok, p.tokens(i*offload.PageTok))
 		return err != nil
 	}) - 1
 	n := pages * offload.PageTok
 	if shorter && n >= MinContext {
-		return p.plan(n, n)
+		return p.plan(n, p.tokens(n))
 	}
 	return nil, p.refusal(err, want, n)
 }
@@ -130,7 +131,7 @@ const leastSeqs = 2
 // fits says whether a plan with something changed does.
 func (p kvPlan) fits(context int, change func(*kvPlan)) bool {
 	change(&p)
-	_, err := p.plan(context, context)
+	_, err := p.plan(context, p.tokens(context))
 	return err == nil
 }
 
@@ -148,17 +149,17 @@ func (p kvPlan) refusal(err error, context, longest int) error {
 	switch device := least.Device.Total(); {
 	case p.limit(context) == LockLimit:
 		return fmt.Errorf("a context of %d tokens: %d bytes of its KV cache are to be locked (engine.lock_memory), RLIMIT_MEMLOCK lets %d bytes be: raise it (LimitMEMLOCK= of the unit, or ulimit -l), or set engine.lock_memory = false: %w: %w",
-			context, no.NeedLock, p.lockable, pinnedmem.ErrBudget, err)
-	case p.device > 0 && device >= p.device:
-		return fmt.Errorf("weights and activations of %d bytes of device memory: %w: %d may be taken; what fits: a model of fewer or more strongly quantized weights", device, pinnedmem.ErrBudget, p.device)
-	case p.device > 0:
+			context, no.NeedLock, p.Lockable, pinnedmem.ErrBudget, err)
+	case p.Device > 0 && device >= p.Device:
+		return fmt.Errorf("weights and activations of %d bytes of device memory: %w: %d may be taken; what fits: a model of fewer or more strongly quantized weights", device, pinnedmem.ErrBudget, p.Device)
+	case p.Device > 0:
 		return fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations on the device, of which %d may be taken, and %d of %d bytes of host memory: %w: %w",
-			context, device, p.device, least.Host.Total(), p.host, pinnedmem.ErrBudget, err)
-	case p.fast > 0:
-		return fmt.Errorf("a context of %d tokens beside the weights, in %d bytes of fast memory: %w: %w", context, p.fast, pinnedmem.ErrBudget, err)
+			context, device, p.Device, least.Host.Total(), p.Host, pinnedmem.ErrBudget, err)
+	case p.Fast > 0:
+		return fmt.Errorf("a context of %d tokens beside the weights, in %d bytes of fast memory: %w: %w", context, p.Fast, pinnedmem.ErrBudget, err)
 	}
 	return fmt.Errorf("a context of %d tokens beside %d bytes of weights and activations: %w of %d bytes: %w",
-		context, max(least.Host.Total(), p.host-no.Total), pinnedmem.ErrBudget, p.host, err)
+		context, max(least.Host.Total(), p.Host-no.Total), pinnedmem.ErrBudget, p.Host, err)
 }
 
 // Memory that may be what a context does not fit.
@@ -174,9 +175,9 @@ func (p kvPlan) limit(context int) string {
 	switch {
 	case p.fits(context, func(*kvPlan) {}):
 		return ""
-	case p.lockable > 0 && p.fits(context, func(q *kvPlan) { q.lockable = 0 }):
+	case p.Lockable > 0 && p.fits(context, func(q *kvPlan) { q.Lockable = 0 }):
 		return LockLimit
-	case p.device > 0 && p.fits(context, func(q *kvPlan) { q.device = math.MaxInt64 }):
+	case p.Device > 0 && p.fits(context, func(q *kvPlan) { q.Device = math.MaxInt64 }):
 		return DeviceLimit
 	}
 	return HostLimit
@@ -190,13 +191,18 @@ func (p kvPlan) whatFits(no *offload.NoFitError, context, longest int) error {
 	if no.Fits = nil; longest >= MinContext {
 		no.Fits = append(no.Fits, offload.Fit{Context: longest})
 	}
+	least := leastSeqs
+	if p.whole {
+		least = 1
+	}
 	if n := sort.Search(p.slots, func(n int) bool {
-		return n >= leastSeqs && !fits(func(q *kvPlan) { q.slots, q.running = n, min(n, q.running) })
-	}) - 1; n >= leastSeqs {
+		return n >= least && !fits(func(q *kvPlan) { q.slots, q.running = n, min(n, q.running) })
+	}) - 1; n >= least {
 		no.Fits = append(no.Fits, offload.Fit{Sessions: n})
 	}
 	for _, f := range known {
-		if f.Elem != "" && fits(func(q *kvPlan) { q.options.Elem = f.Elem }) || f.Policy != "" && fits(func(q *kvPlan) { q.policy, q.options = f.Policy, offload.Options{} }) {
+		if f.Budget > 0 && fits(func(q *kvPlan) { q.options.Budget = f.Budget }) || f.Elem != "" && fits(func(q *kvPlan) { q.options.Elem = f.Elem }) ||
+			f.Policy != "" && fits(func(q *kvPlan) { q.policy, q.options = f.Policy, offload.Options{} }) {
 			no.Fits = append(no.Fits, f)
 		}
 	}
@@ -213,7 +219,7 @@ func (p kvPlan) widen(plan *offload.Plan, want int) (*offload.Plan, error) {
 		}
 		wide, err := p.plan(context, want)
 		if err != nil {
-			return nil, fmt.Errorf("a KV cache of %d tokens: %w of %d bytes: %w", want, pinnedmem.ErrBudget, p.host, err)
+			return nil, fmt.Errorf("a KV cache of %d tokens: %w of %d bytes: %w", want, pinnedmem.ErrBudget, p.Host, err)
 		}
 		return wide, nil
 	}

@@ -36,23 +36,23 @@ func TestPlanBesideItsProgram(t *testing.T) {
 			slots:  rapid.IntRange(2, 8).Draw(t, "slots"), running: 2, size: hiddenStates,
 		}
 		context := rapid.IntRange(MinContext, 8192).Draw(t, "context")
-		p.host = rapid.Int64Range(1, 40<<20).Draw(t, "host")
+		p.Host = rapid.Int64Range(1, 40<<20).Draw(t, "host")
 		if rapid.Bool().Draw(t, "on a device") {
-			p.device = rapid.Int64Range(1, 40<<20).Draw(t, "device")
+			p.Device = rapid.Int64Range(1, 40<<20).Draw(t, "device")
 		}
 		if rapid.Bool().Draw(t, "locked") {
-			p.lockable = rapid.Int64Range(1, 40<<20).Draw(t, "lockable")
+			p.Lockable = rapid.Int64Range(1, 40<<20).Draw(t, "lockable")
 		}
 		plan, err := p.context(context, false)
 		if err == nil {
 			program, _ := p.program(context, plan.Config.Layers)
-			checkMemory(t, p.memory, plan, program)
+			checkMemory(t, p.Memory, plan, program)
 			if limit := p.limit(context); limit != "" {
 				t.Fatalf("%s is said to have no room in %s", plan.Resolved, limit)
 			}
 			return
 		}
-		if p.device > 0 && p.device <= 1<<20 && strings.Contains(err.Error(), "a model of fewer") {
+		if p.Device > 0 && p.Device <= 1<<20 && strings.Contains(err.Error(), "a model of fewer") {
 			return // whatever the context
 		}
 		var no *offload.NoFitError
@@ -87,12 +87,12 @@ func TestPlanBesideItsProgram(t *testing.T) {
 }
 
 // checkMemory adds up what a plan and its program take.
-func checkMemory(t *rapid.T, m memory, plan *offload.Plan, program graph.Footprint) {
+func checkMemory(t *rapid.T, m Memory, plan *offload.Plan, program graph.Footprint) {
 	fast, host := plan.Bytes.Fast, plan.Bytes.Host
 	locks := host.Total() - host[pinnedmem.PageTables]
-	if m.device > 0 {
-		if n := fast.Total() + program.Device.Total(); n > m.device {
-			t.Fatalf("%s takes %d bytes of the device's %d", plan.Resolved, n, m.device)
+	if m.Device > 0 {
+		if n := fast.Total() + program.Device.Total(); n > m.Device {
+			t.Fatalf("%s takes %d bytes of the device's %d", plan.Resolved, n, m.Device)
 		}
 	} else {
 		locks += fast.Total() - fast[pinnedmem.PageTables]
@@ -100,11 +100,11 @@ func checkMemory(t *rapid.T, m memory, plan *offload.Plan, program graph.Footpri
 			host[i] += fast[i]
 		}
 	}
-	if n := host.Total() + program.Host.Total(); n > m.host {
-		t.Fatalf("%s takes %d bytes of %d", plan.Resolved, n, m.host)
+	if n := host.Total() + program.Host.Total(); n > m.Host {
+		t.Fatalf("%s takes %d bytes of %d", plan.Resolved, n, m.Host)
 	}
-	if m.lockable > 0 && locks > m.lockable {
-		t.Fatalf("%s locks %d bytes of %d", plan.Resolved, locks, m.lockable)
+	if m.Lockable > 0 && locks > m.Lockable {
+		t.Fatalf("%s locks %d bytes of %d", plan.Resolved, locks, m.Lockable)
 	}
 }
 
@@ -113,27 +113,27 @@ func checkMemory(t *rapid.T, m memory, plan *offload.Plan, program graph.Footpri
 func TestLimitIsNamed(t *testing.T) {
 	const plenty, little = 64 << 20, 2 << 20
 	for _, c := range []struct {
-		memory
+		Memory
 		limit string
 		want  []string // in the refusal
 	}{
-		{memory{host: plenty}, "", nil},
-		{memory{host: plenty, lockable: plenty}, "", nil},
-		{memory{host: plenty, device: plenty, lockable: 1}, "", nil}, // nothing of it is in host memory
-		{memory{host: little}, HostLimit, []string{"beside 1048576 bytes of weights and activations", "exceeded of 2097152 bytes"}},
-		{memory{host: plenty, device: little}, DeviceLimit, []string{"1048576 bytes of weights and activations on the device, of which 2097152 may be taken"}},
-		{memory{host: plenty, device: 1 << 20}, DeviceLimit, []string{"weights and activations of 1048576 bytes of device memory", "1048576 may be taken", "what fits: a model of fewer"}},
-		{memory{host: plenty, lockable: little}, LockLimit, []string{"8519680 bytes of its KV cache are to be locked (engine.lock_memory)", "RLIMIT_MEMLOCK lets 2097152 bytes be", "LimitMEMLOCK= of the unit", "engine.lock_memory = false", "what fits: a context of 960 tokens"}},
-		{memory{host: little, lockable: little}, HostLimit, []string{"exceeded of 2097152 bytes"}},
+		{Memory{Host: plenty}, "", nil},
+		{Memory{Host: plenty, Lockable: plenty}, "", nil},
+		{Memory{Host: plenty, Device: plenty, Lockable: 1}, "", nil}, // nothing of it is in host memory
+		{Memory{Host: little}, HostLimit, []string{"beside 1048576 bytes of weights and activations", "exceeded of 2097152 bytes"}},
+		{Memory{Host: plenty, Device: little}, DeviceLimit, []string{"1048576 bytes of weights and activations on the device, of which 2097152 may be taken"}},
+		{Memory{Host: plenty, Device: 1 << 20}, DeviceLimit, []string{"weights and activations of 1048576 bytes of device memory", "1048576 may be taken", "what fits: a model of fewer"}},
+		{Memory{Host: plenty, Lockable: little}, LockLimit, []string{"8519680 bytes of its KV cache are to be locked (engine.lock_memory)", "RLIMIT_MEMLOCK lets 2097152 bytes be", "LimitMEMLOCK= of the unit", "engine.lock_memory = false", "what fits: a context of 960 tokens"}},
+		{Memory{Host: little, Lockable: little}, HostLimit, []string{"exceeded of 2097152 bytes"}},
 	} {
-		p := kvPlan{layers: slices.Repeat([]offload.LayerSpec{{KVHeads: 1, HeadDim: 64}}, 8), policy: "full", slots: 2, running: 2, memory: c.memory, size: hiddenStates}
+		p := kvPlan{layers: slices.Repeat([]offload.LayerSpec{{KVHeads: 1, HeadDim: 64}}, 8), policy: "full", slots: 2, running: 2, Memory: c.Memory, size: hiddenStates}
 		_, err := p.context(4096, false)
 		if limit := p.limit(4096); limit != c.limit || (err == nil) != (limit == "") || err != nil && !errors.Is(err, pinnedmem.ErrBudget) {
-			t.Errorf("%+v: %q, want %q: %v", c.memory, limit, c.limit, err)
+			t.Errorf("%+v: %q, want %q: %v", c.Memory, limit, c.limit, err)
 		}
 		for _, w := range c.want {
 			if err != nil && !strings.Contains(err.Error(), w) {
-				t.Errorf("%+v: no %q in %v", c.memory, w, err)
+				t.Errorf("%+v: no %q in %v", c.Memory, w, err)
 			}
 		}
 	}

@@ -195,7 +195,7 @@ func TestPanicWhileAModelIsOpened(t *testing.T) {
 // A context that is not the model's own is never given silently.
 func TestContextLoweredForMemoryIsReported(t *testing.T) {
 	cfg := toyConfig()
-	plan, err := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: cfg.MaxSeqs + cfg.CacheSeqs, memory: memory{host: 1 << 30}}.plan(600, 600)
+	plan, err := kvPlan{layers: toyProgram(1).KV, policy: "full", slots: cfg.MaxSeqs + cfg.CacheSeqs, Memory: Memory{Host: 1 << 30}}.plan(600, 600)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"edged/infer/graph"
 	"edged/offload"
-	"edged/pinnedmem"
 )
 
 // resident is the loaded model.
@@ -154,15 +153,14 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	if want > r.prog.Context {
 		o.log.Warn("context is longer than the model was trained for", "model", m.Name, "context", want, "trained", r.prog.Context)
 	}
-	limits := graph.Limits{
-		MaxRows: o.cfg.ChunkTok + o.cfg.MaxSeqs, MaxOut: o.cfg.MaxSeqs, MaxAsk: o.cfg.MaxSeqs, MaxSeqs: o.cfg.MaxSeqs,
-		Threads: o.cfg.Threads, Host: o.e.host, Loaded: o.reportLoad(m.Name),
-		Copied: func(w *graph.Weight) { o.dropCopied(w) },
-	}
-	kv, err := o.planning(r.prog, m, limits)
+	limits := o.cfg.limits()
+	limits.Host, limits.Loaded, limits.Copied = o.e.host, o.reportLoad(m.Name), o.dropCopied
+	room, err := o.memory()
 	if err != nil {
 		return err
 	}
+	sizer, _ := o.e.backend.(graph.Sizer)
+	kv := o.cfg.kvPlan(r.prog, m, room, sizer, limits)
 	plan, err := kv.context(want, m.Context == 0)
 	if err != nil {
 		return err
@@ -194,42 +192,22 @@ func (o *owner) compile(r *resident, m ModelConfig) (err error) {
 	return nil
 }
 
-// planning is how a model's cache is planned, beside what its program takes: an
-// estimate, where the backend does not know. The cache is fitted to what the program
-// then leaves.
-func (o *owner) planning(p *graph.Program, m ModelConfig, l graph.Limits) (kv kvPlan, err error) {
-	kv = kvPlan{layers: p.KV, policy: m.Policy, options: m.Cache, slots: o.cfg.MaxSeqs + o.cfg.CacheSeqs, running: o.cfg.MaxSeqs}
-	if kv.memory, err = o.memory(); err != nil {
-		return kv, err
-	}
-	s, ok := o.e.backend.(graph.Sizer)
-	kv.size = func(context int, layers []offload.LayerPlan) (f graph.Footprint, err error) {
-		if !ok {
-			f.Host[pinnedmem.Activations] = workingBytes(p, l.MaxRows)
-			return f, nil
-		}
-		l.Context, l.KV = context, layers
-		return s.Size(p, l)
-	}
-	return kv, nil
-}
-
 // memory is what a model may take now.
-func (o *owner) memory() (m memory, err error) {
-	m.host, m.fast = o.cfg.HostBytes, o.cfg.FastBytes
+func (o *owner) memory() (m Memory, err error) {
+	m.Host, m.Fast = o.cfg.HostBytes, o.cfg.FastBytes
 	if o.e.device != nil {
 		free, err := o.e.device.FreeMemory()
 		if err != nil {
 			return m, err
 		}
-		m.device = max(free, 1) // 0 is none
+		m.Device = max(free, 1) // 0 is none
 	}
 	if !o.cfg.LockKV {
 		return m, nil
 	}
 	limit, limited, err := o.e.lockLimit()
 	if limited {
-		m.lockable = max(limit, 1)
+		m.Lockable = max(limit, 1)
 	}
 	return m, err
 }
@@ -248,15 +226,15 @@ func (o *owner) makePool(r *resident, c offload.Config, shorter bool) (err error
 	if err != nil {
 		return err
 	}
-	fast := m.fast
-	if m.device > 0 && (fast == 0 || m.device < fast) {
-		fast = m.device
+	fast := m.Fast
+	if m.Device > 0 && (fast == 0 || m.Device < fast) {
+		fast = m.Device
 	}
 	if c, err = shrink(c, shorter, fast, o.cfg.HostBytes-used); err != nil {
 		return fmt.Errorf("beside %d bytes of weights and activations of %d bytes: %w", used, o.cfg.HostBytes, err)
 	}
 	if c.Context < planned && r.short == "" {
-		if r.short = HostLimit; m.device > 0 {
+		if r.short = HostLimit; m.Device > 0 {
 			r.short = DeviceLimit
 		}
 	}

@@ -15,7 +15,10 @@ import (
 const planHelp = `Plan the KV cache of a model: how each layer is kept, what that takes of GPU
 and host memory, and what a token moves. Nothing is loaded.
 
-Without --gpu everything lies in host memory. The predicted time per token is
+What the engine runs at once and keeps comes from the configuration file, so that
+the sums are what the daemon takes; --sessions plans for that many sessions of a
+whole context each instead. Without --gpu everything lies in host memory; with it,
+activations are those of an H100. The predicted time per token is
 the least that the named ceilings of memory and bus allow; a real step takes
 longer. A plan that does not fit is refused with what would.`
 
@@ -32,30 +35,35 @@ func (a *app) planCommand() *cobra.Command {
 		Long:    planHelp,
 		Example: "  edged plan needle-26m-q8_0 --context 8192 --gpu 40MiB --policy auto --program",
 		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			p.Model = args[0]
-			err := errors.Join(positive(cmd, "context", "sessions", "budget", "gpu-gbs", "bus-gbs"),
-				parseSize("gpu", gpu, &p.GPU), parseSize("host", host, &p.Host), parseLayers(dense, &p.Options.Dense))
-			if err != nil {
-				return usageError{err}
-			}
-			switch {
-			case asJSON && program:
-				return usageError{errors.New("--json and --program exclude each other")}
-			case p.GPU == 0 && p.GPURate+p.BusRate > 0:
-				return usageError{errors.New("--gpu-gbs and --bus-gbs predict nothing without --gpu")}
-			}
-			return a.plan(p, asJSON, program)
-		},
+	}
+	src := a.configSource(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		p.Model = args[0]
+		a.settle(src)
+		if p.Engine, err = src.Engine(); err != nil {
+			return &daemon.ConfigError{Err: err}
+		}
+		err = errors.Join(positive(cmd, "context", "sessions", "budget", "gpu-gbs", "bus-gbs"),
+			parseSize("gpu", gpu, &p.GPU), parseSize("host", host, &p.Host), parseLayers(dense, &p.Options.Dense))
+		if err != nil {
+			return usageError{err}
+		}
+		switch {
+		case asJSON && program:
+			return usageError{errors.New("--json and --program exclude each other")}
+		case p.GPU == 0 && p.GPURate+p.BusRate > 0:
+			return usageError{errors.New("--gpu-gbs and --bus-gbs predict nothing without --gpu")}
+		}
+		return a.plan(p, asJSON, program)
 	}
 	f := cmd.Flags()
 	f.IntVar(&p.Context, "context", 0, "tokens of one session (default: the model's own)")
-	f.IntVar(&p.Sessions, "sessions", 1, "sessions that are resident at once")
+	f.IntVar(&p.Sessions, "sessions", 0, "sessions of a whole context that are resident at once (default: what the engine runs and keeps, in its cache)")
 	f.StringVar(&p.Policy, "policy", "auto", "cache policy, such as full, q8, q4, auto, auto+q4 or tailorkv")
 	f.IntVar(&p.Options.Budget, "budget", 0, "tokens that a KV head attends to (default: the policy's)")
 	f.StringVar(&dense, "dense", "", "layers that are kept whole in GPU memory: a `LIST` such as 0,1, or none")
-	f.StringVar(&gpu, "gpu", "", "`BYTES` of GPU memory for weights and cache, such as 24GiB")
-	f.StringVar(&host, "host", "", "`BYTES` of host memory (default: what this machine has left)")
+	f.StringVar(&gpu, "gpu", "", "`BYTES` of GPU memory for weights, activations and cache, such as 24GiB")
+	f.StringVar(&host, "host", "", "`BYTES` of host memory (default: engine.host_memory, or what this machine has left)")
 	f.BoolVar(&p.Lock, "lock", false, "this machine's host memory is to be locked: mind RLIMIT_MEMLOCK")
 	f.Float64Var(&p.GPURate, "gpu-gbs", 0, "`GB/s` that the GPU reads its memory with (default: as measured on an H100)")
 	f.Float64Var(&p.BusRate, "bus-gbs", 0, "`GB/s` from host to GPU memory (default: as measured on an H100)")

@@ -58,6 +58,11 @@ func (b *Backend) Size(p *graph.Program, l graph.Limits) (f graph.Footprint, err
 	return f, nil
 }
 
+// H100 sizes programs for the GPU that plans are made for, without one.
+func H100() graph.Sizer {
+	return newBackend(driver.Info{Name: "H100 80GB HBM3", Major: 9, SMs: 132, SharedBytes: 227 << 10}, nil, nil, nil)
+}
+
 // size plans a program with its cache ops.
 func (b *Backend) size(prog *graph.Program, l graph.Limits) (*exec, error) {
 	e := &exec{backend: b, prog: prog, lim: l}
