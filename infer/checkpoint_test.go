@@ -155,10 +155,10 @@ func TestLayersGoOnFromTheirCheckpoint(t *testing.T) {
 		}
 		return e
 	}
-	ask := func(ctx context.Context, a *archive, e *Engine) (probs []float32, first Progress, err error) {
+	ask := func(ctx context.Context, a *archive, e *Engine) (probs []float32, first Progress, used Usage, err error) {
 		req := &Request{Messages: []chat.Message{{Role: "user", Content: strings.Repeat(book, 4) + "who?"}}, MaxTokens: 20, Logprobs: true,
 			Keeper: keeper{a, "s"}, Session: &Session{ID: "s"}}
-		_, err = e.Generate(ctx, req, func(d Delta) error {
+		res, err := e.Generate(ctx, req, func(d Delta) error {
 			for _, p := range d.Logprobs {
 				probs = append(probs, p.Logprob)
 			}
@@ -167,14 +167,14 @@ func TestLayersGoOnFromTheirCheckpoint(t *testing.T) {
 			}
 			return nil
 		})
-		return probs, first, err
+		return probs, first, res.Usage, err
 	}
 	steady := newArchive()
 	steady.sessions["s"] = &archived{}
 	e := start()
-	want, _, err := ask(t.Context(), steady, e)
-	if err != nil || e.Close() != nil || steady.staged == 0 {
-		t.Fatalf("%v, %d checkpoints", err, steady.staged)
+	want, _, whole, err := ask(t.Context(), steady, e)
+	if err != nil || e.Close() != nil || steady.staged == 0 || whole.Cached != 0 {
+		t.Fatalf("%v, %d checkpoints, %+v", err, steady.staged, whole)
 	}
 
 	a := newArchive()
@@ -188,21 +188,38 @@ func TestLayersGoOnFromTheirCheckpoint(t *testing.T) {
 		return nil
 	}
 	e = start()
-	if _, _, err := ask(ctx, a, e); !errors.Is(err, context.Canceled) {
+	if _, _, _, err := ask(ctx, a, e); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)
 	}
 	a.staging = nil
+	var state []byte
+	for b, err := range a.sessions["s"].tail[0].All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		state = append(state, b...)
+	}
+	way, _, ok := decodeHeadway(state)
+	if !ok || way.layers < 2 {
+		t.Fatalf("the checkpoint has %+v", way)
+	}
 	e = start()
-	got, first, err := ask(t.Context(), a, e)
+	got, first, used, err := ask(t.Context(), a, e)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("after a break: %v, want %v; %v", got, want, err)
 	}
-	// Two layers were kept, and progress counts tokens of all layers.
-	if layers := len(e.owner.res.prog.KV); first.Done < 2*first.Total/layers {
-		t.Errorf("it went on from %d of %d tokens in %d layers", first.Done, first.Total, layers)
+	// Some layers were kept, and tokens are counted by all layers: those kept are cached,
+	// as they came from the Keeper, and the rest was read.
+	layers := len(e.owner.res.prog.KV)
+	kept := way.layers * used.Prompt / layers
+	if first.Done < kept || first.Cached != kept || used.Cached != kept || used.Restored != kept {
+		t.Errorf("it went on from %+v with %d layers of %d: %+v", first, way.layers, layers, used)
+	}
+	if n := e.Status().ReadTok; n != uint64(used.Prompt-kept) {
+		t.Errorf("%d tokens were read, %+v", n, used)
 	}
 	if err := e.Close(); err != nil {
 		t.Fatal(err)

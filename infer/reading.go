@@ -13,6 +13,7 @@ import (
 type reading struct {
 	part int // layer, or the head after the last one
 	done int // tokens of the part
+	kept int // tokens' worth of the work that was there when the prompt was taken up
 }
 
 // stageHolder is the running task whose prompt is being read layer by layer:
@@ -68,7 +69,7 @@ func (o *owner) readPiece(t *task) {
 		o.endReading(t, logits)
 	default:
 		if t.reading.done = to; t.reading.done == n {
-			t.reading = reading{part: t.reading.part + 1}
+			t.reading.part, t.reading.done = t.reading.part+1, 0
 		}
 		t.charge(float64(start) + o.layersRead(t, n))
 		t.out.setProgress(Progress{Done: start + o.tokensRead(t, n), Total: t.nPrompt, Cached: t.cached})
@@ -117,12 +118,12 @@ func (o *owner) layersRead(t *task, n int) float64 {
 
 // endReading keeps the prompt and lets the task choose its first token.
 func (o *owner) endReading(t *task, logits graph.Logits) {
+	n, kept := t.pending(), t.reading.kept
 	t.reading = reading{}
 	var f Finish
-	n := t.pending()
 	err := t.seq.EndPrefill()
 	if err == nil {
-		o.readTok += uint64(n)
+		o.readTok += uint64(n - kept)
 		t.out.setProgress(Progress{Done: min(t.seq.Len(), t.nPrompt), Total: t.nPrompt, Cached: t.cached})
 		f, err = o.accept(t, logits, 0)
 	}

@@ -101,8 +101,10 @@ const (
 
 // Usage counts tokens.
 type Usage struct {
-	Prompt     int // all tokens of the prompt
-	Cached     int // of these, not evaluated because their K and V were kept
+	Prompt int // all tokens of the prompt
+	// Cached is of these, those not evaluated because their K and V were kept. Of a prompt
+	// that some layers had read, it is that share of all tokens.
+	Cached     int
 	Restored   int // of these, those that a Keeper had
 	Completion int // generated, an end-of-generation token included
 	Thought    int // of these, those of the model's thought

@@ -299,7 +299,10 @@ func (o *owner) takeUp(t *task, r headway) {
 		t.points.blocks = r.tokens / offload.BlockTok
 		return
 	}
-	t.out.setProgress(Progress{Done: o.tokensRead(t, t.pending()), Total: t.nPrompt})
+	// All tokens have passed some layers: in tokens, that share of the work.
+	n := o.tokensRead(t, t.pending())
+	t.reading.kept, t.cached, t.restored, t.paid = n, n, n, max(t.paid, float64(n))
+	t.out.setProgress(Progress{Done: n, Total: t.nPrompt, Cached: n})
 }
 
 // cutToUse shortens a restored sequence to what the task's tokens share with it.
