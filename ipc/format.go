@@ -69,6 +69,23 @@ type completions struct {
 	includeProgress bool
 }
 
+// progressIn sends a chunk with the progress, where it is wanted.
+func (f completions) progressIn(chunk any) []event {
+	if !f.includeProgress {
+		return nil
+	}
+	return data(chunk)
+}
+
+// lastIn sends a chunk with the usage, where it is wanted, and the end.
+func (f completions) lastIn(chunk any) []event {
+	done := event{data: doneEvent{}}
+	if !f.includeUsage {
+		return []event{done}
+	}
+	return []event{{data: chunk}, done}
+}
+
 // alive is a comment, but not ": ping", at which one widespread client stops
 // reading; it carries neither id nor retry, which make another fail.
 func (completions) alive() []byte { return []byte(": keepalive\n\n") }
@@ -83,8 +100,8 @@ type head struct {
 	created int64 // Unix seconds
 }
 
-func usageOf(r Result) api.Usage {
-	u := api.Usage{
+func usageOf(r Result) *api.Usage {
+	u := &api.Usage{
 		PromptTokens: r.PromptTokens, CompletionTokens: r.CompletionTokens,
 		TotalTokens:         r.PromptTokens + r.CompletionTokens,
 		PromptTokensDetails: api.PromptTokensDetails{CachedTokens: r.CachedTokens},
@@ -95,9 +112,9 @@ func usageOf(r Result) api.Usage {
 	return u
 }
 
-func timingsOf(r Result) api.Timings {
+func timingsOf(r Result) *api.Timings {
 	prompt := r.PromptTokens - r.CachedTokens
-	t := api.Timings{
+	t := &api.Timings{
 		CacheN: r.CachedTokens, PromptN: prompt, PromptMS: milliseconds(r.PromptTime), PromptPerSecond: rate(prompt, r.PromptTime),
 		PredictedN: r.CompletionTokens, PredictedMS: milliseconds(r.PredictTime), PredictedPerSecond: rate(r.CompletionTokens, r.PredictTime),
 	}

@@ -59,12 +59,9 @@ func (f *chatFormat) delta(i int, d Delta) []event {
 }
 
 func (f *chatFormat) progress(p Progress) []event {
-	if !f.includeProgress {
-		return nil
-	}
 	c := f.chunk()
 	c.Progress = (*api.Progress)(&p)
-	return data(c)
+	return f.progressIn(c)
 }
 
 func (f *chatFormat) finish(i int, r Result) []event {
@@ -75,20 +72,15 @@ func (f *chatFormat) finish(i int, r Result) []event {
 }
 
 func (f *chatFormat) last(r Result) []event {
-	done := event{data: doneEvent{}}
-	if !f.includeUsage {
-		return []event{done}
-	}
 	c := f.chunk()
-	usage, timings := usageOf(r), timingsOf(r)
-	c.Usage, c.Timings = &usage, &timings
-	return []event{{data: c}, done}
+	c.Usage, c.Timings = usageOf(r), timingsOf(r)
+	return f.lastIn(c)
 }
 
 func (f *chatFormat) whole(answers []answer, total Result) any {
 	c := &api.ChatCompletion{
 		ID: f.id, Object: "chat.completion", Created: f.created, Model: f.model,
-		Usage: usageOf(total), Timings: timingsOf(total), Session: sessionOf(total),
+		Usage: *usageOf(total), Timings: *timingsOf(total), Session: sessionOf(total),
 	}
 	for i, a := range answers {
 		c.Choices = append(c.Choices, api.ChatChoice{

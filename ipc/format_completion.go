@@ -48,12 +48,9 @@ func (f *completionFormat) delta(i int, d Delta) []event {
 }
 
 func (f *completionFormat) progress(p Progress) []event {
-	if !f.includeProgress {
-		return nil
-	}
 	c := f.chunk()
 	c.Progress = (*api.Progress)(&p)
-	return data(c)
+	return f.progressIn(c)
 }
 
 func (f *completionFormat) finish(i int, r Result) []event {
@@ -63,14 +60,9 @@ func (f *completionFormat) finish(i int, r Result) []event {
 }
 
 func (f *completionFormat) last(r Result) []event {
-	done := event{data: doneEvent{}}
-	if !f.includeUsage {
-		return []event{done}
-	}
 	c := f.chunk()
-	usage, timings := usageOf(r), timingsOf(r)
-	c.Usage, c.Timings = &usage, &timings
-	return []event{{data: c}, done}
+	c.Usage, c.Timings = usageOf(r), timingsOf(r)
+	return f.lastIn(c)
 }
 
 func (f *completionFormat) whole(answers []answer, total Result) any {
@@ -81,8 +73,7 @@ func (f *completionFormat) whole(answers []answer, total Result) any {
 			FinishReason: (*string)(&a.res.FinishReason),
 		})
 	}
-	usage, timings := usageOf(total), timingsOf(total)
-	c.Usage, c.Timings = &usage, &timings
+	c.Usage, c.Timings = usageOf(total), timingsOf(total)
 	return c
 }
 
