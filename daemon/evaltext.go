@@ -55,6 +55,9 @@ func (e Evaluation) Text(ctx context.Context, text string, passages, from, token
 	defer func() { err = errors.Join(err, backend.Close()) }()
 	err = e.open(func(m evaluated) error {
 		ids, bos := m.tok.Encode(nil, text), m.tok.AppendBOS(nil)
+		if most := max(from, tokens); most > m.prog.Context { // so that sums are none that overflow
+			return fmt.Errorf("evaluate text: %d tokens > %d, the model's context", most, m.prog.Context)
+		}
 		if tokens == 0 {
 			tokens = min(len(bos)+len(ids), m.prog.Context) - from - 1
 		}

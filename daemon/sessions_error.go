@@ -25,7 +25,7 @@ func sessionError(id string, err error) error {
 		return ipc.SessionNotFoundError(id)
 	case errors.As(err, &full):
 		return &ipc.Error{Kind: ipc.KindContextLength, Param: "session", NPrompt: full.Prompt, NCtx: full.Context,
-			Message: fmt.Sprintf("with these messages session %s has %d tokens, but the context holds %d; fork it at an earlier message, or begin a new one with a summary of it", id, full.Prompt, full.Context)}
+			Message: fmt.Sprintf("with these messages session %s has %d tokens, but the context holds %d; shorten them, fork it at an earlier message, or begin a new one with a summary of it", id, full.Prompt, full.Context)}
 	case errors.As(err, &mismatch):
 		return &ipc.Error{Kind: ipc.KindConflict, Code: ipc.CodeSessionMismatch, Param: "session", Message: mismatch.Error()}
 	}

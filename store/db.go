@@ -143,14 +143,14 @@ func (d *database) update(f func(txn) error) error {
 	defer d.write.Unlock()
 	err := d.transact(d.writer, f)
 	d.changed.settle()
-	return err
+	return diskFault(err)
 }
 
 // view runs f in a transaction that reads: all of it sees the same state.
 func (d *database) view(f func(txn) error) error {
 	d.views <- struct{}{}
 	defer func() { <-d.views }()
-	return d.transact(d.reader, f)
+	return diskFault(d.transact(d.reader, f))
 }
 
 func (d *database) transact(pool *sql.DB, f func(txn) error) error {

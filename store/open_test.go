@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/mattn/go-sqlite3"
@@ -228,7 +229,7 @@ func TestDatabaseFull(t *testing.T) {
 	}
 	_, err := u.Commit(context.Background(), sess.ID, Turn{Messages: []Message{{Body: make([]byte, 1<<20)}}, Tail: payload(1000, 1)})
 	var full sqlite3.Error
-	if !errors.As(err, &full) || full.Code != sqlite3.ErrFull {
+	if !errors.As(err, &full) || full.Code != sqlite3.ErrFull || !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
 	if err := checkClean(s, false); err != nil {

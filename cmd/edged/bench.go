@@ -56,7 +56,12 @@ func (a *app) benchCommand() *cobra.Command {
 		Long:    benchHelp,
 		Example: "  edged bench --model models/needle-26m-q8_0.gguf --pp 512,2048 --depth 0,7900 --threads 2",
 		Args:    usageArgs(onlyFlags("--model")),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return b.run(cmd.Context()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := positive(cmd, "tg", "chunk", "reps"); err != nil {
+				return usageError{err}
+			}
+			return b.run(cmd.Context())
+		},
 	}
 	f, c := cmd.Flags(), &b.conf
 	addCacheFlags(f, &b.engine.Cache).parsed(cmd)

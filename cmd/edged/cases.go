@@ -41,7 +41,12 @@ func (a *app) evalCasesCommand() *cobra.Command {
 		Long:    casesHelp,
 		Example: "  edged eval cases cases.jsonl.gz --tasks number,uuid --min number=1,uuid-8192=0.95",
 		Args:    usageArgs(cobra.ExactArgs(1)),
-		RunE:    func(cmd *cobra.Command, args []string) error { return c.run(cmd.Context(), args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := positive(cmd, "context", "limit"); err != nil {
+				return usageError{err}
+			}
+			return c.run(cmd.Context(), args[0])
+		},
 	}
 	f := cmd.Flags()
 	addCacheFlags(f, &c.engine.Cache).parsed(cmd)

@@ -43,7 +43,7 @@ func (a *app) planCommand() *cobra.Command {
 		if p.Engine, err = src.Engine(); err != nil {
 			return &daemon.ConfigError{Err: err}
 		}
-		err = errors.Join(positive(cmd, "context", "sessions", "budget", "gpu-gbs", "bus-gbs"),
+		err = errors.Join(positive(cmd, "context", "sessions", "budget"), realRates(cmd, "gpu-gbs", "bus-gbs"),
 			parseSize("gpu", gpu, &p.GPU), parseSize("host", host, &p.Host), parseLayers(dense, &p.Options.Dense))
 		if err != nil {
 			return usageError{err}
@@ -93,6 +93,21 @@ func positive(cmd *cobra.Command, names ...string) error {
 		f := cmd.Flag(name)
 		if v, err := strconv.ParseFloat(f.Value.String(), 64); f.Changed && (err != nil || !(v > 0) || math.IsInf(v, 0)) {
 			return fmt.Errorf("--%s is %s, must be above 0", name, f.Value)
+		}
+	}
+	return nil
+}
+
+// The slowest and the fastest memory and bus that are planned for, GB/s: no device comes
+// near, and what is read divided by them is a time.
+const slowest, fastest = 1e-3, 1e9
+
+// realRates refuses what is no rate of a memory or a bus.
+func realRates(cmd *cobra.Command, names ...string) error {
+	for _, name := range names {
+		f := cmd.Flag(name)
+		if v, err := strconv.ParseFloat(f.Value.String(), 64); f.Changed && (err != nil || !(v >= slowest && v <= fastest)) {
+			return fmt.Errorf("--%s is %s, must be from %g to %g GB/s", name, f.Value, slowest, fastest)
 		}
 	}
 	return nil

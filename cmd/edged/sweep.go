@@ -45,7 +45,7 @@ func (a *app) evalSweepCommand() *cobra.Command {
 			if v.e.Model == "" || len(v.settings) == 0 || v.cases+v.text == "" {
 				return usageError{errors.New("name a model with --model, settings with --setting, and --cases or --text")}
 			}
-			if err := v.e.Cache.Check(); err != nil {
+			if err := errors.Join(positive(cmd, "context", "limit", "from", "tokens"), v.e.Cache.Check()); err != nil {
 				return usageError{err}
 			}
 			return a.sweep(cmd.Context(), v)
