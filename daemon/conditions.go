@@ -17,7 +17,7 @@ var (
 	}
 	modelUnloaded = &health.Condition{
 		Code: "model-unloaded", Severity: health.Error, Title: "the model cannot be loaded",
-		Remedy: "put a good file in the place of the model's: it is loaded within 10 s; what is not the file's fault is tried again for the next request",
+		Remedy: "put a good file in the place of the model's: it is loaded within 10 s; what is not the file's fault is tried again for a request 10 s later",
 	}
 	engineStuck = &health.Condition{
 		Code: "engine-stuck", Severity: health.Error, Title: "a step of the engine does not end",

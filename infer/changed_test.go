@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"edged/infer/gguf"
 	"edged/infer/graph"
@@ -202,9 +204,54 @@ func TestOtherModelWhileOneFailed(t *testing.T) {
 	if _, _, err := collect(t.Context(), e, &Request{Model: "other", Prompt: prompt(1), MaxTokens: 1}); !errors.Is(err, ErrFailed) {
 		t.Errorf("another model: %v, want ErrFailed", err)
 	}
-	if _, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1), MaxTokens: 1}); !errors.Is(err, ErrNotLoaded) || !errors.Is(err, errNoRoom) {
+	if _, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1), MaxTokens: 1}); !errors.Is(err, ErrNotLoaded) || !strings.Contains(err.Error(), "no room") {
 		t.Errorf("the model: %v, want ErrNotLoaded and why", err)
 	}
+}
+
+// TestTriedAgainAfterAWhile: what is not the file's fault is tried again, but not by
+// every request.
+func TestTriedAgainAfterAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var compiled, bad atomic.Int32
+		e, changes := changingToy(t, toyConfig(), &toyBackend{compile: func() error {
+			if compiled.Add(1); bad.Load() > 0 {
+				return errNoRoom
+			}
+			return nil
+		}})
+		bad.Store(1)
+		changes <- gguf.ErrChanged
+		time.Sleep(time.Second)
+		if err := e.Prove(t.Context(), 0); !errors.Is(err, ErrLoading) {
+			t.Errorf("the proof with a changed file: %v, want ErrLoading", err)
+		}
+		synctest.Wait()
+		ask := func() error {
+			_, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1), MaxTokens: 1})
+			return err
+		}
+		for range 3 {
+			if err := ask(); !errors.Is(err, ErrNotLoaded) {
+				t.Errorf("soon: %v, want ErrNotLoaded", err)
+			}
+		}
+		if n := compiled.Load(); n != 2 {
+			t.Errorf("compiled %d times, want 2", n)
+		}
+		time.Sleep(retrySame)
+		if err := ask(); !errors.Is(err, errNoRoom) {
+			t.Errorf("after a while: %v", err)
+		}
+		bad.Store(0)
+		if err := ask(); !errors.Is(err, ErrNotLoaded) {
+			t.Errorf("soon after that: %v, want ErrNotLoaded", err)
+		}
+		time.Sleep(retrySame)
+		if err := ask(); err != nil {
+			t.Errorf("with room: %v", err)
+		}
+	})
 }
 
 var errNoRoom = errors.New("no room")

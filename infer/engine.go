@@ -45,6 +45,7 @@ type Engine struct {
 	progress LoadProgress
 	resident string        // name of the model that is ready to answer
 	served   string        // name of the model that was last made resident, or was to be
+	tried    triedFile     // of served
 	key      Key           // of its snapshots
 	queue    []*task       // accepted, not running
 	maxQueue int           // tasks that may wait when MaxSeqs run

@@ -103,6 +103,9 @@ func (e *Engine) admit(model string, owner uint32) error {
 	if !e.cfg.AllowSwitch && e.served != "" && e.served != model {
 		return e.otherServed(model)
 	}
+	if err := e.tooSoon(model); err != nil {
+		return err
+	}
 	// A place to run counts as taken even before the owner has given it.
 	if waiting := len(e.queue) + e.running - e.cfg.MaxSeqs; waiting >= e.maxQueue && !e.beyond(owner, waiting) {
 		return &BusyError{Queued: waiting, Limit: e.maxQueue, Wait: e.slotTime * time.Duration(waiting) / time.Duration(e.cfg.MaxSeqs)}

@@ -29,7 +29,6 @@ type owner struct {
 	stagings []*staging    // checkpoints on their way to Keepers
 	hold     time.Duration // the longest that save has taken
 	stalled  bool          // no running task could take part in the last step
-	tried    string        // what the file was, as fileOf says, that was last loaded
 
 	readTok, generatedTok, narrowedTok uint64 // as in Status
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"edged/infer/graph"
 	"edged/offload"
@@ -35,9 +36,9 @@ func (o *owner) load(call *loadCall) {
 		return
 	}
 	e.state, e.resident, e.served, e.progress = Loading, "", call.model, LoadProgress{Model: call.model}
+	e.tried = triedFile{e.fileOf(call.model), time.Now()}
 	e.announce()
 	e.mu.Unlock()
-	o.tried = o.fileOf(call.model)
 	err := o.makeResident(call.model)
 	if err != nil {
 		err = fmt.Errorf("load model %s: %w", call.model, err)
@@ -46,6 +47,7 @@ func (o *owner) load(call *loadCall) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err != nil {
+		e.tried.at = time.Now()
 		e.state, e.reason, e.broken = Failed, err.Error(), errors.Is(err, graph.ErrLost)
 		delete(e.fronts, call.model) // of a file that may be another now
 		o.refuseWaiting(call.model, fmt.Errorf("%w: %w", ErrNotLoaded, err))

@@ -28,8 +28,8 @@ type Status struct {
 	State  State
 	Reason string       // set in Failed
 	Load   LoadProgress // set in Loading
-	// Retries says in Failed that the model could not be loaded, and is tried again for
-	// the next request, or by Prove once its file is another one.
+	// Retries says in Failed that the model could not be loaded, and is tried again: for a
+	// request or by Prove once its file is another one, and for a request after a while.
 	Retries bool
 
 	Model        string // resident model, "" when none
