@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -124,6 +125,41 @@ func TestConfigErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestErrorsOfAnotherFile: what is no configuration is refused in a few short lines,
+// which go to logs, status lines and clients, without its control characters.
+func TestErrorsOfAnotherFile(t *testing.T) {
+	for name, doc := range map[string]string{
+		"binary":     strings.Repeat("\xff\x00\x1b[31m", 10_000),
+		"long key":   strings.Repeat("k", 100_000) + " = 1\n",
+		"long value": "[log]\nlevel = \"" + strings.Repeat("v", 100_000) + "\"\n",
+		"long name":  "default_model = \"" + strings.Repeat("n", 100_000) + "\"\n",
+		"long table": "[" + strings.Repeat("t.", 10_000) + "t]\nx = 1\n",
+		"many keys":  manyKeys(5000),
+	} {
+		_, err := ParseConfig("c.toml", []byte(doc))
+		if err == nil {
+			t.Fatalf("%s: no error", name)
+		}
+		lines := strings.Split(err.Error(), "\n")
+		if len(lines) > 21 {
+			t.Errorf("%s: %d lines", name, len(lines))
+		}
+		for _, l := range lines {
+			if len(l) > 2000 || strings.ContainsAny(l, "\x00\x1b") {
+				t.Errorf("%s: a line of %d bytes: %.100q", name, len(l), l)
+			}
+		}
+	}
+}
+
+func manyKeys(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d = 1\n", i)
+	}
+	return b.String()
 }
 
 // Every key must be documented, and reading the documentation's example must

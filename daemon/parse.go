@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"sort"
 	"strings"
+	"unicode"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -44,14 +45,18 @@ func describeDecode(file string, doc []byte, err error) error {
 		if line < 1 || line > len(text) {
 			return ""
 		}
-		return strings.TrimSpace(strings.ToValidUTF8(text[line-1], "\uFFFD"))
+		return shown(strings.TrimSpace(text[line-1]))
 	}
 	var missing *toml.StrictMissingError
 	if errors.As(err, &missing) {
 		var errs []error
-		for _, e := range missing.Errors {
+		for i, e := range missing.Errors {
+			if i == maxShownErrors {
+				errs = append(errs, fmt.Errorf("%s: %d more unknown keys", file, len(missing.Errors)-i))
+				break
+			}
 			line, _ := e.Position()
-			errs = append(errs, fmt.Errorf("%s:%d: unknown key %s: %s", file, line, strings.Join(e.Key(), "."), at(line)))
+			errs = append(errs, fmt.Errorf("%s:%d: unknown key %s: %s", file, line, shown(strings.Join(e.Key(), ".")), at(line)))
 		}
 		return errors.Join(errs...)
 	}
@@ -62,6 +67,25 @@ func describeDecode(file string, doc []byte, err error) error {
 	}
 	line := firstFailure(doc, text)
 	return fmt.Errorf("%s:%d: %s: %w", file, line, at(line), err)
+}
+
+// What is shown of a document that may be anything: another file's bytes, by mistake.
+const maxShown, maxShownErrors = 200, 20 // code points, errors
+
+// shown is a piece of a document as one line of text.
+func shown(s string) string {
+	text := []rune(strings.ToValidUTF8(s, "\uFFFD"))
+	n := len(text)
+	text = text[:min(n, maxShown)]
+	for i, r := range text {
+		if !unicode.IsPrint(r) && r != '\t' {
+			text[i] = '\uFFFD'
+		}
+	}
+	if n > maxShown {
+		return fmt.Sprintf("%s… (%d characters)", string(text), n)
+	}
+	return string(text)
 }
 
 // firstFailure is the line of an error that has no position: the library gives
@@ -90,7 +114,7 @@ var expected = map[string]string{
 
 // plainMessage replaces Go's type names by what a user can write.
 func plainMessage(e *toml.DecodeError) string {
-	msg := strings.TrimPrefix(e.Error(), "toml: ")
+	msg := shown(strings.TrimPrefix(e.Error(), "toml: "))
 	if m := typeMismatch.FindStringSubmatch(msg); m != nil {
 		want, ok := expected[m[2]]
 		if !ok {
@@ -98,7 +122,7 @@ func plainMessage(e *toml.DecodeError) string {
 		}
 		msg = fmt.Sprintf("got a TOML %s, expected %s", m[1], want)
 	}
-	if key := strings.Join(e.Key(), "."); key != "" {
+	if key := shown(strings.Join(e.Key(), ".")); key != "" {
 		msg = key + ": " + msg
 	}
 	return msg

@@ -26,6 +26,11 @@ func (p problem) String() string { return p.key + " " + p.text }
 type checker struct{ found []problem }
 
 func (k *checker) addf(key, format string, args ...any) {
+	for i, a := range args {
+		if s, ok := a.(string); ok {
+			args[i] = shown(s)
+		}
+	}
 	k.found = append(k.found, problem{key, fmt.Sprintf(format, args...)})
 }
 
