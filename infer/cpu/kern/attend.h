@@ -74,22 +74,38 @@ INLINE span_pages pages_of(const list *l, int base, int t0, int t1) {
 	return p;
 }
 
-// page_scores computes one page's scores of W queries.
-INLINE void page_scores(const int W, const int f32, const uint8_t *k, const uint8_t *next, int dim, const float *q, float *score) {
-	vf a[MAX_QUERY], b[MAX_QUERY];
-#pragma GCC unroll 12
-	for (int r = 0; r < W; r++) a[r] = b[r] = vf_zero();
+// page_halves computes the scores of W queries with N of a page's two runs of 16 tokens,
+// whose sums stay in registers.
+INLINE void page_halves(const int W, const int N, const int f32, const uint8_t *k, const uint8_t *next, int dim, const float *q, float *score) {
+	vf a[2 * MAX_QUERY]; // [W][N]
+#pragma GCC unroll 24
+	for (int r = 0; r < W * N; r++) a[r] = vf_zero();
 	for (int c = 0; c < dim; c++, q += MAX_QUERY) {
-		ahead(next + c * 64);
-		vf k0 = load_kv(k, c * PAGE_TOK, f32), k1 = load_kv(k, c * PAGE_TOK + 16, f32);
+		if (next) ahead(next + c * 64);
+		vf x[2]; // [N]
+#pragma GCC unroll 2
+		for (int i = 0; i < N; i++) x[i] = load_kv(k, c * PAGE_TOK + 16 * i, f32);
 #pragma GCC unroll 12
 		for (int r = 0; r < W; r++) {
-			vf x = vf_set(q[r]);
-			a[r] = vf_fma(k0, x, a[r]), b[r] = vf_fma(k1, x, b[r]);
+			const vf y = vf_set(q[r]);
+#pragma GCC unroll 2
+			for (int i = 0; i < N; i++) a[r * N + i] = vf_fma(x[i], y, a[r * N + i]);
 		}
 	}
 #pragma GCC unroll 12
-	for (int r = 0; r < W; r++) vf_store(score + r * SPAN, a[r]), vf_store(score + r * SPAN + 16, b[r]);
+	for (int r = 0; r < W; r++)
+#pragma GCC unroll 2
+		for (int i = 0; i < N; i++) vf_store(score + r * SPAN + 16 * i, a[r * N + i]);
+}
+
+// page_scores computes one page's scores of W queries.
+INLINE void page_scores(const int W, const int f32, const uint8_t *k, const uint8_t *next, int dim, const float *q, float *score) {
+	if (PAGE_RUNS(W) > 1) {
+		page_halves(W, 2, f32, k, next, dim, q, score);
+		return;
+	}
+	page_halves(W, 1, f32, k, next, dim, q, score);
+	page_halves(W, 1, f32, k + 16 * (f32 ? 4 : 2), 0, dim, q, score + 16);
 }
 
 // apply_v adds tokens [t0, t1) of a span, weighted, to 16 N channels from c on
@@ -160,9 +176,10 @@ static void weights(float *s, int t0, int t1, int lo, int hi, float *m, float *l
 // span_values adds tokens [t0, t1), whose V has one format, to all channels.
 INLINE void span_values(const int W, const int f32, int dim, const uint8_t *const *v, int t0, int t1, const float *score, float *acc, int fresh) {
 	int c = 0;
-	if (W <= QUERY_ROWS / 3)
+	if (PAGE_RUNS(W) >= 4)
 		for (; c + 64 <= dim; c += 64) apply_v(W, 4, f32, dim, v, t0, t1, c, score, acc, fresh);
-	for (; c + 32 <= dim; c += 32) apply_v(W, 2, f32, dim, v, t0, t1, c, score, acc, fresh);
+	if (PAGE_RUNS(W) >= 2)
+		for (; c + 32 <= dim; c += 32) apply_v(W, 2, f32, dim, v, t0, t1, c, score, acc, fresh);
 	for (; c + 16 <= dim; c += 16) apply_v(W, 1, f32, dim, v, t0, t1, c, score, acc, fresh);
 	if (c < dim) apply_rest(W, f32, dim, v, t0, t1, c, score, acc, fresh);
 }
@@ -188,12 +205,17 @@ INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, int
 		page_scores(W, 1, (const uint8_t *)x->page, p.v, kv->dim, x->q + r0, score);
 		return;
 	}
-	const float *q = x->by_head + r0 * whole_lanes(kv->dim);
 	for (int i = 0; i < 2; i++) {
 		const uint8_t *rec = i ? p.rec2 : p.rec;
-		if (p.known[i]) known_scores(W, p.known[i] + at, score + i * COLD_TOK);
-		else if (r->k_bits == 6) cold_scores(W, 6, r, rec, kv->dim, q, score + i * COLD_TOK, x->aux);
-		else cold_scores(W, 8, r, rec, kv->dim, q, score + i * COLD_TOK, x->aux);
+		if (p.known[i]) {
+			known_scores(W, p.known[i] + at, score + i * COLD_TOK);
+			continue;
+		}
+		for (int w = 0; w < W; w += cold_rows(W)) {
+			const float *q = x->by_head + (r0 + w) * whole_lanes(kv->dim);
+			if (r->k_bits == 6) cold_scores(cold_rows(W), 6, r, rec, kv->dim, q, score + w * SPAN + i * COLD_TOK, x->aux);
+			else cold_scores(cold_rows(W), 8, r, rec, kv->dim, q, score + w * SPAN + i * COLD_TOK, x->aux);
+		}
 	}
 }
 
@@ -201,8 +223,11 @@ INLINE void record_values(const int W, tile *x, const cache *kv, page_ref p, int
 	const record *r = &kv->rec;
 	for (int i = 0; i < 2 && cold_fast(r); i++) {
 		const uint8_t *rec = i ? p.rec2 : p.rec;
-		if (r->v_bits == 4) cold_values(W, 4, r, rec, kv->dim, score + t0 + i * COLD_TOK, acc, fresh && !i);
-		else cold_values(W, 8, r, rec, kv->dim, score + t0 + i * COLD_TOK, acc, fresh && !i);
+		for (int w = 0; w < W; w += cold_rows(W)) {
+			const float *s = score + w * SPAN + t0 + i * COLD_TOK;
+			if (r->v_bits == 4) cold_values(cold_rows(W), 4, r, rec, kv->dim, s, acc + w * kv->dim, fresh && !i);
+			else cold_values(cold_rows(W), 8, r, rec, kv->dim, s, acc + w * kv->dim, fresh && !i);
+		}
 	}
 	if (cold_fast(r)) return;
 	value_floats(&kv->rec, p, kv->dim, x->page);

@@ -8,6 +8,9 @@ INLINE int cold_fast(const record *r) {
 	return COLD_KERNELS && r->group == COLD_TOK && (r->k_bits == 8 || r->k_bits == 6) && (r->v_bits == 8 || r->v_bits == 4);
 }
 
+// cold_rows is how many of W query vectors read a record together.
+INLINE int cold_rows(const int W) { return W <= COLD_ROWS ? W : W / 2; }
+
 // cold_keys are the codes of channels c to c+3 of 16 tokens.
 INLINE void cold_keys(const int bits, const uint8_t *k, int c, vf *code) {
 	if (bits == 6) {

@@ -126,6 +126,14 @@ static void panel_rows(int type, panel p, int k, vector x, int r0, vf *out) {
 	}
 }
 
+// WEIGHTS_AHEAD is how many bytes ahead a decode step asks for its weights, which are
+// read once a step: they need not stay in any cache.
+enum { WEIGHTS_AHEAD = 2048 };
+
+INLINE void ahead_weights(const uint8_t *p, int bytes) {
+	for (int i = 0; i < bytes; i += 64) __builtin_prefetch(p + WEIGHTS_AHEAD + i, 0, 0);
+}
+
 // tile_vector multiplies one tile with one row, straight from its codes.
 INLINE vf tile_vector(const int type, const uint8_t *tile, int k, vector x) {
 	const unit_layout l = unit_of(type);
@@ -137,6 +145,7 @@ INLINE vf tile_vector(const int type, const uint8_t *tile, int k, vector x) {
 			const int64_t block = (int64_t)i * (l.k / 32) + b;
 			const pair *q = x.q + block * 16;
 			vf d = vf_set(x.d[block]);
+			ahead_weights(tile + b * (l.bytes / (l.k / 32)), l.bytes / (l.k / 32));
 #pragma GCC unroll 2
 			for (int g = 0; g < per; g++) {
 				vi a[2] = {vi_zero(), vi_zero()};

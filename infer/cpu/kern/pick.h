@@ -86,13 +86,19 @@ INLINE void pair_scores(const int W, const op *o, tile *x, page_ref p, int first
 	static void __attribute__((noinline)) pair_scores_##W(const op *o, tile *x, page_ref p, int first, int r0, float *const *score) { pair_scores(W, o, x, p, first, r0, score); }
 PAIR_WIDTH(1) PAIR_WIDTH(2) PAIR_WIDTH(3) PAIR_WIDTH(4) PAIR_WIDTH(6) PAIR_WIDTH(8) PAIR_WIDTH(12)
 
-// score_held scores pages [i0, i1) of a working set by their records, for its
-// choice and for attention.
+// held_place is the place of a working set's i-th record to be scored. Where all places
+// are taken they are taken in their order, which the processor foresees.
+INLINE uint32_t held_place(const cache *c, const uint32_t *set, int i) {
+	return *set == (uint32_t)c->budget ? (uint32_t)i : set[1 + c->budget + i];
+}
+
+// score_held scores records [i0, i1) of a working set, for its choice and for
+// attention.
 static void score_held(const exec *e, const op *o, int seq, int head, int i0, int i1, uint8_t *scratch) {
 	const cache *c = o->kv;
 	const view *v = &e->st.views[seq * e->layers + o->layer];
 	const uint8_t *records = v->sets + (int64_t)head * c->budget * c->rec.bytes;
-	const uint32_t *place = v->chosen + head * v->chosen_len + 1 + c->budget;
+	const uint32_t *set = v->chosen + head * v->chosen_len;
 	const int group = o->heads / c->kv_heads, first = head * group;
 	float *held = held_scores(e, seq, head);
 	const list l = list_of(e, o, seq, head);
@@ -100,10 +106,10 @@ static void score_held(const exec *e, const op *o, int seq, int head, int i0, in
 	for (int h = 0; h < group; h += MAX_QUERY) {
 		fill(&x, e, o, &l, e->st.seq_row[seq], 1, first + h, group - h < MAX_QUERY ? group - h : MAX_QUERY);
 		for (int i = i0; i < i1; i += 2) {
-			const int j = i + 1 < i1 ? i + 1 : i;
-			for (int k = i + 2; k < i + 4 && k < i1; k++) ahead_keys(&c->rec, records + (int64_t)place[k] * c->rec.bytes);
-			const page_ref p = cold_ref(c, records + (int64_t)place[i] * c->rec.bytes, records + (int64_t)place[j] * c->rec.bytes);
-			float *const score[2] = {held + place[i] * group * COLD_TOK, held + place[j] * group * COLD_TOK};
+			const uint32_t a = held_place(c, set, i), b = i + 1 < i1 ? held_place(c, set, i + 1) : a;
+			for (int k = i + 2; k < i + 4 && k < i1; k++) ahead_keys(&c->rec, records + (int64_t)held_place(c, set, k) * c->rec.bytes);
+			const page_ref p = cold_ref(c, records + (int64_t)a * c->rec.bytes, records + (int64_t)b * c->rec.bytes);
+			float *const score[2] = {held + a * group * COLD_TOK, held + b * group * COLD_TOK};
 			for (int r = 0; r < x.n;) {
 				const int left = x.n - r < QUERY_ROWS ? x.n - r : QUERY_ROWS;
 #define TRY(W) if (left >= W) { pair_scores_##W(o, &x, p, first, r, score); r += W; continue; }

@@ -3,9 +3,11 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL_ROWS 4 // activation rows whose sums fit the registers
-#define QUERY_ROWS 3 // query vectors whose sums fit the registers
+#define QUERY_ROWS 6 // query vectors that a pass over exact pages serves
+#define PAGE_RUNS(W) ((W) == 1 ? 4 : (W) == 2 ? 2 : 1) // runs of 16 tokens or channels that W of them treat at once: their sums fit the registers
 #define SCAN_HEADS 4 // query heads that a pass over an index serves
 #define COLD_KERNELS 1 // attention over cold pages without making floats of them
+#define COLD_ROWS 3 // query vectors that a pass over cold pages serves
 #define COLD_SUMS 4 // sums of values that fit the registers beside what they take up
 
 typedef struct { __m256i a, b; } vi;

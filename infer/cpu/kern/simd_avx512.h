@@ -3,9 +3,11 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL_ROWS 12 // activation rows whose sums fit the registers
-#define QUERY_ROWS 12 // query vectors whose sums fit the registers
+#define QUERY_ROWS 12 // query vectors that a pass over exact pages serves
+#define PAGE_RUNS(W) ((W) <= 4 ? 4 : 2) // runs of 16 tokens or channels that W of them treat at once: their sums fit the registers
 #define SCAN_HEADS 4 // query heads that a pass over an index serves
 #define COLD_KERNELS 1 // attention over cold pages without making floats of them
+#define COLD_ROWS 12 // query vectors that a pass over cold pages serves
 #define COLD_SUMS 24 // sums of values that fit the registers beside what they take up
 
 typedef __m512i vi; // 16 int32

@@ -10,9 +10,11 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define PANEL_ROWS 4 // activation rows whose sums fit the registers
-#define QUERY_ROWS 3 // query vectors whose sums fit the registers
+#define QUERY_ROWS 3 // query vectors that a pass over exact pages serves
+#define PAGE_RUNS(W) ((W) == 1 ? 4 : 2) // runs of 16 tokens or channels that W of them treat at once: their sums fit the registers
 #define SCAN_HEADS 1 // query heads that a pass over an index serves; a compiler needs minutes to unroll more of these
 #define COLD_KERNELS 0 // for the same reason
+#define COLD_ROWS 3 // query vectors that a pass over cold pages serves
 #define COLD_SUMS 4 // sums of values that fit the registers beside what they take up
 
 typedef int32_t vi __attribute__((vector_size(64)));
