@@ -10,10 +10,10 @@ import (
 type (
 	// Attend: splits by KV heads' tiles by rows.
 	Attend struct {
-		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Sources, Traffic, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
-		UnitBytes, PageBytes                                                                                 uint64
-		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most                   uint32
-		Scale                                                                                                float32
+		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Sources, Stages, Traffic, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
+		UnitBytes, PageBytes                                                                                         uint64
+		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most                           uint32
+		Scale                                                                                                        float32
 	}
 	// StoreRecords: KV heads by blocks by sequences.
 	StoreRecords struct {
@@ -23,19 +23,13 @@ type (
 	}
 	// Scan: any number of blocks by KV heads' tiles by rows.
 	Scan struct {
-		Q, Indexes, Table, Seqs, Seq, Top, Sums            driver.Ptr
-		TableStride, Heads, KVHeads, Dim, Budget, MaxPages uint32
-		Scale                                              float32
-	}
-	// Weigh: 4 places of a working set by KV heads by rows.
-	Weigh struct {
-		Q, Sets, Chosen, Seqs, Seq, Top                     driver.Ptr
-		Heads, KVHeads, Dim, Budget, MaxPages, KBits, VBits uint32
-		Scale                                               float32
+		Q, Indexes, Table, Seqs, Seq, Top, Sums, Sets, Chosen                      driver.Ptr
+		TableStride, Heads, KVHeads, Dim, Budget, MaxPages, KBits, VBits, ByRecord uint32
+		Scale                                                                      float32
 	}
 	// ChoosePages: KV heads by rows.
 	ChoosePages struct {
-		Top, Sums, Chosen, Sources, Sets, Units, Table, Seqs, Seq, Traffic                      driver.Ptr
+		Top, Sums, Chosen, Sources, Stages, Sets, Units, Table, Seqs, Seq, Traffic              driver.Ptr
 		UnitBytes                                                                               uint64
 		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes, ByRecord, Fetches uint32
 		Gain                                                                                    float32
@@ -86,8 +80,5 @@ func addCacheParams(p map[string]any) {
 	}
 	for _, v := range []string{"1", "2", "4"} {
 		p["scan_"+v+"_1"], p["scan_"+v+"_2"] = Scan{}, Scan{}
-	}
-	for _, v := range []string{"2", "3", "4", "8"} {
-		p["weigh_"+v], p["weigh_exact_"+v] = Weigh{}, Weigh{}
 	}
 }

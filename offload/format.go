@@ -7,7 +7,7 @@ import (
 
 // formatVersion changes when records, pages or indexes of the same sizes mean
 // something else, or a snapshot's state does.
-const formatVersion = 2
+const formatVersion = 3
 
 // Format says what the bytes of a snapshot mean: pools of equal formats can
 // restore each other's. What only decides how much of a cache a step reads, such

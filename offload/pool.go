@@ -172,7 +172,7 @@ func (p *Pool) allocate(t Tiers) error {
 		p.tableLen += l.seqUnits
 		l.fill()
 	}
-	return p.fillSets()
+	return p.emptySets()
 }
 
 // Close gives all memory back. Sequences of the pool are invalid from then on.

@@ -57,7 +57,8 @@ func (p *Pool) BeginRestoreBlocks(n int) (*Restore, error) {
 		return nil, fmt.Errorf("restore %d blocks: %w", n, err)
 	}
 	for i := range p.layers {
-		st.held = append(st.held, make([][]uint32, p.layers[i].pagedHeads())...)
+		heads := p.layers[i].pagedHeads()
+		st.held, st.places = append(st.held, make([][]uint32, heads)...), append(st.places, make([][]uint32, heads)...)
 	}
 	return p.beginRestore(st)
 }
@@ -235,7 +236,7 @@ func (r *Restore) Finish() (*Seq, error) {
 	if r.ahead != nil {
 		return s, nil // which reads its prompt
 	}
-	if err := s.restoreSets(r.state.held); err != nil {
+	if err := s.restoreSets(r.state.held, r.state.places); err != nil {
 		s.Free()
 		return nil, fmt.Errorf("restore sequence: %w", err)
 	}

@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// restoreSets brings the pages that [Paged layers][kvHeads] working sets held.
-func (s *Seq) restoreSets(held [][]uint32) error {
+// restoreSets brings the pages that [Paged layers][kvHeads] working sets held to the places that they had,
+// where the sets are as large: a backend may attend to them in that order.
+func (s *Seq) restoreSets(held, places [][]uint32) error {
 	set := s.pool.sets.oldest()
 	if s.pool.sets.holder[set] != nil || !s.pool.setsFit(held) {
 		return nil
@@ -23,9 +24,9 @@ func (s *Seq) restoreSets(held [][]uint32) error {
 	g.SetLimit(runtime.GOMAXPROCS(0)) // pages lie far from each other in memory
 	for i := range s.pool.layers {
 		heads := s.pool.layers[i].pagedHeads()
-		mine := held[:heads]
-		held = held[heads:]
-		g.Go(func() error { return s.restoreSet(i, lists, mine) })
+		pages, at := held[:heads], places[:heads]
+		held, places = held[heads:], places[heads:]
+		g.Go(func() error { return s.restoreSet(i, lists, pages, at) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -34,7 +35,7 @@ func (s *Seq) restoreSets(held [][]uint32) error {
 }
 
 // restoreSet brings one layer's.
-func (s *Seq) restoreSet(layer int, lists setLists, held [][]uint32) error {
+func (s *Seq) restoreSet(layer int, lists setLists, held, places [][]uint32) error {
 	l := &s.pool.layers[layer]
 	if l.Class != Paged {
 		return nil
@@ -47,6 +48,9 @@ func (s *Seq) restoreSet(layer int, lists setLists, held [][]uint32) error {
 	for head, pages := range held {
 		list := lists.of(layer, head)
 		list[0] = uint32(copy(list[1:], pages))
+		if len(places[head]) == l.Budget {
+			copy(list[1+l.Budget:], places[head])
+		}
 		for j, page := range pages {
 			place := int(list[1+l.Budget+j])
 			copy(part(records, head*l.Budget+place, l.record.Bytes), s.coldPage(layer, int(page), head))

@@ -41,7 +41,7 @@ func TestSnapshotsTellNothingOfOthers(t *testing.T) {
 			for l := range k.pool.layers {
 				k.pool.layers[l].fill()
 			}
-			if err := k.pool.fillSets(); err != nil {
+			if err := k.pool.emptySets(); err != nil {
 				t.Fatal(err)
 			}
 			s := k.empty(t)
@@ -214,7 +214,7 @@ func TestRestoreRunsBesideSteps(t *testing.T) {
 // TestFormatNamesWhatBytesMean and leaves out what they do not depend on.
 func TestFormatNamesWhatBytesMean(t *testing.T) {
 	plans := append(mixed(), mixed()[4])
-	const want = "KV cache 2: pages of 32 tokens, cold ones of 16, blocks of 256" +
+	const want = "KV cache 3: pages of 32 tokens, cold ones of 16, blocks of 256" +
 		"; layers 0-0: window f16, 2 heads of 4, window 40, tail 128" +
 		"; layers 1-1: exact f16, 1 heads of 2" +
 		"; layers 2-2: dense f16, 2 heads of 4, tail 64, groups of 32 in 512 bytes" +

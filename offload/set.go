@@ -15,7 +15,7 @@ import "fmt"
 //
 // The list of a set is uint32 [1 + Budget + Budget]: how many pages it holds,
 // their numbers in ascending order, and the place of each, counted in records;
-// behind them come the places that are free.
+// behind them come the places that are free. An empty set has them in order.
 
 // sets says which sequences hold the sets of a pool.
 type sets struct {
@@ -70,7 +70,30 @@ func (p *Pool) claim(s *Seq, set int) error {
 		old.leaveSet()
 	}
 	p.sets.holder[set], p.sets.used[set], s.set = s, p.sets.clock, set
-	return s.trimSet(0)
+	return p.emptySet(set)
+}
+
+// emptySet drops all that a set holds, and orders its places.
+func (p *Pool) emptySet(set int) error {
+	lists, err := p.readLists(set, -1)
+	if err != nil {
+		return err
+	}
+	for i := range p.layers {
+		l := &p.layers[i]
+		for head := range l.pagedHeads() {
+			l.emptyList(lists.of(i, head))
+		}
+	}
+	return lists.write()
+}
+
+func (l *layer) emptyList(list []uint32) {
+	list[0] = 0
+	places := list[1+l.Budget:]
+	for j := range places {
+		places[j] = uint32(j)
+	}
 }
 
 // Set is the number of the working sets that a sequence holds; -1 for none.
@@ -93,11 +116,18 @@ func (s *Seq) trimSet(stored int) error {
 	}
 	changed := false
 	for i := range s.pool.layers {
-		for head := range s.pool.layers[i].pagedHeads() {
+		l := &s.pool.layers[i]
+		for head := range l.pagedHeads() {
 			list := lists.of(i, head)
+			before := list[0]
 			for list[0] > 0 && int(list[list[0]])*ColdTok >= stored {
 				list[0]--
-				changed = true
+			}
+			if list[0] == before {
+				continue
+			}
+			if changed = true; list[0] == 0 {
+				l.emptyList(list)
 			}
 		}
 	}

@@ -60,25 +60,10 @@ func (l *layer) setRecords(set int) []byte {
 	return part(l.sets, set, l.KVHeads*l.Budget*l.record.Bytes)
 }
 
-// fillSets empties every set, and names its places.
-func (p *Pool) fillSets() error {
+// emptySets empties every set.
+func (p *Pool) emptySets() error {
 	for set := range p.cfg.decoding() {
-		lists, err := p.readLists(set, -1)
-		if err != nil {
-			return err
-		}
-		for i := range p.layers {
-			l := &p.layers[i]
-			for head := range l.pagedHeads() {
-				list := lists.of(i, head)
-				list[0] = 0
-				places := list[1+l.Budget:]
-				for j := range places {
-					places[j] = uint32(j)
-				}
-			}
-		}
-		if err := lists.write(); err != nil {
+		if err := p.emptySet(set); err != nil {
 			return err
 		}
 	}

@@ -11,11 +11,12 @@ type state struct {
 	tokens, stored, low int        // of the Seq
 	peaks               []byte     // of all Gathered layers, in order
 	held                [][]uint32 // [Paged layers][kvHeads] cold pages of the working set, ascending
+	places              [][]uint32 // likewise, where any is held: theirs, and then those that are free
 }
 
 // stateHeader is the encoded state's first part, little-endian like all of it.
-// Behind it come the peaks, and for every list of held its length and its
-// numbers, uint32.
+// Behind it come the peaks, and for every list of held and the places that belong
+// to it their length and numbers, uint32.
 type stateHeader struct {
 	Format              [sha256.Size]byte
 	Tokens, Stored, Low uint32
@@ -34,11 +35,14 @@ func (s *Seq) state() (state, error) {
 	for i := range s.pool.layers {
 		l := &s.pool.layers[i]
 		for head := range l.pagedHeads() {
-			var held []uint32
+			var held, places []uint32
 			if s.set >= 0 {
-				held = heldBelow(lists.of(i, head), s.stored)
+				list := lists.of(i, head)
+				if held = heldBelow(list, s.stored); len(held) > 0 {
+					places = list[1+l.Budget:]
+				}
 			}
-			st.held = append(st.held, held)
+			st.held, st.places = append(st.held, held), append(st.places, places)
 		}
 	}
 	return st, nil
@@ -67,11 +71,16 @@ func (st state) encode(p *Pool) []byte {
 	b := make([]byte, binary.Size(h), binary.Size(h)+len(st.peaks))
 	_, _ = binary.Encode(b, binary.LittleEndian, h) // b is as large as h
 	b = append(b, st.peaks...)
-	for _, held := range st.held {
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(held)))
-		for _, page := range held {
-			b = binary.LittleEndian.AppendUint32(b, page)
-		}
+	for i := range st.held {
+		b = appendList(appendList(b, st.held[i]), st.places[i])
+	}
+	return b
+}
+
+func appendList(b []byte, list []uint32) []byte {
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(list)))
+	for _, v := range list {
+		b = binary.LittleEndian.AppendUint32(b, v)
 	}
 	return b
 }
@@ -94,11 +103,14 @@ func (p *Pool) decodeState(b []byte) (state, error) {
 	b = b[n+p.peakBytes():]
 	for i := range p.layers {
 		for head := range p.layers[i].pagedHeads() {
-			var held []uint32
-			if held, b, err = decodeHeld(b, st.stored/ColdTok); err != nil {
+			var held, places []uint32
+			if held, b, err = decodeHeld(b, st.stored/ColdTok); err == nil {
+				places, b, err = decodePlaces(b, len(held))
+			}
+			if err != nil {
 				return st, fmt.Errorf("%w: layer %d, head %d: %w", ErrSnapshot, i, head, err)
 			}
-			st.held = append(st.held, held)
+			st.held, st.places = append(st.held, held), append(st.places, places)
 		}
 	}
 	if len(b) > 0 {
@@ -133,19 +145,46 @@ func (p *Pool) checkState(st state) error {
 
 // decodeHeld reads one list of ascending cold pages below pages.
 func decodeHeld(b []byte, pages int) (held []uint32, rest []byte, err error) {
-	if len(b) < 4 {
-		return nil, nil, fmt.Errorf("list of pages ends after %d bytes", len(b))
+	if held, rest, err = decodeList(b, pages); err != nil {
+		return nil, nil, err
 	}
-	n := int(binary.LittleEndian.Uint32(b))
-	if b = b[4:]; n > pages || n > len(b)/4 {
-		return nil, nil, fmt.Errorf("list of %d pages of %d in %d bytes", n, pages, len(b))
-	}
-	for i := range n {
-		page := binary.LittleEndian.Uint32(b[4*i:])
+	for i, page := range held {
 		if int(page) >= pages || i > 0 && page <= held[i-1] {
 			return nil, nil, fmt.Errorf("page %d of %d is out of order", page, pages)
 		}
-		held = append(held, page)
 	}
-	return held, b[4*n:], nil
+	return held, rest, nil
+}
+
+// decodePlaces reads the places of a set that holds so many pages: each once.
+func decodePlaces(b []byte, held int) (places []uint32, rest []byte, err error) {
+	if places, rest, err = decodeList(b, len(b)/4); err != nil {
+		return nil, nil, err
+	}
+	if len(places) < held {
+		return nil, nil, fmt.Errorf("%d places of %d pages", len(places), held)
+	}
+	seen := make([]bool, len(places))
+	for _, place := range places {
+		if int(place) >= len(places) || seen[place] {
+			return nil, nil, fmt.Errorf("place %d of %d is not one of its own", place, len(places))
+		}
+		seen[place] = true
+	}
+	return places, rest, nil
+}
+
+// decodeList reads a length, at most so much, and as many numbers.
+func decodeList(b []byte, most int) (list []uint32, rest []byte, err error) {
+	if len(b) < 4 {
+		return nil, nil, fmt.Errorf("list ends after %d bytes", len(b))
+	}
+	n := int(binary.LittleEndian.Uint32(b))
+	if b = b[4:]; n > most || n > len(b)/4 {
+		return nil, nil, fmt.Errorf("list of %d numbers, at most %d, in %d bytes", n, most, len(b))
+	}
+	for i := range n {
+		list = append(list, binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return list, b[4*n:], nil
 }

@@ -4,11 +4,16 @@
 #include "records.cuh"
 #include "split.cuh"
 
+enum {
+	MOST_RECORDS = 16, // of a block at a time
+	MOST_LOOKS = 1 << 10, // at how far a choice is
+};
+
 // What both kinds take.
 #define ATTEND_PARAMS \
-	const float *q, float *dst, const u8 *units, const u32 *table, const u8 *tails, const u32 *exact, u8 *sets, const u32 *chosen, const u32 *sources, u64 *traffic, \
+	const float *q, float *dst, const u8 *units, const u32 *table, const u8 *tails, const u32 *exact, u8 *sets, const u32 *chosen, const u32 *sources, const u32 *stages, u64 *traffic, \
 		const Sequence *seqs, const int *pos, const int *seq, float *partial, u32 *tickets, u64 unit_bytes, u64 page_bytes, u32 table_stride, u32 exact_stride, u32 heads, u32 kv_heads, u32 budget, u32 tokens, u32 k_bits, u32 v_bits, u32 slots, u32 most, float scale
-#define ATTEND_ARGS q, dst, units, table, tails, exact, sets, chosen, sources, traffic, seqs, pos, seq, partial, tickets, unit_bytes, page_bytes, table_stride, exact_stride, heads, kv_heads, budget, tokens, k_bits, v_bits, slots, most, scale
+#define ATTEND_ARGS q, dst, units, table, tails, exact, sets, chosen, sources, stages, traffic, seqs, pos, seq, partial, tickets, unit_bytes, page_bytes, table_stride, exact_stride, heads, kv_heads, budget, tokens, k_bits, v_bits, slots, most, scale
 
 // Whose attention a block computes: of some query heads, from first_head on, that share a
 // KV head of a row. The row is the last of end tokens of sequence n.
@@ -25,7 +30,6 @@ struct Tile {
 		end = pos[row] + 1;
 		s = seqs[n];
 		allow_next();
-		after_previous();
 	}
 
 	// Exact pages behind the tokens that are records.
@@ -85,6 +89,7 @@ template <int DIM, int WARPS> static __device__ void attend(ATTEND_PARAMS) {
 	typedef Page<DIM> P;
 	Record r(DIM, tokens, k_bits, v_bits);
 	Tile t(heads, kv_heads, seqs, pos, seq);
+	after_previous();
 	int coded = t.s.stored / PAGE, count = coded + t.tail();
 	Splits splits(count, most, WARPS / 2);
 	if (blockIdx.x >= splits.n)
@@ -130,35 +135,49 @@ template <int DIM, int WARPS> static __device__ void attend(ATTEND_PARAMS) {
 	finish_row<DIM>(all, splits);
 }
 
-// A row's working set: the entries of its list, and where the record of each is read.
+// A row's working set: its records by their places, and where each is read.
 struct Held {
 	u8 *set;             // [budget] records
-	const u32 *list;     // [2][budget]: pages, and places in the set
-	const u32 *sources;  // [budget]
-	u32 budget, bytes;
+	const u32 *places;   // [budget] by the list, or null: all are listed, and their order is that of the places
+	const u32 *sources;  // [budget] of places, see choose.cu
+	u32 bytes;
 
-	// Where lane j reads the j-th of a few entries from first on. Bit j of fresh: it comes over the bus.
+	__device__ __forceinline__ u32 place(int entry) const { return places ? places[entry] : entry; }
+
+	// Where lane j has the j-th of a few entries from first on in the set.
+	__device__ __forceinline__ const u8 *at(int first, int entries, int lane) const { return set + (lane < entries ? place(first + lane) * (u64)bytes : 0); }
+
+	// The same of what has yet to come over the bus, with bit j of fresh.
 	__device__ __forceinline__ const u8 *find(int first, int entries, int lane, const u8 *units, u64 unit_bytes, u32 kv_heads, int kv, u32 &fresh) const {
-		const u8 *src = set;
-		bool comes = false;
-		if (lane < entries) {
-			u32 page = list[first + lane], unit = sources[first + lane];
-			src += (u64)list[budget + first + lane] * bytes;
-			comes = unit != HELD;
-			if (comes)
-				src = units + unit * unit_bytes + (u64)(page % (BLOCK / COLD) * kv_heads + kv) * bytes;
-		}
-		fresh = __ballot_sync(~0u, comes);
-		return src;
+		u32 from = lane < entries ? __ldcg(sources + place(first + lane)) : HELD;
+		fresh = __ballot_sync(~0u, from != HELD);
+		if (from == HELD)
+			return at(first, entries, lane);
+		return units + from / (BLOCK / COLD) * unit_bytes + (u64)(from % (BLOCK / COLD) * kv_heads + kv) * bytes;
 	}
 
 	// Puts a record that came where the next step looks for it: each of so many threads what it brought.
 	__device__ __forceinline__ void keep(int entry, const u8 *from, int threads) const {
-		u8 *to = set + (u64)list[budget + entry] * bytes;
+		u8 *to = set + (u64)place(entry) * bytes;
 		for (int i = threadIdx.x * 16; i < bytes; i += threads * 16)
 			*(uint4 *)(to + i) = *(const uint4 *)(from + i);
 	}
 };
+
+#if __CUDA_ARCH__ >= 900
+// What a block's threads wait for together: a stage of the choice in front, or, where that takes
+// longer than any choice, its end, behind which it has all stages.
+static __device__ __forceinline__ void wait_for(const u32 *stage, u32 at) {
+	if (threadIdx.x == 0) {
+		int looks = 0;
+		while (stage_of(stage) < at && looks < MOST_LOOKS)
+			looks++;
+		if (looks == MOST_LOOKS)
+			after_previous();
+	}
+	__syncthreads();
+}
+#endif
 
 // Brings the record that lane j knows of with so many threads.
 static __device__ __forceinline__ void bring_record(u8 *to, const u8 *src, int j, u32 bytes, int threads) {
@@ -167,7 +186,6 @@ static __device__ __forceinline__ void bring_record(u8 *to, const u8 *src, int j
 		copy_async(shared_address(to + i), from + i);
 }
 
-enum { MOST_RECORDS = 16 }; // of a block at a time
 
 // Records that cross the bus to shared memory, the j-th to to + j * bytes, with so many threads
 // and, where the device can, each as one copy.
@@ -244,19 +262,30 @@ struct Arrivals {
 
 // The same over working sets: chosen [sets][kvHeads][1+2*budget] lists their records,
 // of as many cold pages as there are, up to the budget, which lie in sets
-// [sets][kvHeads][budget]; but those with a unit in sources [rows][kvHeads][budget] have yet to
-// come from it, and are put there. Shared memory has room for so many slots, a
+// [sets][kvHeads][budget]; but what sources [rows][kvHeads][budget] name has yet to
+// come, and is put there. Shared memory has room for so many slots, a
 // page and a pair of records each. Records of all slots come at once, so that their
 // latency counts once: what the set has becomes pages while others cross the bus. All threads
-// make pages, and a warp attends to each.
+// make pages, and a warp attends to each. A full set is attended to in the order of its places: so
+// a block begins with what it held before the choice, by stages [rows][kvHeads], if there are, and does anew what
+// that changed.
 template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) {
 	typedef Page<DIM> P;
 	Record r(DIM, tokens, k_bits, v_bits);
 	Tile t(heads, kv_heads, seqs, pos, seq);
-	u64 set = (u64)t.s.set * kv_heads + t.kv;
-	Held held = {sets + set * budget * r.bytes, chosen + set * (1 + 2 * budget) + 1, sources + ((u64)t.row * kv_heads + t.kv) * budget, budget, (u32)r.bytes};
+	u64 set = (u64)t.s.set * kv_heads + t.kv, head = (u64)t.row * kv_heads + t.kv;
+	bool full = t.s.stored / COLD > budget;
+	Held held = {sets + set * budget * r.bytes, full ? nullptr : chosen + set * (1 + 2 * budget) + 1 + budget, sources + head * budget, (u32)r.bytes};
 	int coded = min(t.s.stored / COLD, (int)budget) / 2, count = coded + t.tail();
 	Splits splits(count, most, 1);
+#if __CUDA_ARCH__ >= 900
+	bool early = full && stages;
+	const u32 *stage = stages + head;
+#else
+	bool early = false;
+#endif
+	if (!early || blockIdx.x >= splits.n)
+		after_previous();
 	if (blockIdx.x >= splits.n)
 		return;
 	u8 *records = dynamic + slots * P::BYTES, *mine = dynamic + t.warp * P::BYTES;
@@ -265,7 +294,8 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 	__shared__ u64 barriers[MOST_RECORDS];
 	Arrivals arrivals = {records, (u32)r.bytes, WARPS * 32};
 	arrivals.begin(barriers);
-	query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);
+	if (!early)
+		query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);
 	Split<DIM> found;
 	Found all = {dst, partial, tickets, t.row, (int)heads, t.first_head, t.some, (int)most};
 	for (int split = blockIdx.x; split < splits.n; split += gridDim.x) {
@@ -277,24 +307,30 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 				arrivals.again();
 				__syncthreads(); // whoever still reads what lies there
 			}
-			u32 fresh;
-			const u8 *src = held.find(2 * first, 2 * pairs, t.lane, units, unit_bytes, kv_heads, t.kv, fresh);
-			if (i < there && i >= coded)
-				tokens_of = t.bring_tail<DIM>(mine, i - coded, tails, exact, exact_stride, page_bytes);
+			u32 fresh = 0;
+			const u8 *src = early ? held.at(2 * first, 2 * pairs, t.lane) : held.find(2 * first, 2 * pairs, t.lane, units, unit_bytes, kv_heads, t.kv, fresh);
+			auto bring_tail = [&] {
+				if (i < there && i >= coded)
+					tokens_of = t.bring_tail<DIM>(mine, i - coded, tails, exact, exact_stride, page_bytes);
+			};
+			auto attend_own = [&] { found.page(query.of(t.lane), shared_address(mine), 0, tokens_of, scale * 1.4426950408889634f, t.lane); };
+			auto bring_fresh = [&] {
+				arrivals.bring(fresh, src);
+				if (fresh && threadIdx.x == 0)
+					atomicAdd(&traffic[FETCHED], (u64)__popc(fresh) * r.bytes);
+			};
+			if (!early)
+				bring_tail();
 			for (int j = 0; j < 2 * pairs; j++)
 				if (!(fresh >> j & 1))
 					bring_record(records + j * r.bytes, src, j, r.bytes, WARPS * 32);
 			copy_commit();
-			arrivals.bring(fresh, src);
-			if (fresh && threadIdx.x == 0)
-				atomicAdd(&traffic[FETCHED], (u64)__popc(fresh) * r.bytes);
+			bring_fresh();
 			// First all that the set has, and then, one by one, what comes: pages that lack none of it
 			// are attended to meanwhile.
-			bool late = fresh >> 2 * t.warp & 3;
 			u32 coming = fresh, now = ~fresh;
 #pragma unroll 1
-			for (;;) {
-				bool begun = now == ~fresh;
+			for (bool begun = true;; begun = false) {
 				if (begun) {
 					arrivals.others(coming);
 				} else {
@@ -309,10 +345,30 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 					if (halves)
 						expand(r, Expansion{records + 2 * j * r.bytes, records + (2 * j + 1) * r.bytes, 0, page, P::K_ROW, page + P::V, P::V_ROW, (int)threadIdx.x, WARPS * 32, halves});
 				}
+#if __CUDA_ARCH__ >= 900
+				if (early && begun) {
+					arrivals.again();
+					wait_for(stage, CHOICE_BEGUN);
+					query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);
+					bring_tail();
+					copy_wait<0>();
+				}
+#endif
 				if (begun || !coming)
 					__syncthreads();
-				if (i < there && (late ? !coming : begun))
-					found.page(query.of(t.lane), shared_address(mine), 0, tokens_of, scale * 1.4426950408889634f, t.lane);
+				if (i < there && (begun ? !(fresh >> 2 * t.warp & 3) : !coming && fresh >> 2 * t.warp & 3))
+					attend_own();
+#if __CUDA_ARCH__ >= 900
+				if (early && begun) { // with the first of the block's pages
+					early = false;
+					wait_for(stage, CHOICE_MADE);
+					src = held.find(2 * first, 2 * pairs, t.lane, units, unit_bytes, kv_heads, t.kv, fresh);
+					bring_fresh();
+					coming = fresh;
+					if (fresh >> 2 * t.warp & 3)
+						found.clear();
+				}
+#endif
 				if (!coming)
 					break;
 				now = coming & -coming;
@@ -322,6 +378,7 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 		leave<DIM, WARPS>(found, all, splits, split, t.warp, t.lane);
 	}
 	finish_row<DIM>(all, splits);
+	after_previous();
 }
 
 // BLOCKS of working sets fit a multiprocessor.

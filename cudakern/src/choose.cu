@@ -61,10 +61,6 @@ static __device__ __forceinline__ int2 count(const u32 *a, const u32 *b, u32 *be
 	return totals;
 }
 
-static __device__ __forceinline__ int rank_of(const u32 *bits, const u32 *before, int page) {
-	return before[page / 32] + __popc(bits[page / 32] & (1u << page % 32) - 1);
-}
-
 static __device__ __forceinline__ bool has(const u32 *bits, int page) { return bits[page / 32] >> page % 32 & 1; }
 
 // Lists the members of a set in ascending order.
@@ -88,24 +84,10 @@ static __device__ __forceinline__ u32 order_of(float f) {
 // anew of those that have some of the held pages, whose scores are no longer what scan
 // added up: four lanes for each. All loads of a turn are under way at once.
 static __device__ __forceinline__ void read_sums(const float *top, const float2 *sums, float2 *to, int heads, u32 max_pages, int blocks, int pages, const u32 *page, int held) {
-	int thread = threadIdx.x;
-#pragma unroll 1
-	for (int b = thread; b < blocks; b += THREADS) {
-		float2 x[HEADS];
-#pragma unroll
-		for (int h = 0; h < HEADS; h++)
-			if (h < heads)
-				x[h] = __ldcg(sums + h * (max_pages / GROUP) + b);
-#pragma unroll
-		for (int h = 0; h < HEADS; h++)
-			if (h < heads)
-				to[h * blocks + b] = x[h];
-	}
 	// A quarter of the threads has a head's, four lanes a page.
-	int h = thread / (THREADS / HEADS), mine = h < heads ? held : 0, first = thread % (THREADS / HEADS) / 4, lane = thread % 4;
-#pragma unroll 1
-	for (int j0 = 0; j0 < held; j0 += AHEAD * TURN) {
-		float4 x[AHEAD];
+	int thread = threadIdx.x, h = thread / (THREADS / HEADS), mine = h < heads ? held : 0, first = thread % (THREADS / HEADS) / 4, lane = thread % 4;
+	float4 x[AHEAD];
+	auto load = [&](int j0) {
 #pragma unroll
 		for (int k = 0; k < AHEAD; k++) {
 			int j = j0 + k * TURN + first;
@@ -113,8 +95,25 @@ static __device__ __forceinline__ void read_sums(const float *top, const float2 
 			if (j < mine)
 				x[k] = __ldcg((const float4 *)(top + h * max_pages + page[j] / GROUP * GROUP + lane * 4));
 		}
-		if (j0 == 0)
-			__syncthreads();
+	};
+	load(0);
+#pragma unroll 1
+	for (int b = thread; b < blocks; b += THREADS) {
+		float2 of[HEADS];
+#pragma unroll
+		for (int i = 0; i < HEADS; i++)
+			if (i < heads)
+				of[i] = __ldcg(sums + i * (max_pages / GROUP) + b);
+#pragma unroll
+		for (int i = 0; i < HEADS; i++)
+			if (i < heads)
+				to[i * blocks + b] = of[i];
+	}
+	__syncthreads();
+#pragma unroll 1
+	for (int j0 = 0; j0 < held; j0 += AHEAD * TURN) {
+		if (j0)
+			load(j0);
 #pragma unroll
 		for (int k = 0; k < AHEAD; k++) {
 			int j = j0 + k * TURN + first, block = j < mine ? page[j] / GROUP : 0, p = block * GROUP + lane * 4;
@@ -289,10 +288,25 @@ static __device__ __forceinline__ void choose(const u32 *key, const u32 *list, i
 	__syncthreads();
 }
 
-// Drops from two sets all but the best of the listed pages: of those that come all but
-// so many of the largest keys, of those that leave of the smallest; earlier ones among
-// equals stay. rank [come] and rank_out [leave] are for keys.
-static __device__ __forceinline__ void keep_best(const u32 *list_in, const u32 *list_out, int come, int leave, int most, int exchange, const u32 *key, u32 *rank, u32 *rank_out, u32 *in, u32 *out) {
+// How many of n ascending pages are below one.
+static __device__ __forceinline__ int below(const u32 *list, int n, u32 page) {
+	int from = 0;
+#pragma unroll 1
+	while (from < n) {
+		int middle = (from + n) / 2;
+		if (list[middle] < page)
+			from = middle + 1;
+		else
+			n = middle;
+	}
+	return from;
+}
+
+// Drops all but the best of the listed pages: of those that come all but so many of the largest
+// keys, of those that leave of the smallest; earlier ones among equals stay. What is dropped leaves the
+// set out too. rank [come] and rank_out [leave] are for keys, kept for bits of a list each, and
+// left_in [most] and left_out [exchange] become the lists of those that are left.
+static __device__ __forceinline__ void keep_best(const u32 *list_in, const u32 *list_out, int come, int leave, int most, int exchange, const u32 *key, u32 *rank, u32 *rank_out, u32 *out, u32 *kept_in, u32 *kept_out, u32 *left_in, u32 *left_out) {
 	int lane = threadIdx.x % 32;
 #pragma unroll 1
 	for (int i = threadIdx.x; i < come + leave; i += THREADS)
@@ -300,6 +314,9 @@ static __device__ __forceinline__ void keep_best(const u32 *list_in, const u32 *
 			rank[i] = key[list_in[i]];
 		else
 			rank_out[i - come] = ~key[list_out[i - come]];
+#pragma unroll 1
+	for (int i = threadIdx.x; i < max(come + 31, leave + 31) / 32; i += THREADS)
+		kept_in[i] = kept_out[i] = 0;
 	__syncthreads();
 #pragma unroll 1
 	for (int j0 = threadIdx.x / 32; j0 < come + leave; j0 += WARPS) {
@@ -312,10 +329,26 @@ static __device__ __forceinline__ void keep_best(const u32 *list_in, const u32 *
 			u32 other = keys[min(i, n - 1)];
 			better += __popc(__ballot_sync(~0u, i < n && (other > mine || other == mine && i < j)));
 		}
-		u32 page = comes ? list_in[j] : list_out[j];
-		if (lane == 0 && better >= (comes ? most : exchange))
-			atomicAnd(&(comes ? in : out)[page / 32], ~(1u << page % 32));
+		if (lane == 0 && better < (comes ? most : exchange))
+			atomicOr(&(comes ? kept_in : kept_out)[j / 32], 1u << j % 32);
+		else if (lane == 0 && !comes)
+			atomicAnd(&out[list_out[j] / 32], ~(1u << list_out[j] % 32));
 	}
+	__syncthreads();
+#pragma unroll 1
+	for (int j0 = threadIdx.x; j0 < come + leave; j0 += THREADS) {
+		bool comes = j0 < come;
+		int j = comes ? j0 : j0 - come, at = 0;
+		const u32 *kept = comes ? kept_in : kept_out;
+		if (!has(kept, j))
+			continue;
+#pragma unroll 1
+		for (int w = 0; w < j / 32; w++)
+			at += __popc(kept[w]);
+		at += __popc(kept[j / 32] & (1u << j % 32) - 1);
+		(comes ? left_in : left_out)[at] = (comes ? list_in : list_out)[j];
+	}
+	__syncthreads();
 }
 
 // Brings the records of so many pages to places of a set, a warp each. A unit's records of one KV
@@ -342,11 +375,12 @@ static __device__ __forceinline__ void fetch(const u32 *pages, const u32 *places
 }
 
 // Grid: KV heads, rows. top [rows, heads, max_pages] is what scan left, max_pages
-// a multiple of 32; by_record says that weigh has changed the scores of what is held.
-// sources [rows, kv_heads, budget] are the units that what came in has to be fetched from,
-// HELD of other entries of the list, and of all where the choice fetches.
-// Shared memory: 2 max_pages numbers, 7 for each 32 of them, and 5 for each of the budget.
-KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u32 *sources, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
+// a multiple of 32; by_record says that scan scored what is held by records.
+// sources [rows, kv_heads, budget] say of each place of the set which unit's which page has yet to come
+// there, HELD of other places that are listed, and of all where the choice fetches. stages [rows, kv_heads] say how
+// far a choice is.
+// Shared memory: 2 max_pages numbers, 8 for each 32 of them, and 5 for each of the budget.
+KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u32 *sources, u32 *stages, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
 	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, u32 by_record, u32 fetches, float gain) {
 	__shared__ float2 parts[HEADS][PARTS];
 	__shared__ u32 counts[2][WARPS][2], shared[WARPS][2];
@@ -354,15 +388,21 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	__shared__ float log_sum[MOST_HEADS];
 	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, group = heads / kv_heads, most_words = max_pages / 32;
 	u32 *key = (u32 *)dynamic, *list_all = key + max_pages, *want = list_all + max_pages, *have = want + most_words, *in = have + most_words, *out = in + most_words;
-	u32 *before_in = out + most_words, *before_out = before_in + most_words, *before_new = before_out + most_words;
-	u32 *page = before_new + most_words, *place = page + budget, *list_in = place + budget, *list_out = list_in + budget, *vacant = list_out + budget;
+	u32 *before_in = out + most_words, *before_out = before_in + most_words;
+	u32 *numbers = before_out + most_words; // of the sequence's blocks
+	u32 *page = numbers + 2 * most_words, *place = page + budget, *list_in = place + budget, *list_out = list_in + budget, *vacant = list_out + budget;
 	float2 *block_sums = (float2 *)key; // before there are keys: [HEADS][blocks]
 	u32 *block_key = in, *best = before_in; // before pages move: [blocks]
 	int n = seq[row];
 	Sequence s = seqs[n];
 	int pages = s.stored / COLD, size = min(pages, (int)budget), words = (pages + 31) / 32, blocks = (pages + GROUP - 1) / GROUP;
 	u64 set = (u64)s.set * kv_heads + kv;
-	u32 *list = chosen + set * (1 + 2 * budget);
+	u32 *list = chosen + set * (1 + 2 * budget), *stage = stages + (u64)row * kv_heads + kv;
+	sources += ((u64)row * kv_heads + kv) * budget;
+	if (thread == 0) {
+		hand_over(stage, CHOICE_TO_COME);
+		__threadfence(); // before attention may begin
+	}
 	// The list is the step's before: it needs no waiting.
 	int held = list[0];
 #pragma unroll 1
@@ -377,9 +417,14 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 		if (i < held)
 			atomicOr(&have[p / 32], 1u << p % 32);
 	}
+#pragma unroll 1
+	for (int b = thread; b < blocks; b += THREADS)
+		numbers[b] = table[(u64)n * table_stride + b];
 	__syncthreads();
 	allow_next();
 	after_previous();
+	if (thread == 0)
+		hand_over(stage, CHOICE_BEGUN);
 	if (size < pages) {
 		u64 head = (u64)row * heads + kv * group;
 		top += head * max_pages, sums += head * (max_pages / GROUP);
@@ -457,49 +502,48 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 		in[w] = want[w] & ~have[w];
 		out[w] = have[w] & ~want[w];
 	}
-	int2 moving;
-	for (bool again = false;; again = true) {
-		moving = count(in, out, before_in, before_out, words, shared);
-		list_of(in, before_in, words, list_in);
-		list_of(out, before_out, words, list_out);
-		__syncthreads();
-		int most = moving.x - moving.y + (int)exchange;
-		if (again || moving.x <= most)
-			break;
-		keep_best(list_in, list_out, moving.x, moving.y, most, exchange, key, list_all, vacant, in, out);
+	int2 moving = count(in, out, before_in, before_out, words, shared);
+	list_of(in, before_in, words, list_in);
+	list_of(out, before_out, words, list_out);
+	__syncthreads();
+	int come = moving.x, leave = moving.y, most = come - leave + (int)exchange;
+	if (come > most) {
+		keep_best(list_in, list_out, come, leave, most, exchange, key, list_all, vacant, out, before_in, before_out, key, list_all);
+		list_in = key, list_out = list_all, come = most, leave = exchange;
 	}
-	int come = moving.x, leave = moving.y, now = held + come - leave, open = budget - held; // open: places that were free
+	int now = held + come - leave, open = budget - held; // open: places that were free
 #pragma unroll 1
 	for (int i = thread; i < open; i += THREADS)
 		vacant[i] = place[held + i];
 #pragma unroll 1
 	for (int i = thread; i < held; i += THREADS)
 		if (has(out, page[i]))
-			vacant[open + rank_of(out, before_out, page[i])] = place[i];
-#pragma unroll 1
-	for (int w = thread; w < words; w += THREADS)
-		want[w] = have[w] & ~out[w] | in[w];
+			vacant[open + below(list_out, leave, page[i])] = place[i];
+		else
+			sources[place[i]] = HELD;
 	__syncthreads();
-	// Where what comes is found, of so many at a time, is on its way while the new list is made.
-	const u32 *numbers = table + (u64)n * table_stride;
-	u32 unit = thread < come ? numbers[list_in[thread] / GROUP] : 0;
-	sources += ((u64)row * kv_heads + kv) * budget;
-	count(want, want, before_new, before_new, words, shared);
-	// Pages that stay keep their places, others take free ones.
+#pragma unroll 1
+	for (int j = thread; j < come; j += THREADS)
+		sources[vacant[j]] = fetches ? HELD : numbers[list_in[j] / GROUP] * GROUP + list_in[j] % GROUP;
+	__syncthreads();
+	// Attention may begin with what comes, while the new list is made.
+	if (thread == 0)
+		hand_over(stage, CHOICE_MADE);
+	// Pages that stay keep their places, others take free ones. A page's place in the list is the
+	// number of those in front of it: of what was held, without what left, and of what comes.
 #pragma unroll 1
 	for (int i = thread; i < held; i += THREADS)
-		if (has(want, page[i])) {
-			int to = rank_of(want, before_new, page[i]);
+		if (!has(out, page[i])) {
+			int to = i - below(list_out, leave, page[i]) + below(list_in, come, page[i]);
 			list[1 + to] = page[i];
 			list[1 + budget + to] = place[i];
-			sources[to] = HELD;
 		}
 #pragma unroll 1
 	for (int j = thread; j < come; j += THREADS) {
-		int to = rank_of(want, before_new, list_in[j]);
-		list[1 + to] = list_in[j];
+		u32 p = list_in[j];
+		int to = below(page, held, p) - below(list_out, leave, p) + j;
+		list[1 + to] = p;
 		list[1 + budget + to] = vacant[j];
-		sources[to] = fetches ? HELD : j == thread ? unit : numbers[list_in[j] / GROUP];
 	}
 #pragma unroll 1
 	for (int i = now + thread; i < budget; i += THREADS)

@@ -187,6 +187,21 @@ struct Sequence {
 // Words of the traffic, which choices and fetches count.
 enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES, STREAMED };
 
-// In place of the unit of blocks that a listed page's record has to come from: it is in the
-// working set.
+// In place of what a place of a working set lacks, page + (BLOCK / COLD) unit: it lacks nothing.
 #define HELD ~0u
+
+// How far a choice is. Attention may begin before a choice has ended, but not before it has begun.
+enum {
+	CHOICE_TO_COME,
+	CHOICE_BEGUN, // what is in front of it has ended
+	CHOICE_MADE,  // and it is known what comes to which place of the set
+};
+
+// Lets others see all that threads in front of a block's barrier, or this one, have done or seen.
+static __device__ __forceinline__ void hand_over(u32 *stage, u32 to) { asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(stage), "r"(to) : "memory"); }
+
+static __device__ __forceinline__ u32 stage_of(const u32 *stage) {
+	u32 v;
+	asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(stage) : "memory");
+	return v;
+}

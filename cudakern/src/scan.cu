@@ -1,5 +1,6 @@
 // Scores of a decode row's queries over the index of a layer: of every cold page
-// the largest score of a token, with keys as the index has them.
+// the largest score of a token, with keys as the index has them, or, of those that a working set
+// holds, as their records have them.
 //
 // The numbers are the reference's: a query times a block's deviations in 8 bits,
 // by channel against the pages' means, and by rank, times a page's scales and in
@@ -8,6 +9,7 @@
 // by side, and the columns are tokens, or the pages' means.
 #include "bulk.cuh"
 #include "index.cuh"
+#include "weigh.cuh"
 
 extern __shared__ __align__(16) u8 dynamic[];
 
@@ -256,13 +258,37 @@ template <int PAIR> struct Bringer {
 	}
 };
 
-// Grid: blocks that share a KV head's blocks, KV heads by tiles of query heads,
+// The working set of a row's KV head: its list, as attend reads it, and the records.
+struct Set {
+	const u32 *list;
+	const u8 *records;
+	u32 budget;
+	int held; // of them
+
+	// Those of 32 pages from first on that are held, a bit each.
+	__device__ __forceinline__ u32 among(int first, int lane) const {
+		u32 found = 0;
+#pragma unroll 1
+		for (int i = lane; i < held; i += 32) {
+			u32 bit = list[1 + i] - first;
+			found |= bit < 32 ? 1u << bit : 0;
+		}
+		return __reduce_or_sync(~0u, found);
+	}
+
+	// The i-th one's record.
+	__device__ __forceinline__ const u8 *record(int i, const Record &r) const { return records + list[1 + budget + i] * (u64)r.bytes; }
+};
+
+// Grid: blocks that share a KV head's blocks and what its set holds, KV heads by tiles of query heads,
 // rows. top [rows, heads, max_pages] are a sequence's pages' scores, and sums
 // [rows, heads, max_blocks] its blocks' largest of them, with the sum of what
-// exponentials of the others are beside its own. Nothing is scored where every
-// page is attended to anyway.
-template <int V, int PAIR> static __device__ void scan(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums,
-	u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, float scale) {
+// exponentials of the others are beside its own, by the index alone. Nothing is scored where every
+// page is attended to anyway. by_record says that records weigh what is held.
+#define SCAN_PARAMS \
+	const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums, const u8 *sets, const u32 *chosen, \
+		u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, u32 k_bits, u32 v_bits, u32 by_record, float scale
+template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 	typedef Probe<V> P;
 	enum { HEADS = 8 / PAIR, G = P::GROUPS, TILES = TOKENS / 8 };
 	__shared__ u64 barriers[WARPS][PIECES];
@@ -287,23 +313,44 @@ template <int V, int PAIR> static __device__ void scan(const float *q, const u8 
 	}
 	__syncwarp();
 #endif
-	// What the step before left in the index needs no waiting. All warps' blocks' begins
+	// What the step before left in the index and in the set needs no waiting. All warps' blocks' begins
 	// come before any codes: they are worked on while those come.
 	from.bring(l, 0);
 	__syncthreads();
 #pragma unroll
 	for (int i = 1; i < PIECES; i++)
 		from.bring(l, i);
-	after_previous();
-	allow_next(); // not before: grids behind this one would take the room that it needs
+	Record r(dim, COLD, k_bits, v_bits);
+	u64 own = (u64)s.set * kv_heads + kv;
+	Set set = {chosen + own * (1 + 2 * budget), sets + own * budget * r.bytes, budget, 0};
+	set.held = by_record && blocks > 0 ? set.list[0] : 0;
 #pragma unroll 1
-	for (int h = warp; h < some && blocks > 0; h += WARPS)
+	for (int i = blockIdx.x;; i += gridDim.x) {
+		Keys<2 * V> keys;
+		if (i < set.held)
+			keys.read(r, set.record(i, r), lane);
+		if (i == blockIdx.x) {
+			after_previous();
+			allow_next(); // not before: what is behind would take the room that this grid needs
 #pragma unroll 1
-		for (int c = 4 * lane; c < dim; c += 128) {
-			float4 x = *(const float4 *)(q + ((u64)row * heads + first_head + h) * dim + c);
-			*(float4 *)(queries + h * stride + c) = make_float4(x.x * scale, x.y * scale, x.z * scale, x.w * scale);
+			for (int h = warp; h < some && blocks > 0; h += WARPS)
+#pragma unroll 1
+				for (int c = 4 * lane; c < dim; c += 128) {
+					float4 x = *(const float4 *)(q + ((u64)row * heads + first_head + h) * dim + c);
+					*(float4 *)(queries + h * stride + c) = make_float4(x.x * scale, x.y * scale, x.z * scale, x.w * scale);
+				}
+			__syncthreads();
 		}
-	__syncthreads();
+		if (i >= set.held)
+			break;
+#pragma unroll 1
+		for (int h = warp; h < some; h += WARPS) {
+			const float *query = queries + h * stride;
+			float most = keys.largest(r, set.record(i, r), query, lane);
+			if (lane == 0)
+				top[((u64)row * heads + first_head + h) * max_pages + set.list[1 + i]] = most;
+		}
+	}
 
 	// Row n is head n % HEADS of the block of number b. Tile i's column n is token i behind
 	// the first of four, of one half of the page: one load brings four tiles. Where their
@@ -396,9 +443,15 @@ template <int V, int PAIR> static __device__ void scan(const float *q, const u8 
 		int left = 2 * pages - block * PAGES * 2 - 4 * t;
 		float4 x = *(const float4 *)(scores + 4 * t);
 		u64 head = (u64)row * heads + first_head + n % HEADS;
-		if (there && left > 0)
-			*(float4 *)(top + head * max_pages + block * PAGES * 2 + 4 * t) = x;
 		const float v[4] = {x.x, x.y, x.z, x.w};
+		float *to = top + head * max_pages + block * PAGES * 2 + 4 * t;
+		u32 weighed = set.among(first * PAGES * 2, lane) >> b * PAGES * 2 + 4 * t & 15;
+		if (there && left > 0 && !weighed)
+			*(float4 *)to = x;
+		else if (there && left > 0)
+			for (int i = 0; i < 4; i++)
+				if (!(weighed >> i & 1))
+					to[i] = v[i];
 		float most = -3e38f, sum = 0, score[4];
 #pragma unroll
 		for (int i = 0; i < 4; i++) {
@@ -422,9 +475,8 @@ template <int V, int PAIR> static __device__ void scan(const float *q, const u8 
 // BLOCKS fit a multiprocessor: small ones, so that a context that is a little longer
 // than what fits all of them does not take twice the time.
 #define SCAN(V, PAIR, BLOCKS) \
-	KERNEL(WARPS * 32, BLOCKS) scan_##V##_##PAIR(const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums, \
-		u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, float scale) { \
-		scan<V, PAIR>(q, indexes, table, seqs, seq, top, sums, table_stride, heads, kv_heads, dim, budget, max_pages, scale); \
+	KERNEL(WARPS * 32, BLOCKS) scan_##V##_##PAIR(SCAN_PARAMS) { \
+		scan<V, PAIR>(q, indexes, table, seqs, seq, top, sums, sets, chosen, table_stride, heads, kv_heads, dim, budget, max_pages, k_bits, v_bits, by_record, scale); \
 	}
 
 SCAN(1, 1, 5)

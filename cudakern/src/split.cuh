@@ -102,26 +102,42 @@ template <int DIM> struct Result {
 };
 
 // Merges n results of some heads, part(h, i) each, into out(h): a thread takes four
-// channels of a head.
-template <int DIM, class Part, class Out> static __device__ __forceinline__ void merge(const Part &part, int n, int some, const Out &out, bool final) {
+// channels of a head, of so many results at once.
+template <int DIM, int AT_ONCE, class Part, class Out> static __device__ __forceinline__ void merge(const Part &part, int n, int some, const Out &out, bool final) {
 	for (int task = threadIdx.x; task < some * (DIM / 4); task += blockDim.x) {
 		int h = task / (DIM / 4), c = task % (DIM / 4) * 4;
 		float top = -INF, sum = 0;
-#pragma unroll 4
-		for (int i = 0; i < n; i++)
-			top = fmaxf(top, part(h, i)[DIM]);
 		float4 acc = make_float4(0, 0, 0, 0);
-#pragma unroll 4
-		for (int i = 0; i < n; i++) {
-			const float *p = part(h, i);
-			float4 v = *(const float4 *)(p + c);
-			float2 of = *(const float2 *)(p + DIM);
-			float w = rescale(of.x, top);
-			sum += of.y * w;
-			acc.x += v.x * w;
-			acc.y += v.y * w;
-			acc.z += v.z * w;
-			acc.w += v.w * w;
+#pragma unroll 1
+		for (int i = 0; i < n; i += AT_ONCE) {
+			float4 v[AT_ONCE];
+			float2 of[AT_ONCE];
+#pragma unroll
+			for (int k = 0; k < AT_ONCE; k++) {
+				of[k].x = -INF;
+				if (i + k < n) {
+					const float *p = part(h, i + k);
+					v[k] = *(const float4 *)(p + c);
+					of[k] = *(const float2 *)(p + DIM);
+				}
+			}
+			float most = top;
+#pragma unroll
+			for (int k = 0; k < AT_ONCE; k++)
+				most = fmaxf(most, of[k].x);
+			float before = rescale(top, most);
+			top = most, sum *= before;
+			acc = make_float4(acc.x * before, acc.y * before, acc.z * before, acc.w * before);
+#pragma unroll
+			for (int k = 0; k < AT_ONCE; k++)
+				if (i + k < n) {
+					float w = rescale(of[k].x, top);
+					sum += of[k].y * w;
+					acc.x += v[k].x * w;
+					acc.y += v[k].y * w;
+					acc.z += v[k].z * w;
+					acc.w += v[k].w * w;
+				}
 		}
 		float f = final ? 1 / sum : 1;
 		float *to = out(h);
@@ -158,9 +174,9 @@ template <int DIM, int WARPS, class Part> static __device__ __forceinline__ void
 	__syncthreads();
 	u64 head = (u64)f.row * f.heads + f.first_head;
 	if (splits.n == 1)
-		merge<DIM>(part, WARPS, f.some, [&](int h) { return f.dst + (head + h) * DIM; }, true);
+		merge<DIM, 4>(part, WARPS, f.some, [&](int h) { return f.dst + (head + h) * DIM; }, true);
 	else
-		merge<DIM>(part, WARPS, f.some, [&](int h) { return f.partial + ((head + h) * f.most + split) * Result<DIM>::FLOATS; }, false);
+		merge<DIM, 4>(part, WARPS, f.some, [&](int h) { return f.partial + ((head + h) * f.most + split) * Result<DIM>::FLOATS; }, false);
 }
 
 // The last block of a row to come here merges what all splits found.
@@ -183,5 +199,5 @@ template <int DIM> static __device__ __forceinline__ void finish_row(const Found
 	__threadfence();
 	u64 head = (u64)f.row * f.heads + f.first_head;
 	const float *all = f.partial + head * f.most * Result<DIM>::FLOATS;
-	merge<DIM>([&](int h, int i) { return all + (u64)(h * f.most + i) * Result<DIM>::FLOATS; }, splits.n, f.some, [&](int h) { return f.dst + (head + h) * DIM; }, true);
+	merge<DIM, 9>([&](int h, int i) { return all + (u64)(h * f.most + i) * Result<DIM>::FLOATS; }, splits.n, f.some, [&](int h) { return f.dst + (head + h) * DIM; }, true);
 }

@@ -27,13 +27,15 @@ type cacheRun struct {
 	e    *exec
 	pool *offload.Pool
 	q    *offload.Seq
+	more []*offload.Seq // in a step beside it
 	rng  *rand.Rand
 	heap *pinnedmem.Arena // a layer's index, locked
 }
 
 // TestCacheSpeed measures decode steps under auto: EDGED_CUDA_MODEL is a GGUF
 // file, EDGED_CUDA_DEPTHS the tokens in the cache, EDGED_CUDA_BUDGETS the tokens
-// of working sets (default 1024), EDGED_CUDA_EXCHANGE those that a step replaces,
+// of working sets (default 1024), EDGED_CUDA_EXCHANGE those that a step replaces, EDGED_CUDA_ROWS the
+// sequences of a step (default 1),
 // EDGED_CUDA_BY_RECORD=1 that records weigh what is held, and 0 that they do not.
 func TestCacheSpeed(t *testing.T) {
 	path := os.Getenv("EDGED_CUDA_MODEL")
@@ -46,12 +48,14 @@ func TestCacheSpeed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%s, read bandwidth %.0f GB/s", b.info.Name, rate/1e9)
-	for _, depth := range numbers(t, "EDGED_CUDA_DEPTHS", "130816") {
-		for _, budget := range numbers(t, "EDGED_CUDA_BUDGETS", "1024") {
-			for _, exchange := range numbers(t, "EDGED_CUDA_EXCHANGE", "160") {
-				r := newCacheRun(t, b, p, depth, depth+200, 2048, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: budget, Exchange: min(exchange, budget)})
-				r.measure(depth)
-				r.close()
+	for _, rows := range numbers(t, "EDGED_CUDA_ROWS", "1") {
+		for _, depth := range numbers(t, "EDGED_CUDA_DEPTHS", "130816") {
+			for _, budget := range numbers(t, "EDGED_CUDA_BUDGETS", "1024") {
+				for _, exchange := range numbers(t, "EDGED_CUDA_EXCHANGE", "160") {
+					r := newCacheRun(t, b, p, depth, depth+200, 2048, rows, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: budget, Exchange: min(exchange, budget)})
+					r.measure(depth)
+					r.close()
+				}
 			}
 		}
 	}
@@ -60,14 +64,14 @@ func TestCacheSpeed(t *testing.T) {
 	}
 }
 
-// newCacheRun fills so many of the tokens that there is room for.
-func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows int, opt offload.Options) *cacheRun {
+// newCacheRun fills so many of the tokens that there is room for, of some sequences.
+func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows, seqs int, opt offload.Options) *cacheRun {
 	t.Helper()
 	if opt.Elem == "" {
 		opt.Elem = offload.Q64.String()
 	}
 	context := ceil(room, offload.BlockTok) * offload.BlockTok
-	plan, err := offload.MakePlan(offload.Ask{Layers: p.KV, Policy: "auto", Options: opt, Context: context, Tokens: context, Sessions: 1})
+	plan, err := offload.MakePlan(offload.Ask{Layers: p.KV, Policy: "auto", Options: opt, Context: context, Tokens: context * seqs, Sessions: seqs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +84,7 @@ func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows i
 	start := time.Now()
 	r := &cacheRun{t: t, b: b, rng: rand.New(rand.NewPCG(1, 2))}
 	host := pinnedmem.NewHost(0)
-	x, err := b.Compile(p, graph.Limits{MaxRows: rows, MaxOut: 1, MaxSeqs: 1, Context: context, KV: plan.Config.Layers, Threads: 16, Host: host})
+	x, err := b.Compile(p, graph.Limits{MaxRows: rows, MaxOut: seqs, MaxSeqs: seqs, Context: context, KV: plan.Config.Layers, Threads: 16, Host: host})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,14 +95,19 @@ func newCacheRun(t *testing.T, b *Backend, p *graph.Program, depth, room, rows i
 	}
 	r.fillRecords()
 	filled := time.Now()
-	if r.q, err = r.pool.NewSeq(); err == nil {
-		if err = r.q.BeginPrefill(depth); err == nil {
-			err = r.q.EndPrefill()
+	for range seqs {
+		q, err := r.pool.NewSeq()
+		if err == nil {
+			if err = q.BeginPrefill(depth); err == nil {
+				err = q.EndPrefill()
+			}
 		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.more = append(r.more, q)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	r.q, r.more = r.more[0], r.more[1:]
 	r.step()
 	t.Logf("%s at %d tokens: compile %v, fill %v, first step %v", plan.Resolved, depth, compiled.Sub(start), filled.Sub(compiled), time.Since(filled))
 	r.fillIndexes()
@@ -171,25 +180,30 @@ func (r *cacheRun) run() {
 	}
 }
 
-// step decodes a token and gives the time that took.
+// step decodes a token of each sequence and gives the time that took.
 func (r *cacheRun) step() float64 {
-	if err := r.q.Reserve(1); err != nil {
-		r.t.Fatal(err)
-	}
+	seqs := append([]*offload.Seq{r.q}, r.more...)
 	in := graph.Rows{}
-	in.Add(int32(r.rng.IntN(1000)), int32(r.q.Len()), 0, true)
+	for i, q := range seqs {
+		if err := q.Reserve(1); err != nil {
+			r.t.Fatal(err)
+		}
+		in.Add(int32(r.rng.IntN(1000)), int32(q.Len()), int32(i), true)
+	}
 	start := time.Now()
-	if _, err := r.e.Step(r.t.Context(), &in, []*offload.Seq{r.q}); err != nil {
+	if _, err := r.e.Step(r.t.Context(), &in, seqs); err != nil {
 		r.t.Fatal(err)
 	}
 	d := time.Since(start).Seconds()
-	if err := r.q.Commit(1); err != nil {
-		r.t.Fatal(err)
+	for _, q := range seqs {
+		if err := q.Commit(1); err != nil {
+			r.t.Fatal(err)
+		}
 	}
 	return d
 }
 
-// forget empties the working sets.
+// forget empties the working sets of the first sequence.
 func (r *cacheRun) forget() {
 	m := r.pool.Memory(0)
 	list := make([]byte, m.ChosenBytes)
@@ -210,6 +224,9 @@ func (r *cacheRun) forget() {
 func (r *cacheRun) measure(depth int) {
 	r.t.Helper()
 	for _, cold := range []bool{false, true} {
+		if cold && len(r.more) > 0 {
+			continue
+		}
 		var times []float64
 		before := r.pool.Traffic()
 		const n = 32
@@ -232,7 +249,7 @@ func (r *cacheRun) measure(depth int) {
 func (r *cacheRun) kernels() {
 	r.e.batch.reset()
 	for _, n := range r.e.nodes {
-		n.emit(&r.e.batch, shape{rows: 1, outs: 1})
+		n.emit(&r.e.batch, shape{rows: 1 + len(r.more), outs: 1 + len(r.more)})
 	}
 	all := slices.Clone(r.e.batch.cmds)
 	groups := map[string][]command{}
@@ -251,7 +268,7 @@ func (r *cacheRun) kernels() {
 		if strings.HasPrefix(name, "scan") {
 			var bytes int64
 			for range g {
-				bytes += int64(r.q.Stored()/offload.BlockTok*r.pool.Memory(0).Plan.KVHeads) * int64(r.pool.Memory(0).Index.Bytes)
+				bytes += int64((1+len(r.more))*r.q.Stored()/offload.BlockTok*r.pool.Memory(0).Plan.KVHeads) * int64(r.pool.Memory(0).Index.Bytes)
 			}
 			line += fmt.Sprintf(", %.0f GB/s", float64(bytes)/s/1e9)
 		}
@@ -262,7 +279,9 @@ func (r *cacheRun) kernels() {
 
 func (r *cacheRun) close() {
 	r.t.Helper()
-	r.q.Free()
+	for _, q := range append(r.more, r.q) {
+		q.Free()
+	}
 	if err := r.e.Close(); err != nil {
 		r.t.Error(err)
 	}

@@ -36,6 +36,7 @@ func (e *exec) planStage() error {
 type cold struct {
 	scales  []driver.Ptr // [layers] of queries [kvHeads*headDim], Paged
 	sources []driver.Ptr // [layers] of what a step's choices chose [rows][kvHeads][budget] uint32, see choose.cu
+	stages  []driver.Ptr // [layers] of how far they are [rows][kvHeads] uint32
 	traffic driver.Ptr   // [trafficWords] uint64, see records.cuh: all steps'
 	host    []byte       // page-locked copy
 	seen    [trafficWords]uint64
@@ -48,11 +49,13 @@ func (c *cold) counted() span {
 }
 
 func (e *exec) planCold() {
-	e.cold.scales, e.cold.sources = make([]driver.Ptr, len(e.lim.KV)), make([]driver.Ptr, len(e.lim.KV))
+	layers := len(e.lim.KV)
+	e.cold.scales, e.cold.sources, e.cold.stages = make([]driver.Ptr, layers), make([]driver.Ptr, layers), make([]driver.Ptr, layers)
 	for i, p := range e.lim.KV {
 		if p.Class == offload.Paged {
 			e.bufMem.want(&e.cold.scales[i], int64(p.KVHeads*p.HeadDim)*4)
 			e.bufMem.want(&e.cold.sources[i], e.sources(i, e.keptRows()).bytes)
+			e.bufMem.want(&e.cold.stages[i], e.choiceStages(i, e.keptRows()).bytes)
 		}
 	}
 	e.bufMem.want(&e.cold.traffic, 8*trafficWords)
@@ -62,6 +65,11 @@ func (e *exec) planCold() {
 func (e *exec) sources(layer, rows int) span {
 	p := e.lim.KV[layer]
 	return span{name: "sources", at: e.cold.sources[layer], bytes: int64(rows*p.KVHeads*p.Budget) * 4}
+}
+
+// choiceStages are how far the choices of so many rows are.
+func (e *exec) choiceStages(layer, rows int) span {
+	return span{name: "stages of choices", at: e.cold.stages[layer], bytes: int64(rows*e.lim.KV[layer].KVHeads) * 4}
 }
 
 // coldBytes is the staging memory of what sendCold uploads.

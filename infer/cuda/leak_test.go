@@ -19,7 +19,7 @@ func TestLeaks(t *testing.T) {
 		t.Skip("set EDGED_CUDA_MODEL and EDGED_CUDA_REQUESTS to run requests")
 	}
 	b, p := openModel(t, path)
-	r := newCacheRun(t, b, p, 32, 4096, 512, offload.Options{Sparse: true, Budget: 512, Exchange: 160})
+	r := newCacheRun(t, b, p, 32, 4096, 512, 1, offload.Options{Sparse: true, Budget: 512, Exchange: 160})
 	used := func() (int64, string) {
 		free, _, err := b.gpu.MemInfo()
 		if err != nil {

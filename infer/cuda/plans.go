@@ -49,7 +49,7 @@ func (e *exec) coldPages() int { return ceil(e.lim.Context, 32*offload.ColdTok) 
 // choiceShared is the shared memory of choose_pages.
 func (e *exec) choiceShared(p offload.LayerPlan) int {
 	n := e.coldPages()
-	return 2*4*n + 7*n/32*4 + 5*4*p.Budget
+	return 2*4*n + 8*n/32*4 + 5*4*p.Budget
 }
 
 // keptRows is the most rows of a step that reads records: one of each sequence.

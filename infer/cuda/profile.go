@@ -79,8 +79,8 @@ func (e *exec) works(sh shape, kv []*offload.Seq) []work {
 			if n, ok := n.(*gatheredNode); ok && c.kernel == "fetch_tokens" {
 				bytes += n.fetchedBytes(kv)
 			}
-			if strings.HasPrefix(c.kernel, "weigh_") {
-				bytes += n.(*choiceNode).weighedBytes(kv)
+			if n, ok := n.(*choiceNode); ok && i == 0 {
+				bytes += n.weighedBytes(kv)
 			}
 			add(opName(n, c), c, bytes)
 		}
@@ -187,7 +187,7 @@ func (n *gatheredNode) fetchedBytes(kv []*offload.Seq) (sum int64) {
 // weighedBytes is the keys of what sequences hold, by which a choice weighs them.
 func (n *choiceNode) weighedBytes(kv []*offload.Seq) (sum int64) {
 	r, err := n.plan.Record()
-	if err != nil {
+	if err != nil || !n.plan.ByRecord {
 		return 0 // Limits.Validate has seen the plan
 	}
 	for _, q := range kv {

@@ -26,7 +26,7 @@ func TestPromptSpeed(t *testing.T) {
 	b, p := openModel(t, path)
 	chunk := numbers(t, "EDGED_CUDA_CHUNK", "2048")[0]
 	for _, n := range numbers(t, "EDGED_CUDA_PROMPTS", "130816") {
-		r := newCacheRun(t, b, p, 32, n+offload.BlockTok, chunk, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: 1024, Exchange: 160})
+		r := newCacheRun(t, b, p, 32, n+offload.BlockTok, chunk, 1, offload.Options{Sparse: true, Elem: os.Getenv("EDGED_CUDA_ELEM"), Budget: 1024, Exchange: 160})
 		r.prompt(n, chunk, numbers(t, "EDGED_CUDA_LAYERS", "0")[0])
 		r.goOn()
 		r.close()

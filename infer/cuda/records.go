@@ -16,8 +16,7 @@ const (
 	chooseThreads = 512 // THREADS of choose.cu
 	chooseHeads   = 256 // MOST_HEADS of choose.cu
 	scanWarps     = 4   // WARPS of scan.cu
-	weighWarps    = 4   // WARPS of weigh.cu
-	weighChannels = 32  // that its lanes take at a time
+	scanBlocks    = 5   // blocks of scan.cu that fit a multiprocessor, BLOCKS of most of its kernels
 	blockPages    = offload.BlockTok / offload.ColdTok
 	laneBytes     = 8 // Lane of store.cu
 )
@@ -96,9 +95,6 @@ func (n *choiceNode) emit(b *batch, s shape) {
 		return
 	}
 	n.scan(b, s)
-	if n.plan.ByRecord {
-		n.weigh(b, s)
-	}
 	n.choose(b, s)
 }
 
@@ -114,17 +110,22 @@ func (n *choiceNode) scanShape() (name string, pair, shared int) {
 	return fmt.Sprintf("scan_%d_%d", x.Vectors, pair), pair, 8/pair*stride*4 + scanWarps*pair*x.Bytes
 }
 
+// scan scores pages: by the index, or by records those that the set holds.
 func (n *choiceNode) scan(b *batch, s shape) {
 	e, c := n.e, &n.e.caches[n.op.Layer]
 	name, pair, shared := n.scanShape()
 	tiles := n.plan.KVHeads * ceil(n.op.Heads/n.plan.KVHeads, 8/pair)
 	blocks := ceil(ceil(e.lim.Context, offload.BlockTok), scanWarps*pair)
-	q := e.buf(n.op.Q)
+	q, sets, chosen := e.buf(n.op.Q), c.sets, c.chosen
+	sets.early, chosen.early = true, true
+	if n.plan.ByRecord { // one block for each record, where all run at once
+		blocks = max(blocks, min(n.plan.Budget, scanBlocks*e.backend.info.SMs/(tiles*s.rows)))
+	}
 	b.launch(name, driver.Dim{X: blocks, Y: tiles, Z: s.rows}, scanWarps*32, shared, cudakern.Scan{
-		Q: q.at, Indexes: c.indexes.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops, Sums: e.topSums,
+		Q: q.at, Indexes: c.indexes.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops, Sums: e.topSums, Sets: sets.at, Chosen: chosen.at,
 		TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim),
-		Budget: uint32(n.plan.Budget), MaxPages: uint32(e.coldPages()), Scale: n.op.Scale,
-	}, q.reading(s.rows), c.indexes, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing(), n.sums(s.rows).writing())
+		Budget: uint32(n.plan.Budget), MaxPages: uint32(e.coldPages()), KBits: uint32(n.plan.Elem.KBits()), VBits: uint32(n.plan.Elem.VBits()), ByRecord: flag(n.plan.ByRecord), Scale: n.op.Scale,
+	}, q.reading(s.rows), c.indexes, sets, chosen, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing(), n.sums(s.rows).writing())
 	// It reads the index before it waits for what came before it.
 	if s.flush {
 		b.cmds[len(b.cmds)-1].overlap = false
@@ -140,21 +141,6 @@ func (n *choiceNode) sums(rows int) span {
 	return span{name: "sums of scores", at: n.e.topSums, bytes: int64(rows*n.op.Heads*n.e.coldPages()/blockPages) * 8}
 }
 
-// weigh scores what working sets hold by records.
-func (n *choiceNode) weigh(b *batch, s shape) {
-	e, c, name := n.e, &n.e.caches[n.op.Layer], "weigh_"
-	if n.plan.Elem.Exact() {
-		name = "weigh_exact_"
-	}
-	q, sets, chosen := e.buf(n.op.Q), c.sets, c.chosen
-	sets.early, chosen.early = true, true
-	b.launch(fmt.Sprintf("%s%d", name, ceil(n.plan.HeadDim, weighChannels)), driver.Dim{X: ceil(n.plan.Budget, weighWarps), Y: n.plan.KVHeads, Z: s.rows}, weighWarps*32, 0, cudakern.Weigh{
-		Q: q.at, Sets: sets.at, Chosen: chosen.at, Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops,
-		Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim), Budget: uint32(n.plan.Budget), MaxPages: uint32(e.coldPages()),
-		KBits: uint32(n.plan.Elem.KBits()), VBits: uint32(n.plan.Elem.VBits()), Scale: n.op.Scale,
-	}, q.reading(s.rows), sets, chosen, e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing())
-}
-
 func (n *choiceNode) choose(b *batch, s shape) {
 	e, c := n.e, &n.e.caches[n.op.Layer]
 	r, err := n.plan.Record()
@@ -165,10 +151,10 @@ func (n *choiceNode) choose(b *batch, s shape) {
 	chosen.early = true
 	sets.write = !n.attentionFetches()
 	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), cudakern.ChoosePages{
-		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sources: e.cold.sources[n.op.Layer], Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
+		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sources: e.cold.sources[n.op.Layer], Stages: e.cold.stages[n.op.Layer], Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
 		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Fetches: flag(!n.attentionFetches()), Gain: n.plan.Gain,
-	}, n.tops(s.rows), n.sums(s.rows), chosen, e.sources(n.op.Layer, s.rows).writing(), sets, c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+	}, n.tops(s.rows), n.sums(s.rows), chosen, e.sources(n.op.Layer, s.rows).writing(), e.choiceStages(n.op.Layer, s.rows).writing(), sets, c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
 }
 
 // attentionFetches says whether one block alone attends to a page of a working set.
@@ -267,7 +253,12 @@ func (n *recordsNode) emit(b *batch, s shape) {
 	if n.plan.Class == offload.Paged {
 		name = "attend_held_"
 		a.Sets, a.Chosen, a.Sources, a.Traffic, a.Budget = c.sets.at, c.chosen.at, e.cold.sources[n.op.Layer], e.cold.traffic, uint32(n.plan.Budget)
-		uses = append(uses, c.sets.writing(), c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted())
+		sets := c.sets.writing()
+		if n.headTiles == 1 { // nobody else puts anything there, so that it need not wait for the choice
+			a.Stages, sets.early = e.cold.stages[n.op.Layer], true
+			uses = append(uses, e.choiceStages(n.op.Layer, s.rows))
+		}
+		uses = append(uses, sets, c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted())
 	}
 	b.launch(fmt.Sprintf("%s%d", name, n.spec.HeadDim), driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
 }

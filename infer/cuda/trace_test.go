@@ -70,7 +70,7 @@ func TestTrace(t *testing.T) {
 			t.Errorf("span %d is from %g to %g", i, s.Begin, s.End)
 		}
 	}
-	for _, want := range []string{"embed", "scan_", "weigh_", "choose_pages", "attend", "answer"} {
+	for _, want := range []string{"embed", "scan_", "choose_pages", "attend", "answer"} {
 		if !slices.ContainsFunc(names, func(n string) bool { return n == want || n+"_" == want }) {
 			t.Errorf("no %q among %q", want, names)
 		}
