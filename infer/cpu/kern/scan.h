@@ -48,12 +48,12 @@ INLINE float units_of(const float *x, int n, vf most, int16_t *code, int *sum) {
 
 // probes_of prepares W scaled queries for a block, whose references and deviations are
 // given. They share what is read of it.
-INLINE void probes_of(const int W, probe *p, const index_layout *l, const uint8_t *order, const float *ref, const float *dev, const scaled_query *q, int dim) {
+INLINE void probes_of(const int W, const int vectors, const int padded, probe *p, const uint8_t *order, const float *ref, const float *dev, const scaled_query *q, int dim) {
 	float y[SCAN_HEADS][MAX_INDEX_DIM], ranked[SCAN_HEADS][MAX_RANKS + 16];
 	vf base[SCAN_HEADS], most[SCAN_HEADS];
 #pragma GCC unroll 4
 	for (int w = 0; w < W; w++) base[w] = most[w] = vf_zero();
-	for (int c = 0; c < l->padded; c += 16) {
+	for (int c = 0; c < padded; c += 16) {
 		const vf r = vf_load(ref + c), d = vf_load(dev + c);
 #pragma GCC unroll 4
 		for (int w = 0; w < W; w++) {
@@ -63,16 +63,19 @@ INLINE void probes_of(const int W, probe *p, const index_layout *l, const uint8_
 			vf_store(y[w] + c, v);
 		}
 	}
-	const int ranks = l->ranks < dim ? l->ranks : dim, n = whole_lanes(l->ranks);
-	for (int r = 0; r < ranks; r++)
+	const int ranks = RANKS * vectors < dim ? RANKS * vectors : dim, n = whole_lanes(RANKS * vectors);
+	for (int r = 0; r < ranks; r++) {
+		int c = order[r];
+		__asm__("" : "+r"(c)); // or the compiler loads a vector of them, to take it apart again
 #pragma GCC unroll 4
-		for (int w = 0; w < W; w++) ranked[w][r] = y[w][order[r]] * CODE_STEP;
+		for (int w = 0; w < W; w++) ranked[w][r] = y[w][c] * CODE_STEP;
+	}
 	for (int r = ranks; r < n; r++)
 #pragma GCC unroll 4
 		for (int w = 0; w < W; w++) ranked[w][r] = 0;
 	for (int w = 0; w < W; w++) {
 		int sum, unused;
-		p[w].mean_unit = units_of(y[w], l->padded, most[w], p[w].mean, &sum) / INDEX_UNITS;
+		p[w].mean_unit = units_of(y[w], padded, most[w], p[w].mean, &sum) / INDEX_UNITS;
 		p[w].base = vf_sum(base[w]) - p[w].mean_unit * (float)sum * 128;
 		vf top = vf_zero();
 		for (int r = 0; r < n; r += 16) top = vf_max(vf_abs(vf_load(ranked[w] + r)), top);
@@ -123,23 +126,26 @@ INLINE void scores_of(raw_tops raw, const probe *p, const page_probe *x, float *
 
 // scan_block scores n pages of a block, from page first of the sequence on, and
 // places behind them, for W query heads. mean is null where nobody wants the
-// scores of pages' means.
-INLINE void scan_block(const int W, const int vectors, const index_layout *l, const uint8_t *ix, const scaled_query *q, int dim, int first, int n, float *const *top, float *const *mean) {
+// scores of pages' means. next is the block that comes next, or null: the processor
+// cannot foresee where it begins, and asked for all of it at once it would wait.
+INLINE void scan_block(const int W, const int vectors, const int padded, const index_layout *l, const uint8_t *ix, const uint8_t *next, const scaled_query *q, int dim, int first, int n, float *const *top, float *const *mean) {
 	float ref[MAX_INDEX_DIM], dev[MAX_INDEX_DIM];
-	halves_to(ref, ix + l->refs, l->padded), halves_to(dev, ix + l->steps, l->padded);
+	halves_to(ref, ix + l->refs, padded), halves_to(dev, ix + l->steps, padded);
 	probe p[SCAN_HEADS];
 	page_probe x[SCAN_HEADS];
-	probes_of(W, p, l, ix, ref, dev, q, dim);
+	probes_of(W, vectors, padded, p, ix, ref, dev, q, dim);
 	const int16_t *mean_of[SCAN_HEADS];
 	int32_t *sums[SCAN_HEADS];
 	for (int r = 0; r < W; r++) mean_of[r] = p[r].mean, sums[r] = x[r].mean;
-	means_of(W, mean_of, l->padded / 4, ix + l->means, sums);
+	means_of(W, mean_of, padded / 4, ix + l->means, sums);
 	for (int r = 0; r < W; r++) {
-		quads_of(p[r].ranked, l->ranks / 4, ix + l->scales, x[r].quad, x[r].centre, x[r].unit);
+		quads_of(p[r].ranked, RANKS * vectors / 4, ix + l->scales, x[r].quad, x[r].centre, x[r].unit);
 	}
 	raw_tops raw[SCAN_HEADS];
 	for (int i = 0; i < n; i++) {
 		const uint8_t *codes = ix + l->codes + i * page_codes(l);
+		const int share = l->bytes / BLOCK_PAGES;
+		for (int j = 0; next && j < share; j += 64) ahead(next + i * share + j);
 		cold_tops(W, 0, vectors, codes, x, PAGE_SLOT(i), raw, 2 * i);
 		cold_tops(W, 1, vectors, codes, x, PAGE_SLOT(i), raw, 2 * i + 1);
 	}
@@ -147,7 +153,7 @@ INLINE void scan_block(const int W, const int vectors, const index_layout *l, co
 }
 
 // scan_blocks scores blocks [b0, b1) for W query heads from head0 on.
-INLINE void scan_blocks(const int W, const int vectors, exec *e, const op *o, int seq, int head, int head0, int b0, int b1) {
+INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *e, const op *o, int seq, int head, int head0, int b0, int b1) {
 	const cache *c = o->kv;
 	const view *v = &e->st.views[seq * e->layers + o->layer];
 	scaled_query q[SCAN_HEADS];
@@ -162,19 +168,18 @@ INLINE void scan_blocks(const int W, const int vectors, exec *e, const op *o, in
 	for (int b = b0; b < b1; b++) {
 		const uint8_t *ix = c->index + ((int64_t)v->table[b] * c->kv_heads + head) * c->ix.bytes;
 		const int first = b * BLOCK_PAGES, left = pages - first;
-		if (b + 1 < b1) // the processor cannot foresee where the next one begins
-			for (int i = 0; i < c->ix.bytes; i += 64) ahead(c->index + ((int64_t)v->table[b + 1] * c->kv_heads + head) * c->ix.bytes + i);
-		scan_block(W, vectors, &c->ix, ix, q, c->dim, first, left < BLOCK_PAGES ? left : BLOCK_PAGES, top, mean);
+		const uint8_t *next = b + 1 < b1 ? c->index + ((int64_t)v->table[b + 1] * c->kv_heads + head) * c->ix.bytes : 0;
+		scan_block(W, vectors, padded, &c->ix, ix, next, q, c->dim, first, left < BLOCK_PAGES ? left : BLOCK_PAGES, top, mean);
 	}
 }
 
 // Sums stay in registers where the number of vectors is known.
 #define SCAN_WIDTH(W) \
 	static void __attribute__((noinline)) scan_blocks_##W(exec *e, const op *o, int seq, int head, int head0, int b0, int b1) { \
-		switch (o->kv->ix.vectors) { \
-		case 1: scan_blocks(W, 1, e, o, seq, head, head0, b0, b1); break; \
-		case 2: scan_blocks(W, 2, e, o, seq, head, head0, b0, b1); break; \
-		default: scan_blocks(W, o->kv->ix.vectors, e, o, seq, head, head0, b0, b1); \
+		switch (o->kv->ix.padded) { \
+		case 64: scan_blocks(W, 1, 64, e, o, seq, head, head0, b0, b1); break; \
+		case 128: scan_blocks(W, 2, 128, e, o, seq, head, head0, b0, b1); break; \
+		default: scan_blocks(W, o->kv->ix.vectors, o->kv->ix.padded, e, o, seq, head, head0, b0, b1); \
 		} \
 	}
 SCAN_WIDTH(1)
