@@ -207,29 +207,17 @@ INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, int
 	}
 	for (int i = 0; i < 2; i++) {
 		const uint8_t *rec = i ? p.rec2 : p.rec;
-		if (p.known[i]) {
-			known_scores(W, p.known[i] + at, score + i * COLD_TOK);
-			continue;
-		}
-		for (int w = 0; w < W; w += cold_rows(W)) {
-			const float *q = x->by_head + (r0 + w) * whole_lanes(kv->dim);
-			if (r->k_bits == 6) cold_scores(cold_rows(W), 6, r, rec, kv->dim, q, score + w * SPAN + i * COLD_TOK, x->aux);
-			else cold_scores(cold_rows(W), 8, r, rec, kv->dim, q, score + w * SPAN + i * COLD_TOK, x->aux);
-		}
+		if (p.known[i]) known_scores(W, p.known[i] + at, score + i * COLD_TOK);
+		else scores_of_cold(W, r, rec, kv->dim, x->by_head + r0 * whole_lanes(kv->dim), score + i * COLD_TOK, x->aux);
 	}
 }
 
 INLINE void record_values(const int W, tile *x, const cache *kv, page_ref p, int t0, int t1, const float *score, float *acc, int fresh) {
 	const record *r = &kv->rec;
-	for (int i = 0; i < 2 && cold_fast(r); i++) {
-		const uint8_t *rec = i ? p.rec2 : p.rec;
-		for (int w = 0; w < W; w += cold_rows(W)) {
-			const float *s = score + w * SPAN + t0 + i * COLD_TOK;
-			if (r->v_bits == 4) cold_values(cold_rows(W), 4, r, rec, kv->dim, s, acc + w * kv->dim, fresh && !i);
-			else cold_values(cold_rows(W), 8, r, rec, kv->dim, s, acc + w * kv->dim, fresh && !i);
-		}
+	if (cold_fast(r)) {
+		for (int i = 0; i < 2; i++) values_of_cold(W, r, i ? p.rec2 : p.rec, kv->dim, score + t0 + i * COLD_TOK, acc, fresh && !i);
+		return;
 	}
-	if (cold_fast(r)) return;
 	value_floats(&kv->rec, p, kv->dim, x->page);
 	const uint8_t *v[1 + AHEAD];
 	for (int i = 0; i < 1 + AHEAD; i++) v[i] = (const uint8_t *)x->page;

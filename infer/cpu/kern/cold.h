@@ -8,9 +8,6 @@ INLINE int cold_fast(const record *r) {
 	return COLD_KERNELS && r->group == COLD_TOK && (r->k_bits == 8 || r->k_bits == 6) && (r->v_bits == 8 || r->v_bits == 4);
 }
 
-// cold_rows is how many of W query vectors read a record together.
-INLINE int cold_rows(const int W) { return W <= COLD_ROWS ? W : W / 2; }
-
 // cold_keys are the codes of channels c to c+3 of 16 tokens.
 INLINE void cold_keys(const int bits, const uint8_t *k, int c, vf *code) {
 	if (bits == 6) {
@@ -100,6 +97,65 @@ INLINE void cold_values(const int W, const int bits, const record *r, const uint
 			if (c + 16 < end) cold_channels(W, 1, bits, r, rec, dim, c + 16, w, bias, acc, fresh);
 		}
 	}
+}
+
+// cold_record tells the compiler what follows from a record's widths, where these are constants.
+INLINE record cold_record(const record *r, const int k_bits, const int v_bits, const int dim) {
+	record x = *r;
+	x.group = COLD_TOK, x.k_bits = k_bits, x.v_bits = v_bits;
+	if (dim % V_GROUP == 0) x.v_groups = dim / V_GROUP, x.v_row = dim / 8 * v_bits;
+	return x;
+}
+
+// Functions of W query vectors, which know widths that are common: of 6 and 4 bits, and of
+// heads of 64 and 128 channels.
+#define COLD_WIDTH(W) \
+	static void __attribute__((noinline)) cold_scores_##W(const record *r, const uint8_t *rec, int dim, const float *q, float *score, float *aux) { \
+		const record six = cold_record(r, 6, r->v_bits, dim); \
+		if (r->k_bits == 8) cold_scores(W, 8, r, rec, dim, q, score, aux); \
+		else if (dim == 64) cold_scores(W, 6, &six, rec, 64, q, score, aux); \
+		else if (dim == 128) cold_scores(W, 6, &six, rec, 128, q, score, aux); \
+		else cold_scores(W, 6, &six, rec, dim, q, score, aux); \
+	} \
+	static void __attribute__((noinline)) cold_values_##W(const record *r, const uint8_t *rec, int dim, const float *p, float *acc, int fresh) { \
+		if (r->v_bits == 8) { \
+			cold_values(W, 8, r, rec, dim, p, acc, fresh); \
+		} else if (dim == 64) { \
+			const record x = cold_record(r, r->k_bits, 4, 64); \
+			cold_values(W, 4, &x, rec, 64, p, acc, fresh); \
+		} else if (dim == 128) { \
+			const record x = cold_record(r, r->k_bits, 4, 128); \
+			cold_values(W, 4, &x, rec, 128, p, acc, fresh); \
+		} else { \
+			cold_values(W, 4, r, rec, dim, p, acc, fresh); \
+		} \
+	}
+#if COLD_KERNELS
+COLD_WIDTH(1) COLD_WIDTH(2) COLD_WIDTH(3)
+#define COLD_CASES(F, ...) case 1: F##_1(__VA_ARGS__); break; case 2: F##_2(__VA_ARGS__); break; case 3: F##_3(__VA_ARGS__); break;
+#if COLD_ROWS > 3
+COLD_WIDTH(4) COLD_WIDTH(6) COLD_WIDTH(8) COLD_WIDTH(12)
+#define COLD_MORE(F, ...) case 4: F##_4(__VA_ARGS__); break; case 6: F##_6(__VA_ARGS__); break; case 8: F##_8(__VA_ARGS__); break; case 12: F##_12(__VA_ARGS__); break;
+#else
+#define COLD_MORE(F, ...)
+#endif
+#else
+#define COLD_CASES(F, ...)
+#define COLD_MORE(F, ...)
+#endif
+
+// scores_of_cold and values_of_cold treat a record's tokens with W query vectors, so many of
+// them at once as COLD_ROWS says.
+INLINE void scores_of_cold(const int W, const record *r, const uint8_t *rec, int dim, const float *q, float *score, float *aux) {
+	const int n = W <= COLD_ROWS ? W : W / 2;
+	for (int w = 0; w < W; w += n, q += n * whole_lanes(dim), score += n * SPAN)
+		switch (n) { COLD_CASES(cold_scores, r, rec, dim, q, score, aux) COLD_MORE(cold_scores, r, rec, dim, q, score, aux) }
+}
+
+INLINE void values_of_cold(const int W, const record *r, const uint8_t *rec, int dim, const float *p, float *acc, int fresh) {
+	const int n = W <= COLD_ROWS ? W : W / 2;
+	for (int w = 0; w < W; w += n, p += n * SPAN, acc += n * dim)
+		switch (n) { COLD_CASES(cold_values, r, rec, dim, p, acc, fresh) COLD_MORE(cold_values, r, rec, dim, p, acc, fresh) }
 }
 
 // ahead_bytes asks for bytes [from, to) of a record.

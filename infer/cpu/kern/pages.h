@@ -139,7 +139,7 @@ INLINE float half1(const void *p) {
 INLINE void halves_to(float *dst, const uint8_t *src, int n) {
 	int i = 0;
 	for (; i + 16 <= n; i += 16) vf_store(dst + i, vf_half(src + 2 * i));
-	for (; i < n; i++) dst[i] = half1(src + 2 * i);
+	for (; i < n; i++) dst[i] = half1(src + 2 * (int64_t)i);
 }
 
 // halves converts n floats to float16 bits.
