@@ -110,6 +110,10 @@ func prepareDir(dir string) error {
 	return err
 }
 
+// logReserve is room for SQLite's log, so that sessions can be deleted on a full disk: as
+// much as the log has before SQLite begins to write it from the begin again.
+const logReserve = 4 << 20
+
 func (s *Store) openDatabase(ctx context.Context, unclean bool) error {
 	path := filepath.Join(s.dir, databaseFile)
 	// SQLite gives its other files the mode of this one.
@@ -127,6 +131,11 @@ func (s *Store) openDatabase(ctx context.Context, unclean bool) error {
 		return err
 	}
 	if err := s.identify(); err != nil {
+		return err
+	}
+	// Without it, a disk that is full before the log has ever been long lets nothing be
+	// deleted. SQLite locks other files than this one, which may be opened and closed.
+	if _, err := disk.Reserve(path+"-wal", logReserve); err != nil {
 		return err
 	}
 	return errors.Join(s.root.SyncDir("."), syncParent(s.dir))
