@@ -36,7 +36,7 @@ func (s *suite) choiceCase(t *testing.T, shape headShape, elem offload.Elem) {
 			if j.skip(i) {
 				continue
 			}
-			if err := s.opt.Tolerance.Attend.compare(got[0][i], got[1][i]); err != nil {
+			if err := s.opt.Tolerance.attend(elem).compare(got[0][i], got[1][i]); err != nil {
 				t.Fatalf("%s: row %d of %d: %v", what, i, len(got[0]), err)
 			}
 		}

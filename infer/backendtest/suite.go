@@ -68,8 +68,10 @@ type Tolerance struct {
 	Norm   Tol // RMSNorm, AddRMSNorm, HeadNorm
 	Rope   Tol
 	Attend Tol
-	Linear Tol // Linear and GatedLinear
-	Logits Tol // whole models
+	// AttendElem replaces Attend where records are of single formats and pages are chosen; may be nil.
+	AttendElem map[offload.Elem]Tol
+	Linear     Tol // Linear and GatedLinear
+	Logits     Tol // whole models
 	// Coded is for whole models that read records, which backends that are not
 	// BitIdentical round differently: a code more or less, of the few that there are.
 	Coded Tol
@@ -82,6 +84,13 @@ func (t Tolerance) linear(typ gguf.Type) Tol {
 		return tol
 	}
 	return t.Linear
+}
+
+func (t Tolerance) attend(e offload.Elem) Tol {
+	if tol, ok := t.AttendElem[e]; ok {
+		return tol
+	}
+	return t.Attend
 }
 
 // suite is one run of all checks.
