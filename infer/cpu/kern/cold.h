@@ -148,12 +148,14 @@ COLD_WIDTH(4) COLD_WIDTH(6) COLD_WIDTH(8) COLD_WIDTH(12)
 // them at once as COLD_ROWS says.
 INLINE void scores_of_cold(const int W, const record *r, const uint8_t *rec, int dim, const float *q, float *score, float *aux) {
 	const int n = W <= COLD_ROWS ? W : W / 2;
+	(void)r, (void)rec, (void)aux; // where there are no kernels
 	for (int w = 0; w < W; w += n, q += n * whole_lanes(dim), score += n * SPAN)
 		switch (n) { COLD_CASES(cold_scores, r, rec, dim, q, score, aux) COLD_MORE(cold_scores, r, rec, dim, q, score, aux) }
 }
 
 INLINE void values_of_cold(const int W, const record *r, const uint8_t *rec, int dim, const float *p, float *acc, int fresh) {
 	const int n = W <= COLD_ROWS ? W : W / 2;
+	(void)r, (void)rec, (void)fresh; // where there are no kernels
 	for (int w = 0; w < W; w += n, p += n * SPAN, acc += n * dim)
 		switch (n) { COLD_CASES(cold_values, r, rec, dim, p, acc, fresh) COLD_MORE(cold_values, r, rec, dim, p, acc, fresh) }
 }
