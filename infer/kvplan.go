@@ -44,13 +44,8 @@ func (p kvPlan) least(context int) (graph.Footprint, error) {
 // ask is for a cache beside a program that takes so much.
 func (p kvPlan) ask(context, nTok int, device, host int64) offload.Ask {
 	a := offload.Ask{Layers: p.layers, Policy: p.policy, Options: p.options, Context: context, Tokens: nTok, Sessions: p.slots, Decoding: p.running,
-		Fast: p.Fast, Lockable: p.Lockable, Device: p.Device > 0}
+		Fast: p.fastBeside(device), Lockable: p.Lockable, Device: p.Device > 0}
 	left := max(p.Host-host, 1) // 0 is no limit
-	if a.Device {
-		if fast := max(p.Device-device, 1); p.Fast == 0 || fast < p.Fast {
-			a.Fast = fast
-		}
-	}
 	if a.Fast > 0 {
 		a.Host = left
 	} else {

@@ -43,8 +43,6 @@ func (o *owner) mended() bool {
 		return false
 	}
 	o.log.Info("the model's file is another one; it is loaded", "model", e.served)
-	e.state, e.progress = Loading, LoadProgress{Model: e.served}
-	e.loads = append(e.loads, &loadCall{model: e.served, done: make(chan error, 1)})
-	e.announce()
+	e.loadNext(e.served)
 	return true
 }

@@ -237,11 +237,16 @@ func (o *owner) loadAgain(changed error) {
 	name := o.res.name
 	o.log.Error("the model's file has changed; it is loaded again", "model", name, "error", changed)
 	o.e.mu.Lock()
-	o.e.state, o.e.resident, o.e.progress = Loading, "", LoadProgress{Model: name}
-	o.e.loads = append(o.e.loads, &loadCall{model: name, done: make(chan error, 1)})
-	o.e.announce()
+	o.e.loadNext(name)
 	o.e.mu.Unlock()
 	o.endBegun(fmt.Errorf("%w: model %s is loaded again: %w", ErrLoading, name, changed))
+}
+
+// loadNext lets the owner load a model that nobody has asked to be loaded. e.mu is held.
+func (e *Engine) loadNext(model string) {
+	e.state, e.resident, e.progress = Loading, "", LoadProgress{Model: model}
+	e.loads = append(e.loads, &loadCall{model: model, done: make(chan error, 1)})
+	e.announce()
 }
 
 // shutdown ends everything and gives all memory back.

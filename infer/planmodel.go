@@ -14,6 +14,19 @@ type Memory struct {
 	Lockable int64 // of host memory that is to be locked; 0: no limit
 }
 
+// fastBeside is the bytes of the fast tier beside a program that takes so many of the
+// device; 0: no limit of its own.
+func (m Memory) fastBeside(program int64) int64 {
+	if m.Device == 0 {
+		return m.Fast
+	}
+	left := max(m.Device-program, 1)
+	if m.Fast > 0 {
+		left = min(left, m.Fast)
+	}
+	return left
+}
+
 // ModelPlan is what an engine would take of a model.
 type ModelPlan struct {
 	Cache   *offload.Plan

@@ -228,11 +228,7 @@ func (o *owner) makePool(r *resident, c offload.Config, shorter bool) (err error
 	if err != nil {
 		return err
 	}
-	fast := m.Fast
-	if m.Device > 0 && (fast == 0 || m.Device < fast) {
-		fast = m.Device
-	}
-	if c, err = shrink(c, shorter, fast, o.cfg.HostBytes-used); err != nil {
+	if c, err = shrink(c, shorter, m.fastBeside(0), o.cfg.HostBytes-used); err != nil {
 		return fmt.Errorf("beside %d bytes of weights and activations of %d bytes: %w", used, o.cfg.HostBytes, err)
 	}
 	if c.Context < planned && r.short == "" {

@@ -89,10 +89,15 @@ func (a *app) plan(p daemon.Planning, asJSON, program bool) error {
 // positive refuses numbers that were given and are not above 0: only a flag
 // that is left out means a default.
 func positive(cmd *cobra.Command, names ...string) error {
+	return within(cmd, math.SmallestNonzeroFloat64, math.MaxFloat64, "above 0", names)
+}
+
+// within refuses numbers that were given and are below low or above high.
+func within(cmd *cobra.Command, low, high float64, must string, names []string) error {
 	for _, name := range names {
 		f := cmd.Flag(name)
-		if v, err := strconv.ParseFloat(f.Value.String(), 64); f.Changed && (err != nil || !(v > 0) || math.IsInf(v, 0)) {
-			return fmt.Errorf("--%s is %s, must be above 0", name, f.Value)
+		if v, err := strconv.ParseFloat(f.Value.String(), 64); f.Changed && (err != nil || !(v >= low && v <= high)) {
+			return fmt.Errorf("--%s is %s, must be %s", name, f.Value, must)
 		}
 	}
 	return nil
@@ -104,13 +109,7 @@ const slowest, fastest = 1e-3, 1e9
 
 // realRates refuses what is no rate of a memory or a bus.
 func realRates(cmd *cobra.Command, names ...string) error {
-	for _, name := range names {
-		f := cmd.Flag(name)
-		if v, err := strconv.ParseFloat(f.Value.String(), 64); f.Changed && (err != nil || !(v >= slowest && v <= fastest)) {
-			return fmt.Errorf("--%s is %s, must be from %g to %g GB/s", name, f.Value, slowest, fastest)
-		}
-	}
-	return nil
+	return within(cmd, slowest, fastest, fmt.Sprintf("from %g to %g GB/s", slowest, fastest), names)
 }
 
 func parseSize(flag, text string, s *daemon.Size) error {

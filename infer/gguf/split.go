@@ -57,7 +57,12 @@ func partPath(path string, no, count uint64) (string, error) {
 	if n, err := strconv.ParseUint(m[3], 10, 64); err != nil || n != count {
 		return "", fmt.Errorf("%s: named as one of %s parts, but key %q is %d", path, m[3], keySplitCount, count)
 	}
-	return dir + fmt.Sprintf("%s-%05d-of-%05d.gguf", m[1], no+1, count), nil
+	return dir + partName(m[1], no, count), nil
+}
+
+// partName is how part no (from 0) of count is named.
+func partName(stem string, no, count uint64) string {
+	return fmt.Sprintf("%s-%05d-of-%05d.gguf", stem, no+1, count)
 }
 
 // openParts maps and parses path and, when it is split, all other parts.

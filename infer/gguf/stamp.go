@@ -34,13 +34,13 @@ func parts(path string) []string {
 	if m == nil {
 		return []string{path}
 	}
-	n, err := strconv.Atoi(m[3])
+	n, err := strconv.ParseUint(m[3], 10, 64)
 	if err != nil || n > maxStampParts {
 		return []string{path}
 	}
 	var all []string
 	for i := range n {
-		all = append(all, fmt.Sprintf("%s-%05d-of-%s.gguf", m[1], i+1, m[3]))
+		all = append(all, partName(m[1], i, n))
 	}
 	return all
 }
