@@ -49,20 +49,21 @@ func changingToy(t *testing.T, cfg Config, b *toyBackend) (e *Engine, changes ch
 func TestChangedFile(t *testing.T) {
 	for _, switches := range []bool{false, true} {
 		var loads atomic.Int32
-		steps := make(chan struct{})
+		var changes chan error
+		var answering atomic.Bool
 		b := &toyBackend{compile: func() error { loads.Add(1); return nil }}
-		cfg := toyConfig()
-		cfg.AllowSwitch = switches
-		e, changes := changingToy(t, cfg, b)
-		var once atomic.Bool
-		_, err := e.Generate(t.Context(), &Request{Prompt: prompt(1, 2), MaxTokens: 50}, func(Delta) error {
-			if once.CompareAndSwap(false, true) {
+		b.step = func(context.Context, *graph.Rows) error { // by the step: the engine does not wait for who reads an answer
+			if answering.CompareAndSwap(true, false) {
 				changes <- gguf.ErrChanged
-				close(steps)
 			}
 			return nil
-		})
-		<-steps
+		}
+		cfg := toyConfig()
+		cfg.AllowSwitch = switches
+		var e *Engine
+		e, changes = changingToy(t, cfg, b)
+		answering.Store(true)
+		_, _, err := collect(t.Context(), e, &Request{Prompt: prompt(1, 2), MaxTokens: 50})
 		if !errors.Is(err, ErrLoading) || !errors.Is(err, gguf.ErrChanged) {
 			t.Errorf("the request ended with %v, want ErrLoading and ErrChanged", err)
 		}
