@@ -53,6 +53,7 @@ type exec struct {
 
 	traffic []C.int64_t // [threads, N_TRAFFIC]
 	spent   []C.int64_t // [threads, N_SPENT]
+	later   []C.later   // [threads]
 	oneSeq  [1]*offload.Seq
 }
 
@@ -185,12 +186,13 @@ func (e *exec) visitAll(l *lowered) error {
 	}
 	var execs []C.exec
 	err := errors.Join(
-		visit(m, &execs, 1), visit(m, &e.ops, len(l.ops)), visit(m, &e.next, len(l.ops)),
+		visit(m, &execs, 1), visit(m, &e.ops, len(l.ops)), visit(m, &e.next, len(l.ops)*e.lim.Threads),
 		visit(m, &e.weights, l.operands), visit(m, &e.buffers, len(e.prog.Buffers)),
 		visit(m, &e.ropes, len(e.prog.Ropes)), visit(m, &e.caches, len(e.prog.KV)),
 		visit(m, &e.pos, e.lim.MaxRows), visit(m, &e.seq, e.lim.MaxRows), visit(m, &e.out, e.lim.MaxOut),
 		visit(m, &e.seqRow, e.lim.MaxSeqs+1), visit(m, &e.views, e.lim.MaxSeqs*len(e.prog.KV)),
 		visit(m, &e.traffic, e.lim.Threads*C.N_TRAFFIC), visit(m, &e.spent, e.lim.Threads*C.N_SPENT),
+		visit(m, &e.later, e.lim.Threads),
 	)
 	if err != nil {
 		return err

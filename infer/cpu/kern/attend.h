@@ -38,6 +38,8 @@ typedef struct {
 	float *page;          // [dim][PAGE_TOK] keys or values of one record's page
 	float *aux;           // [MAX_QUERY+4][lanes]
 	float m[MAX_QUERY], l[MAX_QUERY];
+	const exec *e;
+	later *next; // weights
 } tile;
 
 INLINE vf load_kv(const uint8_t *p, int64_t i, const int f32) {
@@ -242,6 +244,7 @@ INLINE void span_queries(const int W, const int f32, tile *x, int r0, const list
 	for (int i = 0; i < p.n;) {
 		const int a = t0 + i * PAGE_TOK, fresh = i == 0;
 		if (p.at[i].rec) {
+			later_lines(x->e, x->next, LATER_PAGE);
 			record_values(W, x, kv, p.at[i], a, a + PAGE_TOK, score, acc, fresh);
 			i++;
 			continue;
@@ -382,13 +385,14 @@ INLINE int tile_pieces(const list *l, int split, int first, int end) {
 
 // op_attend hands out work in pieces of (query rows, query heads of one KV
 // head), and of single spans when a step has too few rows to go round.
-static void op_attend(exec *e, const op *o, int at, uint8_t *scratch) {
+static void op_attend(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
 	const step *st = &e->st;
 	const cache *kv = o->kv;
 	const int group = o->heads / kv->kv_heads, split = st->rows <= SPLIT_ROWS;
 	const int heads = group < MAX_QUERY ? group : MAX_QUERY, parts = (group + heads - 1) / heads;
 	const int tile_rows = MAX_QUERY / heads;
 	tile x = tile_in(scratch, kv->dim);
+	x.e = e, x.next = &e->later[thread];
 	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
 	for (int s = 0; s < st->seqs; s++)
 		// The last rows of a chunk see most tokens: they go first.

@@ -18,6 +18,12 @@ INLINE void cold_keys(const int bits, const uint8_t *k, int c, vf *code) {
 	for (int i = 0; i < 4; i++) code[i] = vf_u8(k + (c + i) * COLD_TOK);
 }
 
+// sums_of writes the sums of x [W] to out, which has room for whole fours.
+INLINE void sums_of(const int W, const vf *x, float *out) {
+#pragma GCC unroll 3
+	for (int i = 0; i < W; i += 4) vf_sums(W - i < 4 ? W - i : 4, x + i, out + i);
+}
+
 // cold_scores writes the scores [W][SPAN] of a record's tokens. Queries q
 // [W][lanes] are padded with 0; aux holds W+2 of them.
 INLINE void cold_scores(const int W, const int bits, const record *r, const uint8_t *rec, int dim, const float *q, float *score, float *aux) {
@@ -25,17 +31,20 @@ INLINE void cold_scores(const int W, const int bits, const record *r, const uint
 	float *zero = aux, *step = aux + lanes, *scaled = aux + 2 * lanes;
 	for (int c = dim; c < lanes; c++) zero[c] = step[c] = 0;
 	halves_to(zero, rec, dim), steps_to(r, step, rec + r->k_steps, dim);
-	vf acc[MAX_QUERY];
+	vf base[MAX_QUERY], acc[MAX_QUERY];
+	float sum[MAX_QUERY];
 #pragma GCC unroll 12
 	for (int i = 0; i < W; i++) {
-		vf base = vf_zero();
+		base[i] = vf_zero();
 		for (int c = 0; c < lanes; c += 16) {
 			const vf x = vf_load(q + i * lanes + c);
-			base = vf_fma(x, vf_load(zero + c), base);
+			base[i] = vf_fma(x, vf_load(zero + c), base[i]);
 			vf_store(scaled + i * lanes + c, vf_mul(x, vf_load(step + c)));
 		}
-		acc[i] = vf_set(vf_sum(base));
 	}
+	sums_of(W, base, sum);
+#pragma GCC unroll 12
+	for (int i = 0; i < W; i++) acc[i] = vf_set(sum[i]);
 	for (int c = 0; c < dim; c += 4) {
 		vf code[4];
 		cold_keys(bits, rec + r->k, c, code);
@@ -80,13 +89,15 @@ INLINE void cold_channels(const int W, const int N, const int bits, const record
 INLINE void cold_values(const int W, const int bits, const record *r, const uint8_t *rec, int dim, const float *p, float *acc, int fresh) {
 	for (int g = 0; g < r->v_groups; g++) {
 		float z[COLD_TOK], s[COLD_TOK], w[MAX_QUERY * COLD_TOK], bias[MAX_QUERY];
+		vf zeros[MAX_QUERY];
 		value_scales(r, rec, g, 0, COLD_TOK, z, s);
 #pragma GCC unroll 12
 		for (int i = 0; i < W; i++) {
 			const vf x = vf_load(p + i * SPAN);
 			vf_store(w + i * COLD_TOK, vf_mul(x, vf_load(s)));
-			bias[i] = vf_sum(vf_mul(x, vf_load(z)));
+			zeros[i] = vf_mul(x, vf_load(z));
 		}
+		sums_of(W, zeros, bias);
 		const int end = (g + 1) * V_GROUP < dim ? (g + 1) * V_GROUP : dim;
 		for (int c = g * V_GROUP; c < end; c += 32) {
 			if (2 * W <= COLD_SUMS) {

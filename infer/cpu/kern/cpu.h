@@ -182,6 +182,15 @@ typedef struct {
 
 typedef struct pool pool;
 
+// later is how far a thread has asked for the weights that its next products read.
+typedef struct {
+	const uint8_t *at, *end; // of its range of a matrix
+	int64_t left;            // bytes that it may yet ask for
+	int32_t op;              // whose matrix it is
+	int32_t two;             // the op has a second one
+	int32_t thread, unused[7];
+} later;
+
 // exec is one compiled program.
 typedef struct {
 	op *ops;
@@ -209,9 +218,11 @@ typedef struct {
 	int64_t *traffic;         // [threads, N_TRAFFIC] since the step began
 	int64_t *spent;           // [threads, N_SPENT] nanoseconds since the program was compiled
 	uint8_t **scratch;        // [threads], scratch_bytes each
+	later *later;             // [threads]
+	int64_t later_bytes;      // that a thread may ask for in a layer
 	int32_t cancel;           // set by Go from another thread; atomic on both sides
 	int32_t stopped;          // decided at a barrier, so that all threads agree
-	int32_t *next;            // [n_ops] next unclaimed piece of each op
+	int32_t *next;            // [n_ops, threads] next unclaimed piece of each op; of products, in each thread's range
 } exec;
 
 // run_fn executes all ops as one of the threads.
@@ -220,6 +231,7 @@ typedef void (*run_fn)(exec *e, int32_t thread);
 run_fn edged_run_for(int32_t isa);
 int32_t edged_best_isa(void);
 const char *edged_isa_name(int32_t isa);
+int64_t edged_later_bytes(void);
 int64_t edged_scratch_bytes(int32_t max_k, int32_t dim, int32_t pages, int32_t chosen);
 
 pool *edged_pool_new(int32_t threads);

@@ -9,8 +9,8 @@
 #include "unit.h"
 
 #include "simd_avx2.h"
-#include "quads_x86.h"
-#include "six_x86.h"
+#include "across_x86.h"
+#include "quads_avx2.h"
 
 #define RUN edged_run_avx2
 #include "step.h"

@@ -9,8 +9,8 @@
 #include "unit.h"
 
 #include "simd_avx512.h"
-#include "quads_x86.h"
-#include "six_x86.h"
+#include "across_x86.h"
+#include "quads_avx512.h"
 
 #define RUN edged_run_avx512
 #include "step.h"

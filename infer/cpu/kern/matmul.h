@@ -279,9 +279,8 @@ typedef struct {
 	panel p;
 } product;
 
-// product_at prepares a tile; rows is the step's row count, next the number of
-// tiles to the one that will be prepared after it.
-INLINE product product_at(const weight *w, int t, int next, int rows, uint8_t *scratch) {
+// product_at prepares a tile; rows is the step's row count.
+INLINE product product_at(const weight *w, int t, int rows, uint8_t *scratch) {
 	product m = {w, w->data + t * w->tile_bytes, panel_in(scratch, w->k)};
 	if (rows == 1 || is_float(w->type)) return m;
 #ifdef WIDEN_ROWS
@@ -289,7 +288,7 @@ INLINE product product_at(const weight *w, int t, int next, int rows, uint8_t *s
 #else
 	coded_unpack(w->type, m.tile, w->k, m.p);
 #endif
-	if (t + next < w->tiles) m.p.ahead = m.tile + next * w->tile_bytes, m.p.ahead_block = (int)(w->tile_bytes / (w->k / 32));
+	if (t + 1 < w->tiles) m.p.ahead = m.tile + w->tile_bytes, m.p.ahead_block = (int)(w->tile_bytes / (w->k / 32));
 	return m;
 }
 
@@ -314,21 +313,40 @@ INLINE void product_rows(const product *m, const buffer *src, int row, int width
 // claim takes the next pieces of an op for this thread, several where they are
 // small, so that the counter is not contended.
 INLINE int claim(exec *e, int op_at, int n, int chunk, int *end) {
-	int at = __atomic_fetch_add(&e->next[op_at], chunk, __ATOMIC_RELAXED);
+	int at = __atomic_fetch_add(&e->next[op_at * e->threads], chunk, __ATOMIC_RELAXED);
 	*end = at + chunk < n ? at + chunk : n;
 	return at;
 }
 
-INLINE int tile_chunk(exec *e, int tiles, int rows) {
-	int c = rows > 1 ? 1 : tiles / (e->threads * 8);
-	return c < 1 ? 1 : c;
+// share is what a thread has of an op's tiles: its own range first, in one piece, so that
+// memory is read in order and can be asked for before the op begins, and then what
+// others have left of theirs.
+typedef struct { int op_at, tiles, chunk, thread, victim; } share;
+
+INLINE share share_of(const exec *e, int op_at, int tiles, int rows, int thread) {
+	const int chunk = rows > 1 ? 1 : tiles / (e->threads * 8);
+	return (share){op_at, tiles, chunk < 1 ? 1 : chunk, thread, 0};
 }
 
-static void op_linear(exec *e, const op *o, int at, int rows, uint8_t *scratch) {
+INLINE int64_t range_of(const exec *e, int tiles, int thread) { return (int64_t)tiles * thread / e->threads; }
+
+// claim_tiles takes tiles [*from, *end) and returns whether there were any.
+INLINE int claim_tiles(exec *e, share *s, int *from, int *end) {
+	for (; s->victim < e->threads; s->victim++) {
+		const int v = (s->thread + s->victim) % e->threads, stop = (int)range_of(e, s->tiles, v + 1);
+		*from = (int)range_of(e, s->tiles, v) + __atomic_fetch_add(&e->next[s->op_at * e->threads + v], s->chunk, __ATOMIC_RELAXED);
+		*end = *from + s->chunk < stop ? *from + s->chunk : stop;
+		if (*from < stop) return 1;
+	}
+	return 0;
+}
+
+static void op_linear(exec *e, const op *o, int at, int rows, int thread, uint8_t *scratch) {
 	const weight *w = o->w;
-	for (int end, t; (t = claim(e, at, w->tiles, tile_chunk(e, w->tiles, rows), &end)) < w->tiles;)
+	share s = share_of(e, at, w->tiles, rows, thread);
+	for (int end, t; claim_tiles(e, &s, &t, &end);)
 		for (; t < end; t++) {
-			product m = product_at(w, t, e->threads, rows, scratch);
+			product m = product_at(w, t, rows, scratch);
 			vf bias = w->bias ? vf_load(w->bias + t * TILE) : vf_zero();
 			for (int row = 0, width; row < rows; row += width) {
 				vf out[MAX_GROUP];
@@ -343,12 +361,13 @@ static void op_linear(exec *e, const op *o, int at, int rows, uint8_t *scratch) 
 		}
 }
 
-static void op_gated(exec *e, const op *o, int at, int rows, uint8_t *scratch) {
+static void op_gated(exec *e, const op *o, int at, int rows, int thread, uint8_t *scratch) {
 	const weight *g = o->w, *u = o->w2;
-	for (int end, t; (t = claim(e, at, g->tiles, tile_chunk(e, g->tiles, rows), &end)) < g->tiles;)
+	share s = share_of(e, at, g->tiles, rows, thread);
+	for (int end, t; claim_tiles(e, &s, &t, &end);)
 		for (; t < end; t++) {
-			product mg = product_at(g, t, e->threads, rows, scratch);
-			product mu = product_at(u, t, e->threads, rows, scratch + panel_bytes(g->k));
+			product mg = product_at(g, t, rows, scratch);
+			product mu = product_at(u, t, rows, scratch + panel_bytes(g->k));
 			for (int row = 0, width; row < rows; row += width) {
 				vf gate[MAX_GROUP], up[MAX_GROUP];
 				width = group_width(rows - row);

@@ -94,7 +94,7 @@ INLINE uint32_t held_place(const cache *c, const uint32_t *set, int i) {
 
 // score_held scores records [i0, i1) of a working set, for its choice and for
 // attention.
-static void score_held(const exec *e, const op *o, int seq, int head, int i0, int i1, uint8_t *scratch) {
+static void score_held(const exec *e, const op *o, later *next, int seq, int head, int i0, int i1, uint8_t *scratch) {
 	const cache *c = o->kv;
 	const view *v = &e->st.views[seq * e->layers + o->layer];
 	const uint8_t *records = v->sets + (int64_t)head * c->budget * c->rec.bytes;
@@ -108,6 +108,7 @@ static void score_held(const exec *e, const op *o, int seq, int head, int i0, in
 		for (int i = i0; i < i1; i += 2) {
 			const uint32_t a = held_place(c, set, i), b = i + 1 < i1 ? held_place(c, set, i + 1) : a;
 			for (int k = i + 2; k < i + 4 && k < i1; k++) ahead_keys(&c->rec, records + (int64_t)held_place(c, set, k) * c->rec.bytes);
+			later_lines(e, next, LATER_PAGE);
 			const page_ref p = cold_ref(c, records + (int64_t)a * c->rec.bytes, records + (int64_t)b * c->rec.bytes);
 			float *const score[2] = {held + a * group * COLD_TOK, held + b * group * COLD_TOK};
 			for (int r = 0; r < x.n;) {
@@ -187,6 +188,7 @@ INLINE scan_pieces pieces_of(const cache *c, const view *v) {
 static void op_scan(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
 	const cache *c = o->kv;
 	int64_t *spent = e->spent + thread * N_SPENT;
+	later_begin(e, at, thread);
 	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
 	for (int s = 0; s < e->st.seqs; s++) {
 		const view *v = &e->st.views[s * e->layers + o->layer];
@@ -196,11 +198,11 @@ static void op_scan(exec *e, const op *o, int at, int thread, uint8_t *scratch) 
 			for (; mine < piece + p.all; mine = claim(e, at, INT32_MAX, 1, &end)) {
 				const int b0 = (mine - piece) * SCAN_BLOCKS, i0 = (mine - piece - p.scans) * HELD_RUN;
 				if (mine - piece < p.scans) {
-					scan_group(e, o, s, head, b0, b0 + SCAN_BLOCKS < p.blocks ? b0 + SCAN_BLOCKS : p.blocks);
+					scan_group(e, o, &e->later[thread], s, head, b0, b0 + SCAN_BLOCKS < p.blocks ? b0 + SCAN_BLOCKS : p.blocks);
 				} else if (p.scans) {
 					const int held = (int)v->chosen[head * v->chosen_len]; // until its last piece is done
 					const int64_t begin = edged_now();
-					score_held(e, o, s, head, i0, i0 + HELD_RUN < held ? i0 + HELD_RUN : held, scratch);
+					score_held(e, o, &e->later[thread], s, head, i0, i0 + HELD_RUN < held ? i0 + HELD_RUN : held, scratch);
 					const int64_t took = edged_now() - begin;
 					spent[SPENT_ATTENTION] += took, spent[SPENT_CHOICE] -= took;
 				}

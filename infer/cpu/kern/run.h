@@ -10,17 +10,18 @@ void RUN(exec *e, int32_t thread);
 void RUN(exec *e, int32_t thread) {
 	const step *st = &e->st;
 	uint8_t *scratch = e->scratch[thread];
+	e->later[thread] = (later){0};
 	for (int i = e->first; i < e->end; i++) {
 		const op *o = &e->ops[i];
 		if ((o->kind == OP_FLUSH && !e->flushing) || (o->decode && !st->decode)) continue;
 		const int rows = o->dst && o->dst->out ? st->outs : st->rows, noted = spent_on(o->kind);
 		const int64_t begin = noted < 0 ? 0 : edged_now();
 		if (o->kind == OP_LINEAR) {
-			op_linear(e, o, i, rows, scratch);
+			op_linear(e, o, i, rows, thread, scratch);
 		} else if (o->kind == OP_GATED) {
-			op_gated(e, o, i, rows, scratch);
+			op_gated(e, o, i, rows, thread, scratch);
 		} else if (o->kind == OP_ATTEND) {
-			op_attend(e, o, i, scratch);
+			op_attend(e, o, i, thread, scratch);
 		} else if (o->kind == OP_FLUSH) {
 			op_flush(e, o, i, scratch);
 		} else if (o->kind == OP_SCAN) {

@@ -31,78 +31,99 @@ typedef struct {
 	float unit[BLOCK_PAGES];     // units of ranked and scale that one of quad stands for
 } page_probe;
 
-// units_of rounds x [n], padded with 0 to whole 16s, whose largest are in most's lanes, to
-// at most 127 units, and returns their size.
-INLINE float units_of(const float *x, int n, vf most, int16_t *code, int *sum) {
-	const float top = vf_top(most);
-	const vf inv = vf_set(top > 0 ? 127 / top : 0);
-	vi total = vi_zero();
-	for (int i = 0; i < n; i += 16) {
-		const vi c = vf_int(vf_mul(vf_load(x + i), inv));
-		vi_store_words(code + i, c);
-		total = vi_add(total, c);
+// ranks_of writes a vector's channels by rank, times the codes' step, padded with 0 to
+// n places.
+INLINE void ranks_of(const uint8_t *order, int ranks, int n, const float *y, const int padded, float *ranked) {
+#ifdef VF_OF
+	for (int r = 0; r < n; r += 16) vf_store(ranked + r, vf_first(vf_mul(vf_of(y, order + r, padded), vf_set(CODE_STEP)), ranks - r));
+#else
+	(void)padded;
+	for (int r = 0; r < ranks; r++) {
+		int c = order[r];
+		__asm__("" : "+r"(c)); // or the compiler loads a vector of them, to take it apart again
+		ranked[r] = y[c] * CODE_STEP;
 	}
-	*sum = vi_sum(total);
-	return top / 127;
+	for (int r = ranks; r < n; r++) ranked[r] = 0;
+#endif
+}
+
+// units_of rounds W vectors x [W][row], padded with 0 to whole 16s up to n, whose largest
+// are in most's lanes, to at most 127 units each: their codes, sizes and sums of codes.
+INLINE void units_of(const int W, const float *x, int row, int n, const vf *most, int16_t *const *code, float *unit, int32_t *sum) {
+	float top[SCAN_HEADS];
+	vi total[SCAN_HEADS];
+	vf_tops(W, most, top);
+#pragma GCC unroll 4
+	for (int w = 0; w < W; w++) {
+		const vf inv = vf_set(top[w] > 0 ? 127 / top[w] : 0);
+		unit[w] = top[w] / 127, total[w] = vi_zero();
+		for (int i = 0; i < n; i += 16) {
+			const vi c = vf_int(vf_mul(vf_load(x + w * row + i), inv));
+			vi_store_words(code[w] + i, c);
+			total[w] = vi_add(total[w], c);
+		}
+	}
+	vi_sums(W, total, sum);
 }
 
 // probes_of prepares W scaled queries for a block, whose references and deviations are
 // given. They share what is read of it.
 INLINE void probes_of(const int W, const int vectors, const int padded, probe *p, const uint8_t *order, const float *ref, const float *dev, const scaled_query *q, int dim) {
-	float y[SCAN_HEADS][MAX_INDEX_DIM], ranked[SCAN_HEADS][MAX_RANKS + 16];
-	vf base[SCAN_HEADS], most[SCAN_HEADS];
+	float y[SCAN_HEADS][MAX_INDEX_DIM], ranked[SCAN_HEADS][MAX_RANKS + 16], base[SCAN_HEADS], mean_unit[SCAN_HEADS], rank_unit[SCAN_HEADS];
+	vf sum[SCAN_HEADS], most[SCAN_HEADS];
+	int16_t *mean[SCAN_HEADS], *rank[SCAN_HEADS];
+	int32_t codes[SCAN_HEADS], unused[SCAN_HEADS];
 #pragma GCC unroll 4
-	for (int w = 0; w < W; w++) base[w] = most[w] = vf_zero();
+	for (int w = 0; w < W; w++) sum[w] = most[w] = vf_zero(), mean[w] = p[w].mean, rank[w] = p[w].ranked;
 	for (int c = 0; c < padded; c += 16) {
 		const vf r = vf_load(ref + c), d = vf_load(dev + c);
 #pragma GCC unroll 4
 		for (int w = 0; w < W; w++) {
 			const vf x = vf_load(q[w] + c), v = vf_mul(x, d);
-			base[w] = vf_fma(x, r, base[w]);
+			sum[w] = vf_fma(x, r, sum[w]);
 			most[w] = vf_max(vf_abs(v), most[w]);
 			vf_store(y[w] + c, v);
 		}
 	}
+	vf_sums(W, sum, base);
+	units_of(W, y[0], MAX_INDEX_DIM, padded, most, mean, mean_unit, codes);
 	const int ranks = RANKS * vectors < dim ? RANKS * vectors : dim, n = whole_lanes(RANKS * vectors);
-	for (int r = 0; r < ranks; r++) {
-		int c = order[r];
-		__asm__("" : "+r"(c)); // or the compiler loads a vector of them, to take it apart again
 #pragma GCC unroll 4
-		for (int w = 0; w < W; w++) ranked[w][r] = y[w][c] * CODE_STEP;
-	}
-	for (int r = ranks; r < n; r++)
-#pragma GCC unroll 4
-		for (int w = 0; w < W; w++) ranked[w][r] = 0;
 	for (int w = 0; w < W; w++) {
-		int sum, unused;
-		p[w].mean_unit = units_of(y[w], padded, most[w], p[w].mean, &sum) / INDEX_UNITS;
-		p[w].base = vf_sum(base[w]) - p[w].mean_unit * (float)sum * 128;
-		vf top = vf_zero();
-		for (int r = 0; r < n; r += 16) top = vf_max(vf_abs(vf_load(ranked[w] + r)), top);
-		p[w].rank_unit = units_of(ranked[w], n, top, p[w].ranked, &unused) / INDEX_UNITS;
+		ranks_of(order, ranks, n, y[w], padded, ranked[w]);
+		most[w] = vf_zero();
+		for (int r = 0; r < n; r += 16) most[w] = vf_max(vf_abs(vf_load(ranked[w] + r)), most[w]);
+	}
+	units_of(W, ranked[0], MAX_RANKS + 16, n, most, rank, rank_unit, unused);
+#pragma GCC unroll 4
+	for (int w = 0; w < W; w++) {
+		p[w].mean_unit = mean_unit[w] / INDEX_UNITS, p[w].rank_unit = rank_unit[w] / INDEX_UNITS;
+		p[w].base = base[w] - p[w].mean_unit * (float)codes[w] * 128;
 	}
 }
 
 // code_dots adds n quads, from quad on, of a vector's codes, whose bits begin at
-// shift, times W probes.
-INLINE void code_dots(const int W, const int n, const uint8_t *codes, int shift, const page_probe *p, int quad, int slot, vc *acc) {
+// shift, times W probes, whose first quad is at q.
+INLINE void code_dots(const int W, const int n, const uint8_t *codes, int shift, const int32_t *q, int quad, vc *acc) {
 	const vb x = vb_load(codes);
 #pragma GCC unroll 4
 	for (int i = 0; i < n; i++) {
 		const vb c = vb_bits(x, shift + CODE_BITS * i, CODE_TOP);
 #pragma GCC unroll 4
-		for (int r = 0; r < W; r++) acc[r] = vc_dot(acc[r], c, &p[r].quad[quad + i][slot]);
+		for (int r = 0; r < W; r++) acc[r] = vc_dot(acc[r], c, q + r * (sizeof(page_probe) / sizeof *q) + (quad + i) * BLOCK_PAGES);
 	}
 }
 
 // cold_tops writes the largest sums over the tokens of the half-th cold page of a
 // page with these codes, two in each of 8 lanes, for W probes.
 INLINE void cold_tops(const int W, const int half, const int vectors, const uint8_t *codes, const page_probe *p, int slot, raw_tops *top, int cold) {
+	const int32_t *q = &p->quad[0][slot];
+	__asm__("" : "+r"(q)); // one address with offsets, where the compiler would keep many
 	vc acc[SCAN_HEADS];
 #pragma GCC unroll 4
 	for (int r = 0; r < W; r++) acc[r] = vc_zero();
-	for (int v = 0; v < vectors; v++) code_dots(W, 4, codes + (half * vectors + v) * 64, 0, p, 4 * v, slot, acc);
-	for (int v = 0; v < vectors; v++) code_dots(W, 2, codes + (2 * vectors + v) * 64, 4 * half, p, 4 * vectors + 2 * v, slot, acc);
+	for (int v = 0; v < vectors; v++) code_dots(W, 4, codes + (half * vectors + v) * 64, 0, q, 4 * v, acc);
+	for (int v = 0; v < vectors; v++) code_dots(W, 2, codes + (2 * vectors + v) * 64, 4 * half, q, 4 * vectors + 2 * v, acc);
 #pragma GCC unroll 4
 	for (int r = 0; r < W; r++) vi_fold(vc_wide(acc[r]), top[r][cold]);
 }
@@ -153,19 +174,20 @@ INLINE void scan_block(const int W, const int vectors, const int padded, const i
 }
 
 // scan_blocks scores blocks [b0, b1) for W query heads from head0 on.
-INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *e, const op *o, int seq, int head, int head0, int b0, int b1) {
+INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *e, const op *o, later *l, int seq, int head, int head0, int b0, int b1) {
 	const cache *c = o->kv;
 	const view *v = &e->st.views[seq * e->layers + o->layer];
 	scaled_query q[SCAN_HEADS];
 	float *top[SCAN_HEADS], *mean[SCAN_HEADS];
 	for (int r = 0; r < W; r++) {
 		const float *src = o->src->p + (int64_t)e->st.seq_row[seq] * o->src->ld + (head0 + r) * c->dim;
-		for (int i = 0; i < c->ix.padded; i += 16) vf_store(q[r] + i, vf_mul(vf_some(src + i, c->dim - i), vf_set(o->scale)));
+		for (int i = 0; i < padded; i += 16) vf_store(q[r] + i, vf_mul(vf_some(src + i, c->dim - i), vf_set(o->scale)));
 		top[r] = page_stat(e, e->page_max, o->heads, seq, head0 + r);
 		mean[r] = c->ix.values ? page_stat(e, e->page_mean, o->heads, seq, head0 + r) : 0;
 	}
 	const int pages = v->stored / PAGE_TOK;
 	for (int b = b0; b < b1; b++) {
+		later_lines(e, l, LATER_BLOCK);
 		const uint8_t *ix = c->index + ((int64_t)v->table[b] * c->kv_heads + head) * c->ix.bytes;
 		const int first = b * BLOCK_PAGES, left = pages - first;
 		const uint8_t *next = b + 1 < b1 ? c->index + ((int64_t)v->table[b + 1] * c->kv_heads + head) * c->ix.bytes : 0;
@@ -175,11 +197,11 @@ INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *
 
 // Sums stay in registers where the number of vectors is known.
 #define SCAN_WIDTH(W) \
-	static void __attribute__((noinline)) scan_blocks_##W(exec *e, const op *o, int seq, int head, int head0, int b0, int b1) { \
+	static void __attribute__((noinline)) scan_blocks_##W(exec *e, const op *o, later *l, int seq, int head, int head0, int b0, int b1) { \
 		switch (o->kv->ix.padded) { \
-		case 64: scan_blocks(W, 1, 64, e, o, seq, head, head0, b0, b1); break; \
-		case 128: scan_blocks(W, 2, 128, e, o, seq, head, head0, b0, b1); break; \
-		default: scan_blocks(W, o->kv->ix.vectors, o->kv->ix.padded, e, o, seq, head, head0, b0, b1); \
+		case 64: scan_blocks(W, 1, 64, e, o, l, seq, head, head0, b0, b1); break; \
+		case 128: scan_blocks(W, 2, 128, e, o, l, seq, head, head0, b0, b1); break; \
+		default: scan_blocks(W, o->kv->ix.vectors, o->kv->ix.padded, e, o, l, seq, head, head0, b0, b1); \
 		} \
 	}
 SCAN_WIDTH(1)
@@ -188,16 +210,16 @@ SCAN_WIDTH(2) SCAN_WIDTH(3) SCAN_WIDTH(4)
 #endif
 
 // scan_group scores blocks [b0, b1) for the query heads of one KV head.
-static void scan_group(exec *e, const op *o, int seq, int head, int b0, int b1) {
+static void scan_group(exec *e, const op *o, later *l, int seq, int head, int b0, int b1) {
 	const int group = o->heads / o->kv->kv_heads;
 	for (int r = 0; r < group; r += SCAN_HEADS) {
 		const int head0 = head * group + r;
 		switch (group - r < SCAN_HEADS ? group - r : SCAN_HEADS) {
-		case 1: scan_blocks_1(e, o, seq, head, head0, b0, b1); break;
+		case 1: scan_blocks_1(e, o, l, seq, head, head0, b0, b1); break;
 #if SCAN_HEADS > 1
-		case 2: scan_blocks_2(e, o, seq, head, head0, b0, b1); break;
-		case 3: scan_blocks_3(e, o, seq, head, head0, b0, b1); break;
-		default: scan_blocks_4(e, o, seq, head, head0, b0, b1);
+		case 2: scan_blocks_2(e, o, l, seq, head, head0, b0, b1); break;
+		case 3: scan_blocks_3(e, o, l, seq, head, head0, b0, b1); break;
+		default: scan_blocks_4(e, o, l, seq, head, head0, b0, b1);
 #endif
 		}
 	}

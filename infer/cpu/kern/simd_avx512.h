@@ -92,8 +92,20 @@ INLINE void vf_store_half(void *p, vf a) { _mm256_storeu_si256((__m256i *)p, _mm
 INLINE vf vf_bf16(const void *p) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16)); }
 INLINE vf vf_u8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))); }
 INLINE vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
-INLINE vf vf_u4_low(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), _mm512_set1_epi32(15))); }
-INLINE vf vf_u4_high(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_srli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), 4)); }
+// A code of 4 bits is looked up: the instruction reads no other bits of a lane.
+INLINE vf four_bits(__m512i a) { return _mm512_permutexvar_ps(a, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)); }
+INLINE vf vf_u4_low(const uint8_t *p) { return four_bits(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+INLINE vf vf_u4_high(const uint8_t *p) { return four_bits(_mm512_srli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), 4)); }
+// vf_six are the 64 codes of a run in 6 bits (offload.Record).
+INLINE void vf_six(const uint8_t *run, vf *code) {
+	const __m128i *p = (const __m128i *)run;
+	const __m512i m = _mm512_set1_epi32(63);
+	const __m512i a = _mm512_cvtepu8_epi32(_mm_loadu_si128(p)), b = _mm512_cvtepu8_epi32(_mm_loadu_si128(p + 1)), c = _mm512_cvtepu8_epi32(_mm_loadu_si128(p + 2));
+	code[0] = _mm512_cvtepi32_ps(_mm512_and_si512(a, m)), code[1] = _mm512_cvtepi32_ps(_mm512_and_si512(b, m)), code[2] = _mm512_cvtepi32_ps(_mm512_and_si512(c, m));
+	enum { OR_OF_AND = 0xf8 }; // a | b & c
+	const __m512i low = _mm512_ternarylogic_epi32(_mm512_srli_epi32(a, 6), _mm512_srli_epi32(b, 4), _mm512_set1_epi32(12), OR_OF_AND);
+	code[3] = _mm512_cvtepi32_ps(_mm512_ternarylogic_epi32(low, _mm512_srli_epi32(c, 2), _mm512_set1_epi32(48), OR_OF_AND));
+}
 // vi_words narrows 16 int32 that fit int16.
 INLINE vf bytes_float(__m128i x) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x)); }
 // vf_steps are steps that are bytes, of so many eighths of a power of two.
@@ -102,6 +114,16 @@ INLINE vf vf_steps(const uint8_t *p, const float *mantissas) {
 	const __m512i exponent = _mm512_slli_epi32(_mm512_sub_epi32(_mm512_srli_epi32(b, 3), _mm512_set1_epi32(16)), 23);
 	return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_permutexvar_epi32(_mm512_and_si512(b, _mm512_set1_epi32(7)), m), exponent));
 }
+// vf_of takes lanes of x [n], in the order that bytes say.
+#define VF_OF
+INLINE vf vf_of(const float *x, const uint8_t *at, const int n) {
+	const __m512i i = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
+	if (n != 64) return _mm512_i32gather_ps(i, x, 4);
+	const __m512 low = _mm512_permutex2var_ps(vf_load(x), i, vf_load(x + 16)), high = _mm512_permutex2var_ps(vf_load(x + 32), i, vf_load(x + 48));
+	return _mm512_mask_mov_ps(low, _mm512_test_epi32_mask(i, _mm512_set1_epi32(32)), high);
+}
+// vf_first are the first n lanes, the others 0.
+INLINE vf vf_first(vf a, int n) { return _mm512_maskz_mov_ps((__mmask16)(n < 16 ? (1u << n) - 1 : 0xffff), a); }
 // vi_store_bytes keeps the low byte of every lane.
 INLINE void vi_store_bytes(uint8_t *p, vi a) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a)); }
 INLINE void vi_store_words(int16_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }

@@ -233,3 +233,7 @@ INLINE vf vf_steps(const uint8_t *p, const float *mantissas) {
 // vi_store_bytes keeps the low byte of every lane.
 INLINE void vi_store_bytes(uint8_t *p, vi a) { for (int i = 0; i < 16; i++) p[i] = (uint8_t)a[i]; }
 INLINE void vi_store_words(int16_t *p, vi a) { for (int i = 0; i < 16; i++) p[i] = (int16_t)a[i]; }
+// vf_tops writes the largest lanes, vf_sums and vi_sums the sums, of x [W], to out [4].
+INLINE void vf_tops(const int W, const vf *x, float *out) { for (int w = 0; w < W; w++) out[w] = vf_top(x[w]); }
+INLINE void vf_sums(const int W, const vf *x, float *out) { for (int w = 0; w < W; w++) out[w] = vf_sum(x[w]); }
+INLINE void vi_sums(const int W, const vi *x, int32_t *out) { for (int w = 0; w < W; w++) out[w] = vi_sum(x[w]); }

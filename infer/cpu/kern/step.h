@@ -5,6 +5,7 @@
 #include "matmul.h"
 #include "pages.h"
 #include "gather.h"
+#include "later.h"
 #include "store.h"
 #include "scan.h"
 #include "choose.h"

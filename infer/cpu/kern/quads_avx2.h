@@ -63,28 +63,10 @@ INLINE void quads_of(const int16_t *probe, int quads, const uint8_t *scales, int
 	_mm256_storeu_si256((__m256i *)centre, sum);
 }
 
-// tops_of joins the 8 lanes of each cold page of a block: neighbours meet, whose
-// lanes alternate, then pairs, then the halves of registers.
-INLINE __m256i join_lanes(__m256i a, __m256i b) { return _mm256_max_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b)); }
-INLINE __m256i join_pairs(__m256i a, __m256i b) { return _mm256_max_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b)); }
-INLINE __m256i eight_tops(const int32_t (*raw)[8]) {
-	__m256i x[8];
-#pragma GCC unroll 8
-	for (int i = 0; i < 8; i++) x[i] = _mm256_loadu_si256((const __m256i *)raw[i]);
-	const __m256i a = join_pairs(join_lanes(x[0], x[1]), join_lanes(x[2], x[3])), b = join_pairs(join_lanes(x[4], x[5]), join_lanes(x[6], x[7]));
-	return _mm256_max_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
-}
+INLINE vi tops_of(const int32_t (*raw)[8]) { return (vi){eight_tops(raw), eight_tops(raw + 8)}; }
 
 // by_cold gives each of a block's cold pages what its page, at its slot, has.
-#ifdef __AVX512F__
-INLINE vi tops_of(const int32_t (*raw)[8]) { return _mm512_inserti64x4(_mm512_castsi256_si512(eight_tops(raw)), eight_tops(raw + 8), 1); }
-INLINE vf by_cold(const float *x) {
-	return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 1, 1, 4, 4, 5, 5, 2, 2, 3, 3, 6, 6, 7, 7), _mm512_castps256_ps512(_mm256_loadu_ps(x)));
-}
-#else
-INLINE vi tops_of(const int32_t (*raw)[8]) { return (vi){eight_tops(raw), eight_tops(raw + 8)}; }
 INLINE vf by_cold(const float *x) {
 	const __m256 v = _mm256_loadu_ps(x);
 	return (vf){_mm256_permutevar8x32_ps(v, _mm256_setr_epi32(0, 0, 1, 1, 4, 4, 5, 5)), _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(2, 2, 3, 3, 6, 6, 7, 7))};
 }
-#endif

@@ -1,0 +1,38 @@
+// Weights of the next products, asked for while a decode step chooses and attends.
+// That work waits for instructions, products wait for memory: what memory can bring
+// meanwhile to a core's second-level cache, half of which is for it, its products need
+// not wait for.
+
+// lines that are asked for with each piece of work: a block of an index, and two cold
+// pages' scores or values.
+enum { LATER_BLOCK = 32, LATER_PAGE = 16, LINE = 64 };
+
+// later_begin begins anew behind op at.
+INLINE void later_begin(exec *e, int at, int thread) { e->later[thread] = (later){.left = e->st.decode ? e->later_bytes : 0, .op = at, .thread = thread}; }
+
+// later_next goes on with the next matrix that this thread multiplies with, or ends: past
+// the next choice there is time again.
+static void later_next(const exec *e, later *l) {
+	if (l->two) {
+		const weight *w = e->ops[l->op].w2;
+		l->at = w->data + range_of(e, w->tiles, l->thread) * w->tile_bytes, l->end = w->data + range_of(e, w->tiles, l->thread + 1) * w->tile_bytes;
+		l->two = 0;
+		return;
+	}
+	while (++l->op < e->end && e->ops[l->op].kind != OP_SCAN) {
+		const op *o = &e->ops[l->op];
+		if (o->kind != OP_LINEAR && o->kind != OP_GATED) continue;
+		l->at = o->w->data + range_of(e, o->w->tiles, l->thread) * o->w->tile_bytes, l->end = o->w->data + range_of(e, o->w->tiles, l->thread + 1) * o->w->tile_bytes;
+		l->two = o->kind == OP_GATED;
+		return;
+	}
+	l->left = 0;
+}
+
+// later_lines asks for n lines.
+INLINE void later_lines(const exec *e, later *l, int n) {
+	for (; n > 0 && l->left > 0; n--, l->at += LINE, l->left -= LINE) {
+		while (l->at >= l->end && l->left > 0) later_next(e, l);
+		if (l->left > 0) __builtin_prefetch(l->at, 0, 2);
+	}
+}
