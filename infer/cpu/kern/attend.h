@@ -244,7 +244,7 @@ INLINE void span_queries(const int W, const int f32, tile *x, int r0, const list
 	for (int i = 0; i < p.n;) {
 		const int a = t0 + i * PAGE_TOK, fresh = i == 0;
 		if (p.at[i].rec) {
-			later_lines(x->e, x->next, LATER_PAGE);
+			later_lines(x->e, x->next, LATER_LINES);
 			record_values(W, x, kv, p.at[i], a, a + PAGE_TOK, score, acc, fresh);
 			i++;
 			continue;

@@ -3,9 +3,8 @@
 // meanwhile to a core's second-level cache, half of which is for it, its products need
 // not wait for.
 
-// lines that are asked for with each piece of work: a block of an index, and two cold
-// pages' scores or values.
-enum { LATER_BLOCK = 32, LATER_PAGE = 16, LINE = 64 };
+// LATER_LINES are asked for with the scores or values of each two cold pages.
+enum { LATER_LINES = 32, LINE = 64 };
 
 // later_begin begins anew behind op at.
 INLINE void later_begin(exec *e, int at, int thread) { e->later[thread] = (later){.left = e->st.decode ? e->later_bytes : 0, .op = at, .thread = thread}; }

@@ -174,7 +174,7 @@ INLINE void scan_block(const int W, const int vectors, const int padded, const i
 }
 
 // scan_blocks scores blocks [b0, b1) for W query heads from head0 on.
-INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *e, const op *o, later *l, int seq, int head, int head0, int b0, int b1) {
+INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *e, const op *o, int seq, int head, int head0, int b0, int b1) {
 	const cache *c = o->kv;
 	const view *v = &e->st.views[seq * e->layers + o->layer];
 	scaled_query q[SCAN_HEADS];
@@ -187,7 +187,6 @@ INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *
 	}
 	const int pages = v->stored / PAGE_TOK;
 	for (int b = b0; b < b1; b++) {
-		later_lines(e, l, LATER_BLOCK);
 		const uint8_t *ix = c->index + ((int64_t)v->table[b] * c->kv_heads + head) * c->ix.bytes;
 		const int first = b * BLOCK_PAGES, left = pages - first;
 		const uint8_t *next = b + 1 < b1 ? c->index + ((int64_t)v->table[b + 1] * c->kv_heads + head) * c->ix.bytes : 0;
@@ -197,11 +196,11 @@ INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *
 
 // Sums stay in registers where the number of vectors is known.
 #define SCAN_WIDTH(W) \
-	static void __attribute__((noinline)) scan_blocks_##W(exec *e, const op *o, later *l, int seq, int head, int head0, int b0, int b1) { \
+	static void __attribute__((noinline)) scan_blocks_##W(exec *e, const op *o, int seq, int head, int head0, int b0, int b1) { \
 		switch (o->kv->ix.padded) { \
-		case 64: scan_blocks(W, 1, 64, e, o, l, seq, head, head0, b0, b1); break; \
-		case 128: scan_blocks(W, 2, 128, e, o, l, seq, head, head0, b0, b1); break; \
-		default: scan_blocks(W, o->kv->ix.vectors, o->kv->ix.padded, e, o, l, seq, head, head0, b0, b1); \
+		case 64: scan_blocks(W, 1, 64, e, o, seq, head, head0, b0, b1); break; \
+		case 128: scan_blocks(W, 2, 128, e, o, seq, head, head0, b0, b1); break; \
+		default: scan_blocks(W, o->kv->ix.vectors, o->kv->ix.padded, e, o, seq, head, head0, b0, b1); \
 		} \
 	}
 SCAN_WIDTH(1)
@@ -210,16 +209,16 @@ SCAN_WIDTH(2) SCAN_WIDTH(3) SCAN_WIDTH(4)
 #endif
 
 // scan_group scores blocks [b0, b1) for the query heads of one KV head.
-static void scan_group(exec *e, const op *o, later *l, int seq, int head, int b0, int b1) {
+static void scan_group(exec *e, const op *o, int seq, int head, int b0, int b1) {
 	const int group = o->heads / o->kv->kv_heads;
 	for (int r = 0; r < group; r += SCAN_HEADS) {
 		const int head0 = head * group + r;
 		switch (group - r < SCAN_HEADS ? group - r : SCAN_HEADS) {
-		case 1: scan_blocks_1(e, o, l, seq, head, head0, b0, b1); break;
+		case 1: scan_blocks_1(e, o, seq, head, head0, b0, b1); break;
 #if SCAN_HEADS > 1
-		case 2: scan_blocks_2(e, o, l, seq, head, head0, b0, b1); break;
-		case 3: scan_blocks_3(e, o, l, seq, head, head0, b0, b1); break;
-		default: scan_blocks_4(e, o, l, seq, head, head0, b0, b1);
+		case 2: scan_blocks_2(e, o, seq, head, head0, b0, b1); break;
+		case 3: scan_blocks_3(e, o, seq, head, head0, b0, b1); break;
+		default: scan_blocks_4(e, o, seq, head, head0, b0, b1);
 #endif
 		}
 	}
