@@ -244,7 +244,7 @@ INLINE void span_queries(const int W, const int f32, tile *x, int r0, const list
 	for (int i = 0; i < p.n;) {
 		const int a = t0 + i * PAGE_TOK, fresh = i == 0;
 		if (p.at[i].rec) {
-			later_lines(x->e, x->next, LATER_LINES);
+			later_lines(x->e, x->next);
 			record_values(W, x, kv, p.at[i], a, a + PAGE_TOK, score, acc, fresh);
 			i++;
 			continue;
@@ -393,6 +393,7 @@ static void op_attend(exec *e, const op *o, int at, int thread, uint8_t *scratch
 	const int tile_rows = MAX_QUERY / heads;
 	tile x = tile_in(scratch, kv->dim);
 	x.e = e, x.next = &e->later[thread];
+	if (kv->class != PAGED) later_begin(e, at, thread); // with nothing chosen before
 	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
 	for (int s = 0; s < st->seqs; s++)
 		// The last rows of a chunk see most tokens: they go first.

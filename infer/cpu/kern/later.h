@@ -1,17 +1,17 @@
 // Weights of the next products, asked for while a decode step chooses and attends.
 // That work waits for instructions, products wait for memory: what memory can bring
 // meanwhile to a core's second-level cache, half of which is for it, its products need
-// not wait for.
+// not wait for. With each two cold pages' scores or values come LATER_LINES; an
+// instruction set has none where its products wait for instructions too.
 
-// LATER_LINES are asked for with the scores or values of each two cold pages.
-enum { LATER_LINES = 32, LINE = 64 };
+enum { LINE = 64 };
 
 // later_begin begins anew behind op at.
-INLINE void later_begin(exec *e, int at, int thread) { e->later[thread] = (later){.left = e->st.decode ? e->later_bytes : 0, .op = at, .thread = thread}; }
+INLINE void later_begin(exec *e, int at, int thread) { e->later[thread] = (later){.left = LATER_LINES && e->st.decode ? e->later_bytes : 0, .op = at, .thread = thread}; }
 
 // later_next goes on with the next matrix that this thread multiplies with, or ends: past
 // the next choice there is time again.
-static void later_next(const exec *e, later *l) {
+static inline void later_next(const exec *e, later *l) {
 	if (l->two) {
 		const weight *w = e->ops[l->op].w2;
 		l->at = w->data + range_of(e, w->tiles, l->thread) * w->tile_bytes, l->end = w->data + range_of(e, w->tiles, l->thread + 1) * w->tile_bytes;
@@ -28,9 +28,8 @@ static void later_next(const exec *e, later *l) {
 	l->left = 0;
 }
 
-// later_lines asks for n lines.
-INLINE void later_lines(const exec *e, later *l, int n) {
-	for (; n > 0 && l->left > 0; n--, l->at += LINE, l->left -= LINE) {
+INLINE void later_lines(const exec *e, later *l) {
+	for (int n = LATER_LINES; n > 0 && l->left > 0; n--, l->at += LINE, l->left -= LINE) {
 		while (l->at >= l->end && l->left > 0) later_next(e, l);
 		if (l->left > 0) __builtin_prefetch(l->at, 0, 2);
 	}

@@ -108,7 +108,7 @@ static void score_held(const exec *e, const op *o, later *next, int seq, int hea
 		for (int i = i0; i < i1; i += 2) {
 			const uint32_t a = held_place(c, set, i), b = i + 1 < i1 ? held_place(c, set, i + 1) : a;
 			for (int k = i + 2; k < i + 4 && k < i1; k++) ahead_keys(&c->rec, records + (int64_t)held_place(c, set, k) * c->rec.bytes);
-			later_lines(e, next, LATER_LINES);
+			later_lines(e, next);
 			const page_ref p = cold_ref(c, records + (int64_t)a * c->rec.bytes, records + (int64_t)b * c->rec.bytes);
 			float *const score[2] = {held + a * group * COLD_TOK, held + b * group * COLD_TOK};
 			for (int r = 0; r < x.n;) {

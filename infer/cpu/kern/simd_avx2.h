@@ -8,6 +8,7 @@
 #define SCAN_HEADS 4 // query heads that a pass over an index serves
 #define COLD_KERNELS 1 // attention over cold pages without making floats of them
 #define COLD_ROWS 3 // query vectors that a pass over cold pages serves
+#define LATER_LINES 0 // lines of weights that come beside two cold pages (later.h)
 #define COLD_SUMS 4 // sums of values that fit the registers beside what they take up
 
 typedef struct { __m256i a, b; } vi;

@@ -15,6 +15,7 @@
 #define SCAN_HEADS 1 // query heads that a pass over an index serves; a compiler needs minutes to unroll more of these
 #define COLD_KERNELS 0 // for the same reason
 #define COLD_ROWS 3 // query vectors that a pass over cold pages serves
+#define LATER_LINES 0 // lines of weights that come beside two cold pages (later.h)
 #define COLD_SUMS 4 // sums of values that fit the registers beside what they take up
 
 typedef int32_t vi __attribute__((vector_size(64)));
