@@ -9,7 +9,11 @@ import (
 
 // testChoice lets decode steps attend to fewer pages than there are.
 func (s *suite) testChoice(t *testing.T) {
-	for i, shape := range s.shapes()[len(stored)-1:] {
+	shapes := s.shapes()[len(stored)-1:]
+	if s.opt.AnyHeadDim {
+		shapes = append(shapes, headShape{2, 1, 8}, headShape{6, 2, 24})
+	}
+	for i, shape := range shapes {
 		elem := stored[(int(s.seed%uint64(len(stored)))+i)%len(stored)]
 		t.Run(fmt.Sprintf("%s/%s", elem, shape), func(t *testing.T) { s.choiceCase(t, shape, elem) })
 	}

@@ -51,6 +51,8 @@ type Options struct {
 	BatchIdentical bool
 	// Elems are the formats of cached keys and values that must work.
 	Elems []offload.Elem
+	// AnyHeadDim: heads of any number of channels work, not those of models alone.
+	AnyHeadDim bool
 	// Large: products of many rows and outputs too, for backends that cut them
 	// into pieces.
 	Large bool

@@ -107,8 +107,6 @@ INLINE void vf_six(const uint8_t *run, vf *code) {
 	const __m512i low = _mm512_ternarylogic_epi32(_mm512_srli_epi32(a, 6), _mm512_srli_epi32(b, 4), _mm512_set1_epi32(12), OR_OF_AND);
 	code[3] = _mm512_cvtepi32_ps(_mm512_ternarylogic_epi32(low, _mm512_srli_epi32(c, 2), _mm512_set1_epi32(48), OR_OF_AND));
 }
-// vi_words narrows 16 int32 that fit int16.
-INLINE vf bytes_float(__m128i x) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(x)); }
 // vf_steps are steps that are bytes, of so many eighths of a power of two.
 INLINE vf vf_steps(const uint8_t *p, const float *mantissas) {
 	const __m512i b = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), m = _mm512_castps_si512(_mm512_broadcast_f32x8(_mm256_loadu_ps(mantissas)));
@@ -123,8 +121,8 @@ INLINE vf vf_of(const float *x, const uint8_t *at, const int n) {
 	const __m512 low = _mm512_permutex2var_ps(vf_load(x), i, vf_load(x + 16)), high = _mm512_permutex2var_ps(vf_load(x + 32), i, vf_load(x + 48));
 	return _mm512_mask_mov_ps(low, _mm512_test_epi32_mask(i, _mm512_set1_epi32(32)), high);
 }
-// vf_first are the first n lanes, the others 0.
-INLINE vf vf_first(vf a, int n) { return _mm512_maskz_mov_ps((__mmask16)(n < 16 ? (1u << n) - 1 : 0xffff), a); }
+// vf_first are the first n lanes, the others 0; none where n is negative.
+INLINE vf vf_first(vf a, int n) { return _mm512_maskz_mov_ps((__mmask16)(n >= 16 ? 0xffff : n > 0 ? (1u << n) - 1 : 0), a); }
 // vi_store_bytes keeps the low byte of every lane.
 INLINE void vi_store_bytes(uint8_t *p, vi a) { _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a)); }
 INLINE void vi_store_words(int16_t *p, vi a) { _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(a)); }
