@@ -1,4 +1,4 @@
-// One number of each of up to four vectors of 16 lanes: their lanes meet side by side.
+// Sums and maxima over the lanes of up to four vectors at once, and of eight cold pages.
 
 #ifdef __AVX512F__
 #define VF_LOW(x) _mm512_castps512_ps256(x)
@@ -12,8 +12,8 @@
 #define VI_HIGH(x) (x).b
 #endif
 
-// ACROSS joins y [W] of 8 floats each by f to the four lanes of r.
-#define ACROSS(W, f, f4, y, r) \
+// FOUR_AT_ONCE joins y [W] of 8 floats each by f to the four lanes of r.
+#define FOUR_AT_ONCE(W, f, f4, y, r) \
 	do { \
 		const __m256 y1 = W > 1 ? y[1] : y[0], y2 = W > 2 ? y[2] : y[0], y3 = W > 3 ? y[3] : y1; \
 		const __m256 s = f(_mm256_unpacklo_ps(y[0], y1), _mm256_unpackhi_ps(y[0], y1)), t = f(_mm256_unpacklo_ps(y2, y3), _mm256_unpackhi_ps(y2, y3)); \
@@ -27,7 +27,7 @@ INLINE void vf_tops(const int W, const vf *x, float *out) {
 #pragma GCC unroll 4
 	for (int w = 0; w < W; w++) y[w] = _mm256_max_ps(VF_LOW(x[w]), VF_HIGH(x[w]));
 	__m128 r;
-	ACROSS(W, _mm256_max_ps, _mm_max_ps, y, r);
+	FOUR_AT_ONCE(W, _mm256_max_ps, _mm_max_ps, y, r);
 	_mm_storeu_ps(out, r);
 }
 INLINE void vf_sums(const int W, const vf *x, float *out) {
@@ -35,7 +35,7 @@ INLINE void vf_sums(const int W, const vf *x, float *out) {
 #pragma GCC unroll 4
 	for (int w = 0; w < W; w++) y[w] = _mm256_add_ps(VF_LOW(x[w]), VF_HIGH(x[w]));
 	__m128 r;
-	ACROSS(W, _mm256_add_ps, _mm_add_ps, y, r);
+	FOUR_AT_ONCE(W, _mm256_add_ps, _mm_add_ps, y, r);
 	_mm_storeu_ps(out, r);
 }
 INLINE __m256 add_words(__m256 a, __m256 b) { return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b))); }
@@ -45,7 +45,7 @@ INLINE void vi_sums(const int W, const vi *x, int32_t *out) {
 #pragma GCC unroll 4
 	for (int w = 0; w < W; w++) y[w] = _mm256_castsi256_ps(_mm256_add_epi32(VI_LOW(x[w]), VI_HIGH(x[w])));
 	__m128 r;
-	ACROSS(W, add_words, add_words4, y, r);
+	FOUR_AT_ONCE(W, add_words, add_words4, y, r);
 	_mm_storeu_si128((__m128i *)out, _mm_castps_si128(r));
 }
 

@@ -394,7 +394,7 @@ static void op_attend(exec *e, const op *o, int at, int thread, uint8_t *scratch
 	tile x = tile_in(scratch, kv->dim);
 	x.e = e, x.next = &e->later[thread];
 	if (kv->class != PAGED) later_begin(e, at, thread); // with nothing chosen before
-	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
+	int piece = 0, mine = claim(e, at);
 	for (int s = 0; s < st->seqs; s++)
 		// The last rows of a chunk see most tokens: they go first.
 		for (int z = st->seq_row[s + 1]; z > st->seq_row[s]; z -= tile_rows) {
@@ -404,7 +404,7 @@ static void op_attend(exec *e, const op *o, int at, int thread, uint8_t *scratch
 				const list l = list_of(e, o, s, h);
 				const int first = list_first(&l, st->pos[row]), last = list_end(&l, st->pos[z - 1]);
 				const int n = tile_pieces(&l, split, first, last);
-				for (; mine < piece + parts * n; mine = claim(e, at, INT32_MAX, 1, &end)) {
+				for (; mine < piece + parts * n; mine = claim(e, at)) {
 					const int part = (mine - piece) / n, span = first / SPAN + (mine - piece) % n;
 					const int head0 = h * group + part * heads, left = (h + 1) * group - head0;
 					ahead_span(&l, split ? span : 0);

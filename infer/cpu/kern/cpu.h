@@ -231,7 +231,6 @@ typedef void (*run_fn)(exec *e, int32_t thread);
 run_fn edged_run_for(int32_t isa);
 int32_t edged_best_isa(void);
 const char *edged_isa_name(int32_t isa);
-int64_t edged_later_bytes(void);
 int64_t edged_scratch_bytes(int32_t max_k, int32_t dim, int32_t pages, int32_t chosen);
 
 pool *edged_pool_new(int32_t threads);

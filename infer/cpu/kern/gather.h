@@ -92,12 +92,12 @@ static void stream_pages(const exec *e, const op *o, int seq, int head, int p0, 
 // where every token is attended to anyway.
 static void op_stream(exec *e, const op *o, int at, int thread, uint8_t *scratch) {
 	const cache *c = o->kv;
-	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
+	int piece = 0, mine = claim(e, at);
 	for (int s = 0; s < e->st.seqs; s++) {
 		const view *v = &e->st.views[s * e->layers + o->layer];
 		if (v->stored <= c->budget || e->st.seq_row[s] == e->st.seq_row[s + 1]) continue;
 		const int pages = v->stored / PAGE_TOK, runs = (pages + STREAM_PAGES - 1) / STREAM_PAGES;
-		for (; mine < piece + c->kv_heads * runs; mine = claim(e, at, INT32_MAX, 1, &end)) {
+		for (; mine < piece + c->kv_heads * runs; mine = claim(e, at)) {
 			const int head = (mine - piece) / runs, p0 = (mine - piece) % runs * STREAM_PAGES;
 			const int p1 = p0 + STREAM_PAGES < pages ? p0 + STREAM_PAGES : pages;
 			stream_pages(e, o, s, head, p0, p1, (float *)scratch);
@@ -207,7 +207,7 @@ static void op_gather(exec *e, const op *o, int at, int thread) {
 	const cache *c = o->kv;
 	int64_t *traffic = e->traffic + thread * N_TRAFFIC;
 	const int pieces = c->kv_heads * e->st.seqs;
-	for (int end, mine; (mine = claim(e, at, pieces, 1, &end)) < pieces;) {
+	for (int mine; (mine = claim(e, at)) < pieces;) {
 		const int seq = mine / c->kv_heads, head = mine % c->kv_heads;
 		const view *v = &e->st.views[seq * e->layers + o->layer];
 		if (e->st.seq_row[seq] == e->st.seq_row[seq + 1]) continue;

@@ -1,8 +1,5 @@
 // Which vector instructions this processor has.
 
-#define _GNU_SOURCE
-#include <unistd.h>
-
 #include "cpu.h"
 #include "unit.h"
 
@@ -59,12 +56,6 @@ const char *edged_isa_name(int32_t isa) {
 #else
 	return "generic";
 #endif
-}
-
-// edged_later_bytes is half of a core's second-level cache; 0 where nobody tells its size.
-int64_t edged_later_bytes(void) {
-	const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
-	return bytes > 0 ? bytes / 2 : 0;
 }
 
 // edged_scratch_bytes is what one thread needs for two weight panels of max_k

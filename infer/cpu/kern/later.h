@@ -1,8 +1,9 @@
 // Weights of the next products, asked for while a decode step chooses and attends.
 // That work waits for instructions, products wait for memory: what memory can bring
-// meanwhile to a core's second-level cache, half of which is for it, its products need
-// not wait for. With each two cold pages' scores or values come LATER_LINES; an
-// instruction set has none where its products wait for instructions too.
+// meanwhile to a thread's share of the second-level cache, half of which is for it, its
+// products need not wait for. LATER_LINES come with each two records of a working set that
+// are scored and with each page of values from records; an instruction set has none where
+// its products wait for instructions too.
 
 enum { LINE = 64 };
 
@@ -29,8 +30,9 @@ static inline void later_next(const exec *e, later *l) {
 }
 
 INLINE void later_lines(const exec *e, later *l) {
-	for (int n = LATER_LINES; n > 0 && l->left > 0; n--, l->at += LINE, l->left -= LINE) {
+	for (int n = LATER_LINES; n > 0; n--, l->at += LINE, l->left -= LINE) {
 		while (l->at >= l->end && l->left > 0) later_next(e, l);
-		if (l->left > 0) __builtin_prefetch(l->at, 0, 2);
+		if (l->left <= 0) return;
+		__builtin_prefetch(l->at, 0, 2);
 	}
 }

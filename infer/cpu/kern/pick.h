@@ -189,13 +189,13 @@ static void op_scan(exec *e, const op *o, int at, int thread, uint8_t *scratch) 
 	const cache *c = o->kv;
 	int64_t *spent = e->spent + thread * N_SPENT;
 	later_begin(e, at, thread);
-	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
+	int piece = 0, mine = claim(e, at);
 	for (int s = 0; s < e->st.seqs; s++) {
 		const view *v = &e->st.views[s * e->layers + o->layer];
 		if (v->stage) continue;
 		const scan_pieces p = pieces_of(c, v);
 		for (int head = 0; head < c->kv_heads; head++) {
-			for (; mine < piece + p.all; mine = claim(e, at, INT32_MAX, 1, &end)) {
+			for (; mine < piece + p.all; mine = claim(e, at)) {
 				const int b0 = (mine - piece) * SCAN_BLOCKS, i0 = (mine - piece - p.scans) * HELD_RUN;
 				if (mine - piece < p.scans) {
 					scan_group(e, o, s, head, b0, b0 + SCAN_BLOCKS < p.blocks ? b0 + SCAN_BLOCKS : p.blocks);

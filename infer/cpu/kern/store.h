@@ -287,13 +287,13 @@ static void store_block(const cache *c, const view *v, int from, int to, int hea
 
 // op_flush hands out blocks of single heads.
 static void op_flush(exec *e, const op *o, int at, uint8_t *scratch) {
-	int piece = 0, end, mine = claim(e, at, INT32_MAX, 1, &end);
+	int piece = 0, mine = claim(e, at);
 	for (int s = 0; s < e->st.seqs; s++) {
 		const view *v = &e->st.views[s * e->layers + o->layer];
 		for (int from = v->flush_from; from < v->flush_to;) {
 			int to = (from / BLOCK_TOK + 1) * BLOCK_TOK;
 			if (to > v->flush_to) to = v->flush_to;
-			for (; mine < piece + o->kv->kv_heads; mine = claim(e, at, INT32_MAX, 1, &end))
+			for (; mine < piece + o->kv->kv_heads; mine = claim(e, at))
 				store_block(o->kv, v, from, to, mine - piece, (float *)scratch);
 			piece += o->kv->kv_heads;
 			from = to;
