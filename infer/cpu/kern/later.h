@@ -10,25 +10,30 @@ enum { LINE = 64 };
 // later_begin begins anew behind op at.
 INLINE void later_begin(exec *e, int at, int thread) { e->later[thread] = (later){.left = LATER_LINES && e->st.decode ? e->later_bytes : 0, .op = at, .thread = thread}; }
 
-// later_next goes on with the next matrix that this thread multiplies with, or ends: past
-// the next choice there is time again.
+// later_range goes on with this thread's range of a matrix.
+static inline void later_range(const exec *e, later *l, const weight *w, int two) {
+	l->at = w->data + range_of(e, w->tiles, l->thread) * w->tile_bytes;
+	l->end = w->data + range_of(e, w->tiles, l->thread + 1) * w->tile_bytes;
+	l->two = two;
+}
+
+// later_next goes on with the next matrix, or ends: past the next choice there is time
+// again.
 static inline void later_next(const exec *e, later *l) {
 	if (l->two) {
-		const weight *w = e->ops[l->op].w2;
-		l->at = w->data + range_of(e, w->tiles, l->thread) * w->tile_bytes, l->end = w->data + range_of(e, w->tiles, l->thread + 1) * w->tile_bytes;
-		l->two = 0;
+		later_range(e, l, e->ops[l->op].w2, 0);
 		return;
 	}
 	while (++l->op < e->end && e->ops[l->op].kind != OP_SCAN) {
 		const op *o = &e->ops[l->op];
 		if (o->kind != OP_LINEAR && o->kind != OP_GATED) continue;
-		l->at = o->w->data + range_of(e, o->w->tiles, l->thread) * o->w->tile_bytes, l->end = o->w->data + range_of(e, o->w->tiles, l->thread + 1) * o->w->tile_bytes;
-		l->two = o->kind == OP_GATED;
+		later_range(e, l, o->w, o->kind == OP_GATED);
 		return;
 	}
 	l->left = 0;
 }
 
+// later_lines asks for the next lines.
 INLINE void later_lines(const exec *e, later *l) {
 	for (int n = LATER_LINES; n > 0; n--, l->at += LINE, l->left -= LINE) {
 		while (l->at >= l->end && l->left > 0) later_next(e, l);
