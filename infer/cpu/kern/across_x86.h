@@ -1,53 +1,38 @@
 // Sums and maxima over the lanes of up to four vectors at once, and of eight cold pages.
 
+// The halves of a vector, as 8 floats whatever they are.
 #ifdef __AVX512F__
 #define VF_LOW(x) _mm512_castps512_ps256(x)
 #define VF_HIGH(x) _mm512_extractf32x8_ps(x, 1)
-#define VI_LOW(x) _mm512_castsi512_si256(x)
-#define VI_HIGH(x) _mm512_extracti64x4_epi64(x, 1)
+#define VI_LOW(x) VF_LOW(_mm512_castsi512_ps(x))
+#define VI_HIGH(x) VF_HIGH(_mm512_castsi512_ps(x))
 #else
 #define VF_LOW(x) (x).a
 #define VF_HIGH(x) (x).b
-#define VI_LOW(x) (x).a
-#define VI_HIGH(x) (x).b
+#define VI_LOW(x) _mm256_castsi256_ps((x).a)
+#define VI_HIGH(x) _mm256_castsi256_ps((x).b)
 #endif
 
-// FOUR_AT_ONCE joins y [W] of 8 floats each by f to the four lanes of r.
-#define FOUR_AT_ONCE(W, f, f4, y, r) \
-	do { \
-		const __m256 y1 = W > 1 ? y[1] : y[0], y2 = W > 2 ? y[2] : y[0], y3 = W > 3 ? y[3] : y1; \
-		const __m256 s = f(_mm256_unpacklo_ps(y[0], y1), _mm256_unpackhi_ps(y[0], y1)), t = f(_mm256_unpacklo_ps(y2, y3), _mm256_unpackhi_ps(y2, y3)); \
-		const __m256 u = f(_mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(s), _mm256_castps_pd(t))), _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(s), _mm256_castps_pd(t)))); \
-		r = f4(_mm256_castps256_ps128(u), _mm256_extractf128_ps(u, 1)); \
-	} while (0)
-
-// vf_tops writes the largest lanes, vf_sums and vi_sums the sums, of x [W], to out [4].
-INLINE void vf_tops(const int W, const vf *x, float *out) {
-	__m256 y[4];
-#pragma GCC unroll 4
-	for (int w = 0; w < W; w++) y[w] = _mm256_max_ps(VF_LOW(x[w]), VF_HIGH(x[w]));
-	__m128 r;
-	FOUR_AT_ONCE(W, _mm256_max_ps, _mm_max_ps, y, r);
-	_mm_storeu_ps(out, r);
-}
-INLINE void vf_sums(const int W, const vf *x, float *out) {
-	__m256 y[4];
-#pragma GCC unroll 4
-	for (int w = 0; w < W; w++) y[w] = _mm256_add_ps(VF_LOW(x[w]), VF_HIGH(x[w]));
-	__m128 r;
-	FOUR_AT_ONCE(W, _mm256_add_ps, _mm_add_ps, y, r);
-	_mm_storeu_ps(out, r);
-}
+// Sums of int32 in registers that count as floats.
 INLINE __m256 add_words(__m256 a, __m256 b) { return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b))); }
 INLINE __m128 add_words4(__m128 a, __m128 b) { return _mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(a), _mm_castps_si128(b))); }
-INLINE void vi_sums(const int W, const vi *x, int32_t *out) {
-	__m256 y[4];
-#pragma GCC unroll 4
-	for (int w = 0; w < W; w++) y[w] = _mm256_castsi256_ps(_mm256_add_epi32(VI_LOW(x[w]), VI_HIGH(x[w])));
-	__m128 r;
-	FOUR_AT_ONCE(W, add_words, add_words4, y, r);
-	_mm_storeu_si128((__m128i *)out, _mm_castps_si128(r));
-}
+
+// ACROSS defines a function that joins the lanes of each of x [W], up to four, by f (f4 for
+// half as many) and writes the results to out [4]: neighbours meet, then pairs, then halves.
+#define ACROSS(NAME, VECTOR, NUMBER, LOW, HIGH, f, f4) \
+	INLINE void NAME(const int W, const VECTOR *x, NUMBER *out) { \
+		__m256 y[4]; \
+		_Pragma("GCC unroll 4") for (int w = 0; w < 4; w++) y[w] = w < W ? f(LOW(x[w]), HIGH(x[w])) : y[0]; \
+		const __m256 s = f(_mm256_unpacklo_ps(y[0], y[1]), _mm256_unpackhi_ps(y[0], y[1])), t = f(_mm256_unpacklo_ps(y[2], y[3]), _mm256_unpackhi_ps(y[2], y[3])); \
+		const __m256d a = _mm256_castps_pd(s), b = _mm256_castps_pd(t); \
+		const __m256 u = f(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b))); \
+		_mm_storeu_si128((__m128i *)out, _mm_castps_si128(f4(_mm256_castps256_ps128(u), _mm256_extractf128_ps(u, 1)))); \
+	}
+
+// vf_tops writes the largest lanes, vf_sums and vi_sums the sums.
+ACROSS(vf_tops, vf, float, VF_LOW, VF_HIGH, _mm256_max_ps, _mm_max_ps)
+ACROSS(vf_sums, vf, float, VF_LOW, VF_HIGH, _mm256_add_ps, _mm_add_ps)
+ACROSS(vi_sums, vi, int32_t, VI_LOW, VI_HIGH, add_words, add_words4)
 
 // eight_tops joins the 8 lanes of each of eight cold pages: neighbours meet, whose
 // lanes alternate, then pairs, then the halves of registers.

@@ -188,7 +188,7 @@ typedef struct {
 	int64_t left;            // bytes that it may yet ask for
 	int32_t op;              // whose matrix it is
 	int32_t two;             // the op has a second one
-	int32_t thread, unused[7];
+	int32_t thread, unused[7]; // fill a line, which no other thread writes
 } later;
 
 // exec is one compiled program.

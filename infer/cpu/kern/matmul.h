@@ -324,12 +324,13 @@ INLINE portion portion_of(const exec *e, int op_at, int tiles, int rows, int thr
 	return (portion){op_at, tiles, chunk < 1 ? 1 : chunk, thread, 0};
 }
 
-INLINE int64_t range_of(const exec *e, int tiles, int thread) { return (int64_t)tiles * thread / e->threads; }
+// range_of is where a thread's range of n tiles or rows begins.
+INLINE int range_of(const exec *e, int n, int thread) { return (int)((int64_t)n * thread / e->threads); }
 
 // claim_tiles takes tiles [*from, *end) and returns whether there were any.
 INLINE int claim_tiles(exec *e, portion *s, int *from, int *end) {
 	for (; s->victim < e->threads; s->victim++) {
-		const int v = (s->thread + s->victim) % e->threads, first = (int)range_of(e, s->tiles, v), stop = (int)range_of(e, s->tiles, v + 1);
+		const int v = (s->thread + s->victim) % e->threads, first = range_of(e, s->tiles, v), stop = range_of(e, s->tiles, v + 1);
 		int32_t *next = &e->next[s->op_at * e->threads + v];
 		if (s->victim && first + __atomic_load_n(next, __ATOMIC_RELAXED) >= stop) continue; // at the end all look at all
 		*from = first + __atomic_fetch_add(next, s->chunk, __ATOMIC_RELAXED);

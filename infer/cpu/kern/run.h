@@ -10,7 +10,7 @@ void RUN(exec *e, int32_t thread);
 void RUN(exec *e, int32_t thread) {
 	const step *st = &e->st;
 	uint8_t *scratch = e->scratch[thread];
-	e->later[thread] = (later){0};
+	e->later[thread] = (later){0}; // a prompt asks for nothing, however far the step before came
 	for (int i = e->first; i < e->end; i++) {
 		const op *o = &e->ops[i];
 		if ((o->kind == OP_FLUSH && !e->flushing) || (o->decode && !st->decode)) continue;
@@ -30,7 +30,7 @@ void RUN(exec *e, int32_t thread) {
 		} else if (o->kind == OP_GATHER) {
 			op_gather(e, o, i, thread);
 		} else {
-			const int a = (int64_t)rows * thread / e->threads, z = (int64_t)rows * (thread + 1) / e->threads;
+			const int a = range_of(e, rows, thread), z = range_of(e, rows, thread + 1);
 			for (int r = a; r < z; r++) op_row(e, o, r, rows);
 		}
 		if (noted >= 0) e->spent[thread * N_SPENT + noted] += edged_now() - begin;
