@@ -283,8 +283,8 @@ struct Set {
 // Grid: blocks that share a KV head's blocks and what its set holds, KV heads by tiles of query heads,
 // rows. top [rows, heads, max_pages] are a sequence's pages' scores, and sums
 // [rows, heads, max_blocks] its blocks' largest of them, with the sum of what
-// exponentials of the others are beside its own, by the index alone. Nothing is scored where every
-// page is attended to anyway. by_record says that records weigh what is held.
+// exponentials of the others are beside its own. Nothing is scored where every
+// page is attended to anyway. by_record says that records weigh what is held, which sums leave out.
 #define SCAN_PARAMS \
 	const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums, const u8 *sets, const u32 *chosen, \
 		u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, u32 k_bits, u32 v_bits, u32 by_record, float scale
@@ -455,13 +455,13 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 		float most = -3e38f, sum = 0, score[4];
 #pragma unroll
 		for (int i = 0; i < 4; i++) {
-			score[i] = i < left ? fminf(v[i], 1e38f) : -3e38f; // what is no number counts as the largest
+			score[i] = i < left && !(weighed >> i & 1) ? fminf(v[i], 1e38f) : -3e38f; // what is no number counts as the largest
 			most = fmaxf(most, score[i]);
 		}
 		most = quad_max(most);
 #pragma unroll
 		for (int i = 0; i < 4; i++)
-			sum += i < left ? exp_fast(score[i] - most) : 0;
+			sum += i < left && !(weighed >> i & 1) ? exp_fast(score[i] - most) : 0;
 		sum = quad_sum(sum);
 		if (there && t == 0)
 			sums[head * (max_pages / (BLOCK / COLD)) + block] = make_float2(most, sum);

@@ -40,7 +40,7 @@ func (e *exec) refuses(p offload.LayerPlan) string {
 const mostGroup = 64
 
 // choiceStatic is at least what choose_pages takes beside its dynamic shared memory.
-const choiceStatic = 2 << 10
+const choiceStatic = 8 << 10
 
 // coldPages is the cold pages of a sequence, rounded up to what kernels keep of
 // them: whole words of bits.
@@ -49,7 +49,7 @@ func (e *exec) coldPages() int { return ceil(e.lim.Context, 32*offload.ColdTok) 
 // choiceShared is the shared memory of choose_pages.
 func (e *exec) choiceShared(p offload.LayerPlan) int {
 	n := e.coldPages()
-	return 2*4*n + 8*n/32*4 + 5*4*p.Budget
+	return 4*n + 8*n/32*4 + 4*(9*p.Budget+2)
 }
 
 // keptRows is the most rows of a step that reads records: one of each sequence.
