@@ -10,10 +10,10 @@ import (
 type (
 	// Attend: splits by KV heads' tiles by rows.
 	Attend struct {
-		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Sources, Stages, Traffic, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
-		UnitBytes, PageBytes                                                                                         uint64
-		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most                           uint32
-		Scale                                                                                                        float32
+		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Sources, Traffic, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
+		UnitBytes, PageBytes                                                                                 uint64
+		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most, Looks            uint32
+		Scale                                                                                                float32
 	}
 	// StoreRecords: KV heads by blocks by sequences.
 	StoreRecords struct {
@@ -23,16 +23,16 @@ type (
 	}
 	// Scan: any number of blocks by KV heads' tiles by rows.
 	Scan struct {
-		Q, Indexes, Table, Seqs, Seq, Top, Sums, Sets, Chosen                      driver.Ptr
+		Q, Indexes, Table, Seqs, Seq, Top, Sums, Sets, Chosen, Arrived             driver.Ptr
 		TableStride, Heads, KVHeads, Dim, Budget, MaxPages, KBits, VBits, ByRecord uint32
 		Scale                                                                      float32
 	}
 	// ChoosePages: KV heads by rows.
 	ChoosePages struct {
-		Top, Sums, Chosen, Sources, Stages, Sets, Units, Table, Seqs, Seq, Traffic              driver.Ptr
-		UnitBytes                                                                               uint64
-		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes, ByRecord, Fetches uint32
-		Gain                                                                                    float32
+		Top, Sums, Chosen, Sources, Arrived, Sets, Units, Table, Seqs, Seq, Traffic                      driver.Ptr
+		UnitBytes                                                                                        uint64
+		TableStride, Heads, KVHeads, Budget, Exchange, MaxPages, RecordBytes, ByRecord, Fetches, Scanned uint32
+		Gain                                                                                             float32
 	}
 	// ScoreTokens: any number of blocks by KV heads by rows.
 	ScoreTokens struct {

@@ -6,14 +6,13 @@
 
 enum {
 	MOST_RECORDS = 16, // of a block at a time
-	MOST_LOOKS = 1 << 10, // at how far a choice is
 };
 
 // What both kinds take.
 #define ATTEND_PARAMS \
-	const float *q, float *dst, const u8 *units, const u32 *table, const u8 *tails, const u32 *exact, u8 *sets, const u32 *chosen, const u32 *sources, const u32 *stages, u64 *traffic, \
-		const Sequence *seqs, const int *pos, const int *seq, float *partial, u32 *tickets, u64 unit_bytes, u64 page_bytes, u32 table_stride, u32 exact_stride, u32 heads, u32 kv_heads, u32 budget, u32 tokens, u32 k_bits, u32 v_bits, u32 slots, u32 most, float scale
-#define ATTEND_ARGS q, dst, units, table, tails, exact, sets, chosen, sources, stages, traffic, seqs, pos, seq, partial, tickets, unit_bytes, page_bytes, table_stride, exact_stride, heads, kv_heads, budget, tokens, k_bits, v_bits, slots, most, scale
+	const float *q, float *dst, const u8 *units, const u32 *table, const u8 *tails, const u32 *exact, u8 *sets, const u32 *chosen, const u32 *sources, u64 *traffic, \
+		const Sequence *seqs, const int *pos, const int *seq, float *partial, u32 *tickets, u64 unit_bytes, u64 page_bytes, u32 table_stride, u32 exact_stride, u32 heads, u32 kv_heads, u32 budget, u32 tokens, u32 k_bits, u32 v_bits, u32 slots, u32 most, u32 looks, float scale
+#define ATTEND_ARGS q, dst, units, table, tails, exact, sets, chosen, sources, traffic, seqs, pos, seq, partial, tickets, unit_bytes, page_bytes, table_stride, exact_stride, heads, kv_heads, budget, tokens, k_bits, v_bits, slots, most, looks, scale
 
 // Whose attention a block computes: of some query heads, from first_head on, that share a
 // KV head of a row. The row is the last of end tokens of sequence n.
@@ -149,35 +148,32 @@ struct Held {
 
 	// The same of what has yet to come over the bus, with bit j of fresh.
 	__device__ __forceinline__ const u8 *find(int first, int entries, int lane, const u8 *units, u64 unit_bytes, u32 kv_heads, int kv, u32 &fresh) const {
-		u32 from = lane < entries ? __ldcg(sources + place(first + lane)) : HELD;
+		u32 from = lane < entries ? source(sources + place(first + lane)) : HELD;
 		fresh = __ballot_sync(~0u, from != HELD);
 		if (from == HELD)
 			return at(first, entries, lane);
 		return units + from / (BLOCK / COLD) * unit_bytes + (u64)(from % (BLOCK / COLD) * kv_heads + kv) * bytes;
 	}
 
-	// Puts a record that came where the next step looks for it: each of so many threads what it brought.
-	__device__ __forceinline__ void keep(int entry, const u8 *from, int threads) const {
+	// What the choice says of a place, by now or before its end.
+	static __device__ __forceinline__ u32 source(const u32 *at) {
+		u32 from = look_at(at);
+		for (int looks = 1; from == TO_COME && looks < MOST_LOOKS; looks++)
+			from = look_at(at);
+		if (from == TO_COME) {
+			after_previous();
+			from = look_at(at);
+		}
+		return from;
+	}
+
+	// Puts a record that came where the next step looks for it, with so many threads.
+	__device__ __forceinline__ void keep(int entry, const u8 *from, int thread, int threads) const {
 		u8 *to = set + (u64)place(entry) * bytes;
-		for (int i = threadIdx.x * 16; i < bytes; i += threads * 16)
+		for (int i = thread * 16; i < bytes; i += threads * 16)
 			*(uint4 *)(to + i) = *(const uint4 *)(from + i);
 	}
 };
-
-#if __CUDA_ARCH__ >= 900
-// What a block's threads wait for together: a stage of the choice in front, or, where that takes
-// longer than any choice, its end, behind which it has all stages.
-static __device__ __forceinline__ void wait_for(const u32 *stage, u32 at) {
-	if (threadIdx.x == 0) {
-		int looks = 0;
-		while (stage_of(stage) < at && looks < MOST_LOOKS)
-			looks++;
-		if (looks == MOST_LOOKS)
-			after_previous();
-	}
-	__syncthreads();
-}
-#endif
 
 // Brings the record that lane j knows of with so many threads.
 static __device__ __forceinline__ void bring_record(u8 *to, const u8 *src, int j, u32 bytes, int threads) {
@@ -267,8 +263,8 @@ struct Arrivals {
 // page and a pair of records each. Records of all slots come at once, so that their
 // latency counts once: what the set has becomes pages while others cross the bus. All threads
 // make pages, and a warp attends to each. A full set is attended to in the order of its places: so
-// a block begins with what it held before the choice, by stages [rows][kvHeads], if there are, and does anew what
-// that changed.
+// if it looks at sources while the choice is made, a block begins with what the set held before, and does anew what
+// that changed. Where a choice runs, all that was in front of its scan has ended.
 template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) {
 	typedef Page<DIM> P;
 	Record r(DIM, tokens, k_bits, v_bits);
@@ -279,8 +275,7 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 	int coded = min(t.s.stored / COLD, (int)budget) / 2, count = coded + t.tail();
 	Splits splits(count, most, 1);
 #if __CUDA_ARCH__ >= 900
-	bool early = full && stages;
-	const u32 *stage = stages + head;
+	bool early = full && looks;
 #else
 	bool early = false;
 #endif
@@ -294,8 +289,7 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 	__shared__ u64 barriers[MOST_RECORDS];
 	Arrivals arrivals = {records, (u32)r.bytes, WARPS * 32};
 	arrivals.begin(barriers);
-	if (!early)
-		query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);
+	query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);
 	Split<DIM> found;
 	Found all = {dst, partial, tickets, t.row, (int)heads, t.first_head, t.some, (int)most};
 	for (int split = blockIdx.x; split < splits.n; split += gridDim.x) {
@@ -309,35 +303,35 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 			}
 			u32 fresh = 0;
 			const u8 *src = early ? held.at(2 * first, 2 * pairs, t.lane) : held.find(2 * first, 2 * pairs, t.lane, units, unit_bytes, kv_heads, t.kv, fresh);
-			auto bring_tail = [&] {
-				if (i < there && i >= coded)
-					tokens_of = t.bring_tail<DIM>(mine, i - coded, tails, exact, exact_stride, page_bytes);
-			};
 			auto attend_own = [&] { found.page(query.of(t.lane), shared_address(mine), 0, tokens_of, scale * 1.4426950408889634f, t.lane); };
 			auto bring_fresh = [&] {
 				arrivals.bring(fresh, src);
 				if (fresh && threadIdx.x == 0)
 					atomicAdd(&traffic[FETCHED], (u64)__popc(fresh) * r.bytes);
 			};
-			if (!early)
-				bring_tail();
+			if (i < there && i >= coded)
+				tokens_of = t.bring_tail<DIM>(mine, i - coded, tails, exact, exact_stride, page_bytes);
 			for (int j = 0; j < 2 * pairs; j++)
 				if (!(fresh >> j & 1))
 					bring_record(records + j * r.bytes, src, j, r.bytes, WARPS * 32);
 			copy_commit();
 			bring_fresh();
+			auto keep_fresh = [&] {
+				int busy = pairs < WARPS ? pairs : 0;
+				if (t.warp < busy)
+					return;
+				for (u32 f = fresh; f; f &= f - 1)
+					held.keep(2 * first + __ffs(f) - 1, records + (__ffs(f) - 1) * r.bytes, threadIdx.x - busy * 32, (WARPS - busy) * 32);
+			};
 			// First all that the set has, and then, one by one, what comes: pages that lack none of it
 			// are attended to meanwhile.
 			u32 coming = fresh, now = ~fresh;
 #pragma unroll 1
 			for (bool begun = true;; begun = false) {
-				if (begun) {
+				if (begun)
 					arrivals.others(coming);
-				} else {
-					int j = __ffs(now) - 1;
-					arrivals.wait(j, coming);
-					held.keep(2 * first + j, records + j * r.bytes, WARPS * 32);
-				}
+				else
+					arrivals.wait(__ffs(now) - 1, coming);
 #pragma unroll 1
 				for (int j = 0; j < pairs; j++) {
 					u8 *page = dynamic + j * P::BYTES;
@@ -345,15 +339,8 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 					if (halves)
 						expand(r, Expansion{records + 2 * j * r.bytes, records + (2 * j + 1) * r.bytes, 0, page, P::K_ROW, page + P::V, P::V_ROW, (int)threadIdx.x, WARPS * 32, halves});
 				}
-#if __CUDA_ARCH__ >= 900
-				if (early && begun) {
+				if (early && begun)
 					arrivals.again();
-					wait_for(stage, CHOICE_BEGUN);
-					query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);
-					bring_tail();
-					copy_wait<0>();
-				}
-#endif
 				if (begun || !coming)
 					__syncthreads();
 				if (i < there && (begun ? !(fresh >> 2 * t.warp & 3) : !coming && fresh >> 2 * t.warp & 3))
@@ -361,7 +348,7 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 #if __CUDA_ARCH__ >= 900
 				if (early && begun) { // with the first of the block's pages
 					early = false;
-					wait_for(stage, CHOICE_MADE);
+					__syncthreads(); // whoever still attends to a page that changes
 					src = held.find(2 * first, 2 * pairs, t.lane, units, unit_bytes, kv_heads, t.kv, fresh);
 					bring_fresh();
 					coming = fresh;
@@ -369,6 +356,9 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 						found.clear();
 				}
 #endif
+				// What came is put where it belongs by warps that have no page.
+				if (fresh && !coming)
+					keep_fresh();
 				if (!coming)
 					break;
 				now = coming & -coming;

@@ -328,14 +328,28 @@ template <class F> static __device__ __forceinline__ void fetch(const u32 *pages
 	}
 }
 
+// Waits for scan, of whose blocks so many have to come, or for its end if that takes longer.
+static __device__ __forceinline__ void wait_for_scan(const u32 *arrived, u32 scanned) {
+#if __CUDA_ARCH__ >= 900
+	int looks = scanned ? 0 : MOST_LOOKS;
+	if (threadIdx.x == 0)
+		while (looks < MOST_LOOKS && acquire(arrived) < scanned)
+			looks++;
+	if (looks == MOST_LOOKS)
+		after_previous();
+	__syncthreads();
+#endif
+}
+
 // Grid: KV heads, rows. top [rows, heads, max_pages] is what scan left, max_pages
 // a multiple of 32; by_record says that scan scored what is held by records, which sums then leave out.
 // sources [rows, kv_heads, budget] say of each place of the set which unit's which page has yet to come
-// there, HELD of other places, and of all where the choice fetches. stages [rows, kv_heads] say how
-// far a choice is.
+// there, HELD of other places, and of all where the choice fetches; TO_COME until that is known.
+// arrived [rows, kv_heads] become scanned when scan is done with a KV head; 0 scanned if that is to be waited
+// for by its end.
 // Shared memory: max_pages numbers, 8 for each 32 of them, 9 for each of the budget and 2.
-KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u32 *sources, u32 *stages, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
-	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, u32 by_record, u32 fetches, float gain) {
+KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u32 *sources, u32 *arrived, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
+	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, u32 by_record, u32 fetches, u32 scanned, float gain) {
 	__shared__ float2 parts[HEADS][WARPS];
 	__shared__ u32 counts[2][WARPS][2], bins[2][Bins::WORDS], lengths[2], listed_blocks, listed_others, fews;
 	__shared__ u64 few[FEW];
@@ -353,13 +367,11 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	Sequence s = seqs[n];
 	int pages = s.stored / COLD, size = min(pages, (int)budget), words = (pages + 31) / 32, blocks = (pages + GROUP - 1) / GROUP;
 	u64 set = (u64)s.set * kv_heads + kv;
-	u32 *list = chosen + set * (1 + 2 * budget), *stage = stages + (u64)row * kv_heads + kv;
+	u32 *list = chosen + set * (1 + 2 * budget);
+	arrived += (u64)row * kv_heads + kv;
 	sources += ((u64)row * kv_heads + kv) * budget;
-	if (thread == 0) {
-		hand_over(stage, CHOICE_TO_COME);
-		__threadfence(); // before attention may begin
+	if (thread == 0)
 		lengths[0] = lengths[1] = listed_blocks = listed_others = fews = 0;
-	}
 	// The list is the step's before: it needs no waiting.
 	Before held = {have, before, page, place, (int)list[0]};
 #pragma unroll 1
@@ -374,18 +386,17 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 		u32 p = list[1 + i];
 		page[i] = p;
 		place[i] = list[1 + budget + i];
-		sources[i] = HELD;
+		sources[i] = TO_COME;
 		if (i < held.held)
 			atomicOr(&have[p / 32], 1u << p % 32);
 	}
 #pragma unroll 1
 	for (int b = thread; b < blocks; b += THREADS)
 		numbers[b] = table[(u64)n * table_stride + b];
+	__threadfence(); // attention sees that sources are to come
 	count(have, before, words);
 	allow_next();
-	after_previous();
-	if (thread == 0)
-		hand_over(stage, CHOICE_BEGUN);
+	wait_for_scan(arrived, scanned);
 	if (size < pages) {
 		u64 head = (u64)row * heads + kv * group;
 		top += head * max_pages, sums += head * (max_pages / GROUP);
@@ -524,13 +535,19 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	__syncthreads();
 	int now = held.held + x.come - x.leave, open = budget - held.held; // open: places that were free
 	auto vacant = [&](int j) { return j < open ? place[held.held + j] : held.place_of(x.out[j - open]); };
+	u32 *source = others; // of all places
+#pragma unroll 1
+	for (int i = thread; i < budget; i += THREADS)
+		source[i] = HELD;
+	__syncthreads();
 #pragma unroll 1
 	for (int j = thread; j < x.come && !fetches; j += THREADS)
-		sources[vacant(j)] = numbers[x.in[j] / GROUP] * GROUP + x.in[j] % GROUP;
+		source[vacant(j)] = numbers[x.in[j] / GROUP] * GROUP + x.in[j] % GROUP;
 	__syncthreads();
-	// Attention may begin with what comes, while the new list is made.
-	if (thread == 0)
-		hand_over(stage, CHOICE_MADE);
+	// Attention begins with what comes, while the new list is made.
+#pragma unroll 1
+	for (int i = thread; i < budget; i += THREADS)
+		sources[i] = source[i];
 	// Pages that stay keep their places, others take free ones. A page's place in the list is the
 	// number of those in front of it: of what was held, without what left, and of what comes.
 #pragma unroll 1
@@ -562,4 +579,7 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	}
 	if (fetches)
 		fetch(x.in, vacant, x.come, units + (u64)kv * record_bytes, numbers, unit_bytes, (u64)kv_heads * record_bytes, sets + set * budget * record_bytes, record_bytes);
+	after_previous(); // nobody counts any more
+	if (thread == 0)
+		*arrived = 0;
 }

@@ -187,21 +187,26 @@ struct Sequence {
 // Words of the traffic, which choices and fetches count.
 enum { PAGES_READ, CHOSEN, HITS, FETCHED, COLD_BYTES, STREAMED };
 
-// In place of what a place of a working set lacks, page + (BLOCK / COLD) unit: it lacks nothing.
+// In place of what a place of a working set lacks, page + (BLOCK / COLD) unit: it lacks nothing; and
+// the choice that says so has yet to be made.
 #define HELD ~0u
+#define TO_COME ~1u
 
-// How far a choice is. Attention may begin before a choice has ended, but not before it has begun.
-enum {
-	CHOICE_TO_COME,
-	CHOICE_BEGUN, // what is in front of it has ended
-	CHOICE_MADE,  // and it is known what comes to which place of the set
-};
+enum { MOST_LOOKS = 1 << 8 }; // at what another kernel says, before one waits for its end
 
-// Lets others see all that threads in front of a block's barrier, or this one, have done or seen.
-static __device__ __forceinline__ void hand_over(u32 *stage, u32 to) { asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(stage), "r"(to) : "memory"); }
-
-static __device__ __forceinline__ u32 stage_of(const u32 *stage) {
+// A word that others write meanwhile.
+static __device__ __forceinline__ u32 look_at(const u32 *word) {
 	u32 v;
-	asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(stage) : "memory");
+	asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(word) : "memory");
 	return v;
 }
+
+// The same, with all that whoever wrote it had seen.
+static __device__ __forceinline__ u32 acquire(const u32 *word) {
+	u32 v;
+	asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(word) : "memory");
+	return v;
+}
+
+// Counts a block with all that its threads had done before its last barrier.
+static __device__ __forceinline__ void count_in(u32 *word) { asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(word) : "memory"); }

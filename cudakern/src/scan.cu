@@ -285,8 +285,9 @@ struct Set {
 // [rows, heads, max_blocks] its blocks' largest of them, with the sum of what
 // exponentials of the others are beside its own. Nothing is scored where every
 // page is attended to anyway. by_record says that records weigh what is held, which sums leave out.
+// arrived [rows, kv_heads] counts the blocks that are done with a KV head.
 #define SCAN_PARAMS \
-	const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums, const u8 *sets, const u32 *chosen, \
+	const float *q, const u8 *indexes, const u32 *table, const Sequence *seqs, const int *seq, float *top, float2 *sums, const u8 *sets, const u32 *chosen, u32 *arrived, \
 		u32 table_stride, u32 heads, u32 kv_heads, u32 dim, u32 budget, u32 max_pages, u32 k_bits, u32 v_bits, u32 by_record, float scale
 template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 	typedef Probe<V> P;
@@ -467,7 +468,11 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 			sums[head * (max_pages / (BLOCK / COLD)) + block] = make_float2(most, sum);
 		from.again(l, first + WARPS * gridDim.x * PAIR);
 	}
-#if __CUDA_ARCH__ < 900
+#if __CUDA_ARCH__ >= 900
+	__syncthreads();
+	if (threadIdx.x == 0)
+		count_in(arrived + (u64)row * kv_heads + kv);
+#else
 	copy_wait<0>();
 #endif
 }
@@ -476,7 +481,7 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 // than what fits all of them does not take twice the time.
 #define SCAN(V, PAIR, BLOCKS) \
 	KERNEL(WARPS * 32, BLOCKS) scan_##V##_##PAIR(SCAN_PARAMS) { \
-		scan<V, PAIR>(q, indexes, table, seqs, seq, top, sums, sets, chosen, table_stride, heads, kv_heads, dim, budget, max_pages, k_bits, v_bits, by_record, scale); \
+		scan<V, PAIR>(q, indexes, table, seqs, seq, top, sums, sets, chosen, arrived, table_stride, heads, kv_heads, dim, budget, max_pages, k_bits, v_bits, by_record, scale); \
 	}
 
 SCAN(1, 1, 5)

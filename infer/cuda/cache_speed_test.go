@@ -263,7 +263,7 @@ func (r *cacheRun) kernels() {
 	lines := []string{fmt.Sprintf("%d launches, %.1f us as one graph", len(all), r.e.timeCommands(r.t, all)*1e6)}
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
 		g := groups[name]
-		s := r.e.timeCommands(r.t, g)
+		s := r.e.timeCommands(r.t, byThemselves(g))
 		line := fmt.Sprintf("%8.1f us %3d x %6.2f us %s", s*1e6, len(g), s*1e6/float64(len(g)), name)
 		if strings.HasPrefix(name, "scan") {
 			var bytes int64

@@ -269,7 +269,7 @@ func (r *choiceRun) launch() {
 	pad := slices.Repeat([]uint32{0xdead}, choiceHeads*(1+2*r.budget)) // the first set
 	lists, listsAt := r.words(append(pad, r.lists[0]...))
 	sources, sourcesAt := r.words(slices.Repeat([]uint32{7}, choiceHeads*r.budget))
-	stages, stagesAt := r.words(make([]uint32, choiceHeads))
+	arrived, arrivedAt := r.words(slices.Repeat([]uint32{3}, choiceHeads))
 	_, table := r.words(r.table)
 	_, seqs := r.words([]uint32{0, 1, 0, uint32(r.pages * offload.ColdTok)})
 	_, seq := r.words([]uint32{0})
@@ -283,9 +283,9 @@ func (r *choiceRun) launch() {
 	}
 	var cmds batch
 	cmds.launch("choose_pages", driver.Dim{X: choiceHeads, Y: 1}, chooseThreads, e.choiceShared(plan), cudakern.ChoosePages{
-		Top: r.floats(r.top), Sums: r.floats(r.sums()), Chosen: listsAt, Sources: sourcesAt, Stages: stagesAt, Sets: setsAt, Units: unitsAt, Table: table, Seqs: seqs, Seq: seq, Traffic: traffic,
+		Top: r.floats(r.top), Sums: r.floats(r.sums()), Chosen: listsAt, Sources: sourcesAt, Arrived: arrivedAt, Sets: setsAt, Units: unitsAt, Table: table, Seqs: seqs, Seq: seq, Traffic: traffic,
 		UnitBytes: blockPages * choiceHeads * choiceRecord, TableStride: uint32(len(r.table)), Heads: uint32(choiceHeads * r.group), KVHeads: choiceHeads,
-		Budget: uint32(r.budget), Exchange: uint32(r.exchange), MaxPages: uint32(r.maxPages), RecordBytes: choiceRecord, ByRecord: flag(r.byRecord), Fetches: flag(r.fetches), Gain: r.gain,
+		Budget: uint32(r.budget), Exchange: uint32(r.exchange), MaxPages: uint32(r.maxPages), RecordBytes: choiceRecord, ByRecord: flag(r.byRecord), Fetches: flag(r.fetches), Scanned: 3, Gain: r.gain,
 	})
 	cmds.order()
 	if err := errors.Join(q.Run(cmds.cmds), q.Wait(), end()); err != nil {
@@ -297,8 +297,8 @@ func (r *choiceRun) launch() {
 	r.lists[1] = wordsOf(lists, 2*len(pad))[len(pad):]
 	r.sources = wordsOf(sources, choiceHeads*r.budget)
 	r.sets = slices.Clone(sets[choiceHeads*r.budget*choiceRecord:])
-	if got := wordsOf(stages, choiceHeads); !slices.Equal(got, slices.Repeat([]uint32{2}, choiceHeads)) {
-		r.t.Errorf("stages %v after a choice", got)
+	if got := wordsOf(arrived, choiceHeads); !slices.Equal(got, make([]uint32, choiceHeads)) {
+		r.t.Errorf("%v blocks of a scan have arrived after a choice", got)
 	}
 }
 

@@ -36,7 +36,7 @@ func (e *exec) planStage() error {
 type cold struct {
 	scales  []driver.Ptr // [layers] of queries [kvHeads*headDim], Paged
 	sources []driver.Ptr // [layers] of what a step's choices chose [rows][kvHeads][budget] uint32, see choose.cu
-	stages  []driver.Ptr // [layers] of how far they are [rows][kvHeads] uint32
+	arrived []driver.Ptr // [layers] of how many blocks of a scan are done [rows][kvHeads] uint32, 0 between steps
 	traffic driver.Ptr   // [trafficWords] uint64, see records.cuh: all steps'
 	host    []byte       // page-locked copy
 	seen    [trafficWords]uint64
@@ -50,12 +50,12 @@ func (c *cold) counted() span {
 
 func (e *exec) planCold() {
 	layers := len(e.lim.KV)
-	e.cold.scales, e.cold.sources, e.cold.stages = make([]driver.Ptr, layers), make([]driver.Ptr, layers), make([]driver.Ptr, layers)
+	e.cold.scales, e.cold.sources, e.cold.arrived = make([]driver.Ptr, layers), make([]driver.Ptr, layers), make([]driver.Ptr, layers)
 	for i, p := range e.lim.KV {
 		if p.Class == offload.Paged {
 			e.bufMem.want(&e.cold.scales[i], int64(p.KVHeads*p.HeadDim)*4)
 			e.bufMem.want(&e.cold.sources[i], e.sources(i, e.keptRows()).bytes)
-			e.bufMem.want(&e.cold.stages[i], e.choiceStages(i, e.keptRows()).bytes)
+			e.bufMem.want(&e.cold.arrived[i], e.arrived(i, e.keptRows()).bytes)
 		}
 	}
 	e.bufMem.want(&e.cold.traffic, 8*trafficWords)
@@ -67,9 +67,9 @@ func (e *exec) sources(layer, rows int) span {
 	return span{name: "sources", at: e.cold.sources[layer], bytes: int64(rows*p.KVHeads*p.Budget) * 4}
 }
 
-// choiceStages are how far the choices of so many rows are.
-func (e *exec) choiceStages(layer, rows int) span {
-	return span{name: "stages of choices", at: e.cold.stages[layer], bytes: int64(rows*e.lim.KV[layer].KVHeads) * 4}
+// arrived counts the blocks that scans of so many rows are done with.
+func (e *exec) arrived(layer, rows int) span {
+	return span{name: "arrived", at: e.cold.arrived[layer], bytes: int64(rows*e.lim.KV[layer].KVHeads) * 4}
 }
 
 // coldBytes is the staging memory of what sendCold uploads.
@@ -89,6 +89,7 @@ func (e *exec) sendCold() (err error) {
 		return err
 	}
 	e.batch.clear(e.cold.traffic, 8*trafficWords)
+	e.nobodyArrived()
 	for i, p := range e.lim.KV {
 		if p.Class != offload.Paged {
 			continue
@@ -107,6 +108,15 @@ func (e *exec) sendCold() (err error) {
 		e.batch.copyIn(e.cold.scales[i], host)
 	}
 	return nil
+}
+
+// nobodyArrived begins to count blocks of scans.
+func (e *exec) nobodyArrived() {
+	for i, p := range e.lim.KV {
+		if p.Class == offload.Paged {
+			e.batch.clear(e.cold.arrived[i], e.arrived(i, e.keptRows()).bytes)
+		}
+	}
 }
 
 // forgetCounts leaves what kernels have counted since the last step uncounted.

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"edged/cudakern"
@@ -24,6 +25,7 @@ type command struct {
 	grid, block driver.Dim
 	shared      int // bytes
 	args        []byte
+	alone       []byte // in place of args where the kernel runs without the one in front of it, or nil
 	uses        []span // what the kernel reads and writes, for checks
 	overlap     bool   // may begin before the command in front has ended
 	beside      bool   // runs beside what comes behind it, see branch.go
@@ -87,6 +89,18 @@ func (b *batch) copyOut(host []byte, src driver.Ptr) {
 
 func (b *batch) clear(dst driver.Ptr, bytes int64) {
 	b.cmds = append(b.cmds, command{kind: fillBytes, dst: dst, bytes: bytes})
+}
+
+// byThemselves are commands without those in front of them.
+func byThemselves(cmds []command) []command {
+	cmds = slices.Clone(cmds)
+	for i := range cmds {
+		if cmds[i].alone != nil {
+			cmds[i].args = cmds[i].alone
+		}
+	}
+	cmds[0].overlap = false
+	return cmds
 }
 
 // order lets kernels behind a copy wait for it: they overlap kernels alone, of their own

@@ -39,8 +39,9 @@ func (e *exec) Profile(ctx context.Context, rows *graph.Rows, kv []*offload.Seq)
 	sh.logits = e.narrow.fill(e, rows)
 	sh.flush = e.fillSequences(kv)
 	out, err := e.profile(ctx, e.works(sh, kv))
-	// Choices have counted what they brought again and again.
+	// Choices have counted what they brought again and again, and scans themselves.
 	e.batch.reset()
+	e.nobodyArrived()
 	e.batch.copyOut(e.cold.host, e.cold.traffic)
 	if err = errors.Join(err, e.queue.Run(e.batch.cmds), e.queue.Wait()); err != nil {
 		return nil, fmt.Errorf("profile on cuda: %w", lost(err))
@@ -211,11 +212,10 @@ func (e *exec) profile(ctx context.Context, works []work) ([]graph.OpTime, error
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		e.batch.cmds = append(e.batch.cmds[:0], w.cmds...)
+		e.batch.cmds = byThemselves(w.cmds)
 		for i := range e.batch.cmds {
 			e.batch.cmds[i].beside, e.batch.cmds[i].joins = false, false
 		}
-		e.batch.cmds[0].overlap = false
 		e.batch.order()
 		g, err := e.queue.Prepare(e.batch.cmds)
 		if err != nil {

@@ -110,22 +110,30 @@ func (n *choiceNode) scanShape() (name string, pair, shared int) {
 	return fmt.Sprintf("scan_%d_%d", x.Vectors, pair), pair, 8/pair*stride*4 + scanWarps*pair*x.Bytes
 }
 
+// scanBlocks is how many blocks share a KV head's pages, and how many tiles of query heads it has.
+func (n *choiceNode) scanBlocks(rows int) (blocks, tiles int) {
+	e := n.e
+	_, pair, _ := n.scanShape()
+	tiles = ceil(n.op.Heads/n.plan.KVHeads, 8/pair)
+	blocks = ceil(ceil(e.lim.Context, offload.BlockTok), scanWarps*pair)
+	if n.plan.ByRecord { // one for each record, where all run at once
+		blocks = max(blocks, min(n.plan.Budget, scanBlocks*e.backend.info.SMs/(n.plan.KVHeads*tiles*rows)))
+	}
+	return blocks, tiles
+}
+
 // scan scores pages: by the index, or by records those that the set holds.
 func (n *choiceNode) scan(b *batch, s shape) {
 	e, c := n.e, &n.e.caches[n.op.Layer]
-	name, pair, shared := n.scanShape()
-	tiles := n.plan.KVHeads * ceil(n.op.Heads/n.plan.KVHeads, 8/pair)
-	blocks := ceil(ceil(e.lim.Context, offload.BlockTok), scanWarps*pair)
+	name, _, shared := n.scanShape()
+	blocks, tiles := n.scanBlocks(s.rows)
 	q, sets, chosen := e.buf(n.op.Q), c.sets, c.chosen
 	sets.early, chosen.early = true, true
-	if n.plan.ByRecord { // one block for each record, where all run at once
-		blocks = max(blocks, min(n.plan.Budget, scanBlocks*e.backend.info.SMs/(tiles*s.rows)))
-	}
-	b.launch(name, driver.Dim{X: blocks, Y: tiles, Z: s.rows}, scanWarps*32, shared, cudakern.Scan{
-		Q: q.at, Indexes: c.indexes.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops, Sums: e.topSums, Sets: sets.at, Chosen: chosen.at,
+	b.launch(name, driver.Dim{X: blocks, Y: n.plan.KVHeads * tiles, Z: s.rows}, scanWarps*32, shared, cudakern.Scan{
+		Q: q.at, Indexes: c.indexes.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Top: e.tops, Sums: e.topSums, Sets: sets.at, Chosen: chosen.at, Arrived: e.cold.arrived[n.op.Layer],
 		TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads), Dim: uint32(n.plan.HeadDim),
 		Budget: uint32(n.plan.Budget), MaxPages: uint32(e.coldPages()), KBits: uint32(n.plan.Elem.KBits()), VBits: uint32(n.plan.Elem.VBits()), ByRecord: flag(n.plan.ByRecord), Scale: n.op.Scale,
-	}, q.reading(s.rows), c.indexes, sets, chosen, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing(), n.sums(s.rows).writing())
+	}, q.reading(s.rows), c.indexes, sets, chosen, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), n.tops(s.rows).writing(), n.sums(s.rows).writing(), e.arrived(n.op.Layer, s.rows).writing())
 	// It reads the index before it waits for what came before it.
 	if s.flush {
 		b.cmds[len(b.cmds)-1].overlap = false
@@ -150,11 +158,15 @@ func (n *choiceNode) choose(b *batch, s shape) {
 	chosen, sets := c.chosen.writing(), c.sets
 	chosen.early = true
 	sets.write = !n.attentionFetches()
-	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), cudakern.ChoosePages{
-		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sources: e.cold.sources[n.op.Layer], Stages: e.cold.stages[n.op.Layer], Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
+	blocks, tiles := n.scanBlocks(s.rows)
+	a := cudakern.ChoosePages{
+		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sources: e.cold.sources[n.op.Layer], Arrived: e.cold.arrived[n.op.Layer], Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
-		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Fetches: flag(!n.attentionFetches()), Gain: n.plan.Gain,
-	}, n.tops(s.rows), n.sums(s.rows), chosen, e.sources(n.op.Layer, s.rows).writing(), e.choiceStages(n.op.Layer, s.rows).writing(), sets, c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Fetches: flag(!n.attentionFetches()), Scanned: uint32(blocks * tiles), Gain: n.plan.Gain,
+	}
+	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), a, n.tops(s.rows), n.sums(s.rows), chosen, e.sources(n.op.Layer, s.rows).writing(), e.arrived(n.op.Layer, s.rows).writing(), sets, c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
+	a.Scanned = 0
+	b.cmds[len(b.cmds)-1].alone = cudakern.Pack(a)
 }
 
 // attentionFetches says whether one block alone attends to a page of a working set.
@@ -255,8 +267,7 @@ func (n *recordsNode) emit(b *batch, s shape) {
 		a.Sets, a.Chosen, a.Sources, a.Traffic, a.Budget = c.sets.at, c.chosen.at, e.cold.sources[n.op.Layer], e.cold.traffic, uint32(n.plan.Budget)
 		sets := c.sets.writing()
 		if n.headTiles == 1 { // nobody else puts anything there, so that it need not wait for the choice
-			a.Stages, sets.early = e.cold.stages[n.op.Layer], true
-			uses = append(uses, e.choiceStages(n.op.Layer, s.rows))
+			a.Looks, sets.early = 1, true
 		}
 		uses = append(uses, sets, c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted())
 	}

@@ -160,7 +160,7 @@ func measureStep(t *testing.T, e *exec, pool *offload.Pool, depth, rows int) {
 	}
 	var lines []line
 	for _, name := range slices.Sorted(maps.Keys(groups)) {
-		x := line{name: name, n: len(groups[name]), seconds: e.timeCommands(t, groups[name])}
+		x := line{name: name, n: len(groups[name]), seconds: e.timeCommands(t, byThemselves(groups[name]))}
 		for _, c := range groups[name] {
 			for _, u := range c.uses {
 				if strings.HasSuffix(u.name, ".weight") && isFew(c.kernel) {
