@@ -10,10 +10,10 @@ import (
 type (
 	// Attend: splits by KV heads' tiles by rows.
 	Attend struct {
-		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Sources, Traffic, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
-		UnitBytes, PageBytes                                                                                 uint64
-		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most, Looks            uint32
-		Scale                                                                                                float32
+		Q, Dst, Units, Table, Tails, Exact, Sets, Chosen, Sources, Traffic, Step, Seqs, Pos, Seq, Partial, Tickets driver.Ptr
+		UnitBytes, PageBytes                                                                                       uint64
+		TableStride, ExactStride, Heads, KVHeads, Budget, Group, KBits, VBits, Slots, Most, Looks, Layer, Layers   uint32
+		Scale                                                                                                      float32
 	}
 	// StoreRecords: KV heads by blocks by sequences.
 	StoreRecords struct {

@@ -2,7 +2,7 @@
 // working set; and over the exact tokens behind them.
 #include "bulk.cuh"
 #include "records.cuh"
-#include "split.cuh"
+#include "marked.cuh"
 
 enum {
 	MOST_RECORDS = 16, // of a block at a time
@@ -10,9 +10,9 @@ enum {
 
 // What both kinds take.
 #define ATTEND_PARAMS \
-	const float *q, float *dst, const u8 *units, const u32 *table, const u8 *tails, const u32 *exact, u8 *sets, const u32 *chosen, const u32 *sources, u64 *traffic, \
-		const Sequence *seqs, const int *pos, const int *seq, float *partial, u32 *tickets, u64 unit_bytes, u64 page_bytes, u32 table_stride, u32 exact_stride, u32 heads, u32 kv_heads, u32 budget, u32 tokens, u32 k_bits, u32 v_bits, u32 slots, u32 most, u32 looks, float scale
-#define ATTEND_ARGS q, dst, units, table, tails, exact, sets, chosen, sources, traffic, seqs, pos, seq, partial, tickets, unit_bytes, page_bytes, table_stride, exact_stride, heads, kv_heads, budget, tokens, k_bits, v_bits, slots, most, looks, scale
+	const float *q, float *dst, const u8 *units, const u32 *table, const u8 *tails, const u32 *exact, u8 *sets, const u32 *chosen, const u32 *sources, u64 *traffic, const u32 *step, \
+		const Sequence *seqs, const int *pos, const int *seq, float *partial, u32 *tickets, u64 unit_bytes, u64 page_bytes, u32 table_stride, u32 exact_stride, u32 heads, u32 kv_heads, u32 budget, u32 tokens, u32 k_bits, u32 v_bits, u32 slots, u32 most, u32 looks, u32 layer, u32 layers, float scale
+#define ATTEND_ARGS q, dst, units, table, tails, exact, sets, chosen, sources, traffic, step, seqs, pos, seq, partial, tickets, unit_bytes, page_bytes, table_stride, exact_stride, heads, kv_heads, budget, tokens, k_bits, v_bits, slots, most, looks, layer, layers, scale
 
 // Whose attention a block computes: of some query heads, from first_head on, that share a
 // KV head of a row. The row is the last of end tokens of sequence n.
@@ -287,11 +287,13 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 
 	__shared__ Operands<DIM> query;
 	__shared__ u64 barriers[MOST_RECORDS];
+	__shared__ u32 mark;
+	if (threadIdx.x == 0)
+		mark = *step * layers + layer;
 	Arrivals arrivals = {records, (u32)r.bytes, WARPS * 32};
 	arrivals.begin(barriers);
 	query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);
 	Split<DIM> found;
-	Found all = {dst, partial, tickets, t.row, (int)heads, t.first_head, t.some, (int)most};
 	for (int split = blockIdx.x; split < splits.n; split += gridDim.x) {
 		int from = split * splits.each, to = min(from + splits.each, count);
 		found.clear();
@@ -365,9 +367,18 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 				coming ^= now;
 			}
 		}
-		leave<DIM, WARPS>(found, all, splits, split, t.warp, t.lane);
+		// Results of the warps that have had pages lie over those.
+		__syncthreads();
+		float *results = (float *)dynamic; // [warps][8 heads]
+		if (t.warp < slots)
+			found.store(results + (t.warp * 8 + t.lane / 4) * Result<DIM>::FLOATS, t.lane);
+		__syncthreads();
+		auto part = [&](int h, int w) { return (const float *)results + (w * 8 + h) * Result<DIM>::FLOATS; };
+		Marked<DIM>{partial, (int)most, t.row * (int)heads + t.first_head, mark}.put(split, t.some, slots, part);
 	}
-	finish_row<DIM>(all, splits);
+	// A row's last block begins when all of its others have.
+	if (blockIdx.x == min((int)gridDim.x, splits.n) - 1)
+		Marked<DIM>{partial, (int)most, t.row * (int)heads + t.first_head, mark}.merge(splits.n, t.some, dst + ((u64)t.row * heads + t.first_head) * DIM);
 	after_previous();
 }
 

@@ -18,9 +18,10 @@ enum {
 	GROUP = BLOCK / COLD, // pages of an index block
 	WARPS = THREADS / 32,
 	HEADS = 4,            // query heads at a time
+	PARTS = WARPS / HEADS,
+	AHEAD = 4,            // loads of sums that a thread has under way
 	KEPT = 4,             // keys of a thread in registers
-	EACH = 16,            // bins of a lane
-	BINS = 32 * EACH,
+	BINS = THREADS,
 	FEW = 128,            // keys that are compared with each other
 	LINES = 6,            // of 512 bytes that a warp reads at once
 	MOST_HEADS = 256,     // query heads of a KV head
@@ -73,52 +74,34 @@ struct Before {
 	__device__ __forceinline__ u32 place_of(int p) const { return place[before[p / 32] + __popc(have[p / 32] & (1u << p % 32) - 1)]; }
 };
 
-// Counts of shares by how large they are: the first bin has the largest. Bins of a lane lie
-// so that lanes do not meet in a bank.
-struct Bins {
-	u32 *n;
-
-	enum { WORDS = 32 * (EACH + 1) };
-	static __device__ __forceinline__ int at(int bin) { return bin + bin / EACH; }
-
-	// Half an octave of what a share's logarithm is below 2 has 32 of them.
-	static __device__ __forceinline__ int of(float share) { return min((__float_as_int(fmaxf(2 - share, 0.5f)) >> 17) - (126 << 6), (int)BINS - 1); }
-
-	__device__ __forceinline__ void add(float share) const { atomicAdd(&n[at(of(share))], 1); }
-};
+// The bin of a share: the first has the largest. Half an octave of what a share's logarithm is below 2 has 32.
+static __device__ __forceinline__ int bin_of(float share) { return min((__float_as_int(fmaxf(2 - share, 0.5f)) >> 17) - (126 << 6), BINS - 1); }
 
 // Where the n-th largest share is: its bin, how many others are there, and in those in front of it.
 struct Cut {
 	int bin, in, above;
 };
 
-// Finds it, with one warp.
-static __device__ __forceinline__ void find(const Bins &bins, int n, Cut *cut) {
-	int lane = threadIdx.x, sum = 0, own[EACH];
-#pragma unroll
-	for (int i = 0; i < EACH; i++)
-		own[i] = bins.n[Bins::at(lane * EACH + i)];
-#pragma unroll
-	for (int i = 0; i < EACH; i++)
-		sum += own[i];
-	int x = sum;
+// Finds it in counts [BINS], once all threads have counted.
+static __device__ __forceinline__ Cut cut_of(const u32 *bins, int n) {
+	__shared__ u32 shared[WARPS];
+	__shared__ Cut cut;
+	int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+	__syncthreads();
+	int own = bins[thread], x = own;
 #pragma unroll
 	for (int i = 1; i < 32; i *= 2) {
 		int p = __shfl_up_sync(~0u, x, i);
 		x += lane >= i ? p : 0;
 	}
-	if (x < n || x - sum >= n)
-		return;
-	Cut c = {0, 0, x - sum};
-#pragma unroll
-	for (int i = 0; i < EACH; i++)
-		if (c.in == 0) {
-			if (c.above + own[i] >= n)
-				c.bin = lane * EACH + i, c.in = own[i];
-			else
-				c.above += own[i];
-		}
-	*cut = c;
+	if (lane == 31)
+		shared[warp] = x;
+	__syncthreads();
+	x += __reduce_add_sync(~0u, lane < warp ? shared[lane] : 0);
+	if (x >= n && x - own < n)
+		cut = {thread, own, x - own};
+	__syncthreads();
+	return cut;
 }
 
 // What is known of the n-th largest of keys: so many are no less than least, so many more than it.
@@ -157,65 +140,54 @@ static __device__ __noinline__ Nth nth_of(const u32 *key, int keys, int n, u32 (
 	return r;
 }
 
-// Adds numbers up over a warp: a lane ends with the sum of that of the four that its upper two bits say.
-static __device__ __forceinline__ float sum_of_four(const float v[4], int lane) {
-	bool upper = lane & 16, odd = lane & 8;
-	float a = (upper ? v[2] : v[0]) + __shfl_xor_sync(~0u, upper ? v[0] : v[2], 16), b = (upper ? v[3] : v[1]) + __shfl_xor_sync(~0u, upper ? v[1] : v[3], 16);
-	float x = (odd ? b : a) + __shfl_xor_sync(~0u, odd ? a : b, 8);
-#pragma unroll
-	for (int i = 4; i > 0; i /= 2)
-		x += __shfl_xor_sync(~0u, x, i);
-	return x;
-}
-
 static __device__ __forceinline__ float warp_most(float v) { return of_order(__reduce_max_sync(~0u, order_of(v))); }
 
 // Logarithms of the sums of so many query heads' exponentials: of what scan left of blocks
-// [heads][blocks], and of what is held besides. tops [HEADS][blocks] keep the blocks' largest scores.
-static __device__ __forceinline__ void add_up(const float *top, const float2 *sums, float *tops, float *log_sum, int heads, u32 max_pages, int blocks, const u32 *page, int held, float2 (*parts)[WARPS]) {
-	int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
-	float most[HEADS], sum[HEADS];
-#pragma unroll
-	for (int h = 0; h < HEADS; h++)
-		most[h] = LEAST, sum[h] = 0;
+// [heads][blocks], and of what is held besides. PARTS warps share a head. tops [HEADS][blocks] keep the
+// blocks' largest scores.
+static __device__ __forceinline__ void add_up(const float *top, const float2 *sums, float *tops, float *log_sum, int heads, u32 max_pages, int blocks, const u32 *page, int held, float2 (*parts)[PARTS]) {
+	int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, head = warp / PARTS, mine = thread % (PARTS * 32);
+	float most = LEAST, sum = 0;
+	if (head < heads) {
+		top += head * max_pages, sums += head * (max_pages / GROUP), tops += head * blocks;
 #pragma unroll 1
-	for (int i0 = 0; i0 < max(blocks, held); i0 += THREADS) {
-		// What is held goes to the last threads first: they have the fewest blocks.
-		int b = i0 + thread, j = i0 + THREADS - 1 - thread;
-		float2 of[HEADS];
-		float own[HEADS];
+		for (int i0 = 0; i0 < max(blocks, held); i0 += AHEAD * PARTS * 32) {
+			float2 of[AHEAD];
+			float own[AHEAD], now = most;
 #pragma unroll
-		for (int h = 0; h < HEADS; h++) {
-			of[h] = make_float2(LEAST, 0), own[h] = LEAST;
-			if (h < heads && b < blocks)
-				of[h] = __ldcg(sums + h * (max_pages / GROUP) + b);
-			if (h < heads && j < held)
-				own[h] = fminf(__ldcg(top + h * max_pages + page[j]), 1e38f);
+			for (int k = 0; k < AHEAD; k++) {
+				int i = i0 + k * PARTS * 32 + mine;
+				of[k] = i < blocks ? __ldcg(sums + i) : make_float2(LEAST, 0);
+				own[k] = i < held ? fminf(__ldcg(top + page[i]), 1e38f) : LEAST;
+			}
+#pragma unroll
+			for (int k = 0; k < AHEAD; k++) {
+				int i = i0 + k * PARTS * 32 + mine;
+				if (i < blocks)
+					tops[i] = of[k].x;
+				now = fmaxf(fmaxf(of[k].x, own[k]), now);
+			}
+			sum *= __expf(most - now);
+#pragma unroll
+			for (int k = 0; k < AHEAD; k++)
+				sum += of[k].y * __expf(of[k].x - now) + (i0 + k * PARTS * 32 + mine < held ? __expf(own[k] - now) : 0);
+			most = now;
 		}
-#pragma unroll
-		for (int h = 0; h < HEADS; h++) {
-			if (h < heads && b < blocks)
-				tops[h * blocks + b] = of[h].x;
-			float now = fmaxf(fmaxf(of[h].x, own[h]), most[h]);
-			sum[h] = sum[h] * __expf(most[h] - now) + of[h].y * __expf(of[h].x - now) + (j < held ? __expf(own[h] - now) : 0);
-			most[h] = now;
-		}
-	}
-#pragma unroll
-	for (int h = 0; h < HEADS; h++) {
-		float all = warp_most(most[h]);
-		sum[h] *= __expf(most[h] - all);
-		most[h] = all;
-	}
-	float of_head = sum_of_four(sum, lane);
-	if (lane % 8 == 0)
-		parts[lane / 8][warp] = make_float2(lane & 16 ? lane & 8 ? most[3] : most[2] : lane & 8 ? most[1] : most[0], of_head);
-	__syncthreads();
-	if (warp < heads) {
-		float2 x = lane < WARPS ? parts[warp][lane] : make_float2(LEAST, 0);
-		float all = warp_most(x.x), of_all = warp_sum(x.y * __expf(x.x - all));
+		float all = warp_most(most);
+		sum = warp_sum(sum * __expf(most - all));
 		if (lane == 0)
-			log_sum[warp] = all + logf(of_all);
+			parts[head][warp % PARTS] = make_float2(all, sum);
+	}
+	__syncthreads();
+	if (thread < heads) {
+		float all = LEAST, added = 0;
+#pragma unroll
+		for (int i = 0; i < PARTS; i++)
+			all = fmaxf(all, parts[thread][i].x);
+#pragma unroll
+		for (int i = 0; i < PARTS; i++)
+			added += parts[thread][i].y * __expf(parts[thread][i].x - all);
+		log_sum[thread] = all + logf(added);
 	}
 	__syncthreads();
 }
@@ -350,10 +322,9 @@ static __device__ __forceinline__ void wait_for_scan(const u32 *arrived, u32 sca
 // Shared memory: max_pages numbers, 8 for each 32 of them, 9 for each of the budget and 2.
 KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chosen, u32 *sources, u32 *arrived, u8 *sets, const u8 *units, const u32 *table, const Sequence *seqs, const int *seq, u64 *traffic,
 	u64 unit_bytes, u32 table_stride, u32 heads, u32 kv_heads, u32 budget, u32 exchange, u32 max_pages, u32 record_bytes, u32 by_record, u32 fetches, u32 scanned, float gain) {
-	__shared__ float2 parts[HEADS][WARPS];
-	__shared__ u32 counts[2][WARPS][2], bins[2][Bins::WORDS], lengths[2], listed_blocks, listed_others, fews;
+	__shared__ float2 parts[HEADS][PARTS];
+	__shared__ u32 counts[2][WARPS][2], bins[2][BINS], lengths[2], listed_blocks, listed_others, fews;
 	__shared__ u64 few[FEW];
-	__shared__ Cut cut;
 	__shared__ float log_sum[MOST_HEADS];
 	int kv = blockIdx.x, row = blockIdx.y, thread = threadIdx.x, group = heads / kv_heads, most_words = max_pages / 32;
 	Lists lists = {(u64 *)dynamic, (u64 *)dynamic + budget, lengths};
@@ -362,7 +333,6 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 	u32 *numbers = before + most_words, *best = numbers + 2 * most_words, *block_key = best + 2 * most_words, *key = block_key + 2 * most_words; // of blocks, and of listed pages
 	float *tops = (float *)key;                         // before there are keys
 	u32 *alike = block_key, *before_alike = alike + most_words; // when blocks are listed
-	Bins block_bins = {bins[0]}, page_bins = {bins[1]};
 	int n = seq[row];
 	Sequence s = seqs[n];
 	int pages = s.stored / COLD, size = min(pages, (int)budget), words = (pages + 31) / 32, blocks = (pages + GROUP - 1) / GROUP;
@@ -374,9 +344,7 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 		lengths[0] = lengths[1] = listed_blocks = listed_others = fews = 0;
 	// The list is the step's before: it needs no waiting.
 	Before held = {have, before, page, place, (int)list[0]};
-#pragma unroll 1
-	for (int i = thread; i < 2 * Bins::WORDS; i += THREADS)
-		bins[0][i] = 0;
+	bins[0][thread] = bins[1][thread] = 0;
 #pragma unroll 1
 	for (int w = thread; w < words; w += THREADS)
 		have[w] = 0;
@@ -403,6 +371,8 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 #pragma unroll 1
 		for (int h0 = 0; h0 < group; h0 += HEADS) {
 			int some = min(group - h0, (int)HEADS);
+			if (h0)
+				__syncthreads(); // whoever still reads the heads' before
 			add_up(top + h0 * max_pages, sums + h0 * (max_pages / GROUP), tops, log_sum + h0, some, max_pages, blocks, page, by_record ? held.held : 0, parts);
 			// A block's key is that of its best page, as pages have keys below.
 #pragma unroll 1
@@ -413,7 +383,7 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 					share = h < some ? fmaxf(share, tops[h * blocks + b] - log_sum[h0 + h]) : share;
 				block_key[b] = order_of(share);
 				if (h0 + HEADS >= group)
-					block_bins.add(share);
+					atomicAdd(&bins[0][bin_of(share)], 1);
 			}
 		}
 		// Pages of at least the n best blocks, of whose best ones none is below the n-th best page;
@@ -422,24 +392,20 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 		u32 least = 0;
 		int last = BINS;
 		if (size < blocks) {
-			__syncthreads();
-			if (thread < 32)
-				find(block_bins, size, &cut);
-			__syncthreads();
+			Cut cut = cut_of(bins[0], size);
 			if (cut.above + cut.in <= size + FEW)
 				last = cut.bin;
 			else
 				least = nth_of(block_key, blocks, size, counts).least;
 		}
-		auto good = [&](u32 k) { return k >= least && Bins::of(of_order(k)) <= last; };
+		auto good = [&](u32 k) { return k >= least && bin_of(of_order(k)) <= last; };
 #pragma unroll 1
 		for (int b = thread; b < blocks; b += THREADS)
 			if (good(block_key[b]))
 				best[atomicAdd(&listed_blocks, 1)] = b;
-		__syncthreads();
 		// What is listed once and for all, from others' blocks.
 #pragma unroll 1
-		for (int i = thread; i < held.held + 2; i += THREADS) {
+		for (int i = thread; i < held.held + 2 && size < blocks; i += THREADS) {
 			u32 p = i < held.held ? page[i] : i == held.held ? 0 : pages - 1;
 			if (!good(block_key[p / GROUP]) && (i < held.held || !held.has(p)))
 				others[atomicAdd(&listed_others, 1)] = p;
@@ -470,14 +436,10 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 					share[k] = always ? 1e38f : share[k] + (there && held.has(p[k]) ? gain : 0);
 					key[i0 + k * THREADS] = !there ? 0 : always ? ~0u : order_of(share[k]);
 					if (there)
-						page_bins.add(share[k]);
+						atomicAdd(&bins[1][bin_of(share[k])], 1);
 				}
 		}
-		__syncthreads();
-		if (thread < 32)
-			find(page_bins, size, &cut);
-		__syncthreads();
-		Cut c = cut;
+		Cut c = cut_of(bins[1], size);
 		bool alone = c.above + c.in == size; // nothing of the cut's bin is left out
 		auto put = [&](u32 k, int p, bool chosen) {
 			if (chosen && !held.has(p))
@@ -490,7 +452,7 @@ KERNEL(THREADS, 1) choose_pages(const float *top, const float2 *sums, u32 *chose
 			for (int i = thread; i < listed; i += THREADS) {
 				int p = page_at(i);
 				u32 k = key[i];
-				int bin = Bins::of(of_order(k));
+				int bin = bin_of(of_order(k));
 				if (p < pages && bin == c.bin && !alone)
 					few[atomicAdd(&fews, 1)] = item(k, p);
 				else if (p < pages)

@@ -325,6 +325,7 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 	u64 own = (u64)s.set * kv_heads + kv;
 	Set set = {chosen + own * (1 + 2 * budget), sets + own * budget * r.bytes, budget, 0};
 	set.held = by_record && blocks > 0 ? set.list[0] : 0;
+	u32 held_pages = set.among(first * PAGES * 2, lane); // of the warp's pair
 #pragma unroll 1
 	for (int i = blockIdx.x;; i += gridDim.x) {
 		Keys<2 * V> keys;
@@ -367,7 +368,7 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 	for (; first < blocks; first += WARPS * gridDim.x * PAIR) {
 		from.wait(0);
 		P probe;
-		const u8 *ix = mine + b * l.bytes;
+		const u8 *ix = mine + min(b, from.there - 1) * l.bytes; // where a pair has one block, that one twice
 		probe.begin(l, ix, queries + min(n % HEADS, some - 1) * stride, t);
 		// Means are 128 too large, in all of which alike.
 		int d[PAIR][4] = {};
@@ -446,7 +447,7 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 		u64 head = (u64)row * heads + first_head + n % HEADS;
 		const float v[4] = {x.x, x.y, x.z, x.w};
 		float *to = top + head * max_pages + block * PAGES * 2 + 4 * t;
-		u32 weighed = set.among(first * PAGES * 2, lane) >> b * PAGES * 2 + 4 * t & 15;
+		u32 weighed = held_pages >> b * PAGES * 2 + 4 * t & 15;
 		if (there && left > 0 && !weighed)
 			*(float4 *)to = x;
 		else if (there && left > 0)
@@ -466,7 +467,10 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 		sum = quad_sum(sum);
 		if (there && t == 0)
 			sums[head * (max_pages / (BLOCK / COLD)) + block] = make_float2(most, sum);
-		from.again(l, first + WARPS * gridDim.x * PAIR);
+		int next = first + WARPS * gridDim.x * PAIR;
+		from.again(l, next);
+		if (next < blocks)
+			held_pages = set.among(next * PAGES * 2, lane);
 	}
 #if __CUDA_ARCH__ >= 900
 	__syncthreads();

@@ -25,7 +25,7 @@ type command struct {
 	grid, block driver.Dim
 	shared      int // bytes
 	args        []byte
-	alone       []byte // in place of args where the kernel runs without the one in front of it, or nil
+	alone       []byte // in place of args where the kernel runs without those in front of it, or nil
 	uses        []span // what the kernel reads and writes, for checks
 	overlap     bool   // may begin before the command in front has ended
 	beside      bool   // runs beside what comes behind it, see branch.go
@@ -77,6 +77,13 @@ func (b *batch) launch(kernel string, grid driver.Dim, threads, shared int, args
 		return
 	}
 	b.cmds = append(b.cmds, command{kernel: kernel, grid: grid, block: driver.Dim{X: threads}, shared: shared, args: cudakern.Pack(args), uses: uses, overlap: true})
+}
+
+// follows gives the last kernel other parameters where those in front of it run too: it looks at
+// what they write before they end.
+func (b *batch) follows(args any) {
+	c := &b.cmds[len(b.cmds)-1]
+	c.alone, c.args = c.args, cudakern.Pack(args)
 }
 
 func (b *batch) copyIn(dst driver.Ptr, host []byte) {

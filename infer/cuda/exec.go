@@ -184,6 +184,7 @@ func (e *exec) prepare() (err error) {
 		e.batch.copyIn(e.ropes[i].at, host)
 	}
 	e.batch.clear(e.ticketAt, int64(e.tickets)*4)
+	e.batch.clear(e.partial, int64(e.partialFloats)*4) // no mark is 0
 	if err := e.sendCold(); err != nil {
 		return err
 	}

@@ -189,7 +189,7 @@ func TestDecodeCommands(t *testing.T) {
 }
 
 const decodeCommands = `
-copy 2632 bytes to the device
+copy 2636 bytes to the device
 embed <1x1x1, 256, 0> embed tok x*
 tiled_q4k_q6k_2 <6x1x1, 512, 123008> x norm1 wq bq q* wk k* wv v*
 norm_rope_append <1x3x1, 128, 0> q* k v frequencies pages 0* tables pos seq qn kn

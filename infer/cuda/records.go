@@ -162,11 +162,11 @@ func (n *choiceNode) choose(b *batch, s shape) {
 	a := cudakern.ChoosePages{
 		Top: e.tops, Sums: e.topSums, Chosen: c.chosen.at, Sources: e.cold.sources[n.op.Layer], Arrived: e.cold.arrived[n.op.Layer], Sets: c.sets.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Seqs: e.state.seqs, Seq: e.state.seq, Traffic: e.cold.traffic,
 		UnitBytes: uint64(c.unitBytes), TableStride: uint32(e.tables.stride()), Heads: uint32(n.op.Heads), KVHeads: uint32(n.plan.KVHeads),
-		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Fetches: flag(!n.attentionFetches()), Scanned: uint32(blocks * tiles), Gain: n.plan.Gain,
+		Budget: uint32(n.plan.Budget), Exchange: uint32(n.plan.Exchange), MaxPages: uint32(e.coldPages()), RecordBytes: uint32(r.Bytes), ByRecord: flag(n.plan.ByRecord), Fetches: flag(!n.attentionFetches()), Gain: n.plan.Gain,
 	}
 	b.launch("choose_pages", driver.Dim{X: n.plan.KVHeads, Y: s.rows}, chooseThreads, e.choiceShared(n.plan), a, n.tops(s.rows), n.sums(s.rows), chosen, e.sources(n.op.Layer, s.rows).writing(), e.arrived(n.op.Layer, s.rows).writing(), sets, c.units, e.tables.span(), e.state.sequences(s.rows), e.state.words("seq", e.state.seq, s.rows), e.cold.counted())
-	a.Scanned = 0
-	b.cmds[len(b.cmds)-1].alone = cudakern.Pack(a)
+	a.Scanned = uint32(blocks * tiles)
+	b.follows(a)
 }
 
 // attentionFetches says whether one block alone attends to a page of a working set.
@@ -242,7 +242,11 @@ func (n *recordsNode) blocks(rows int) int {
 
 // partial is the floats that splits of so many rows leave.
 func (n *recordsNode) partial(rows int) int {
-	return rows * n.op.Heads * n.splits() * resultFloats(n.spec.HeadDim)
+	floats := resultFloats(n.spec.HeadDim)
+	if n.plan.Class == offload.Paged {
+		floats = markedFloats(n.spec.HeadDim)
+	}
+	return rows * n.op.Heads * n.splits() * floats
 }
 
 func (n *recordsNode) emit(b *batch, s shape) {
@@ -261,15 +265,20 @@ func (n *recordsNode) emit(b *batch, s shape) {
 	uses := []span{q.reading(s.rows), dst.writing(s.rows), c.units, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
 		{name: "partial", at: e.partial, bytes: int64(n.partial(s.rows)) * 4, write: true},
 		{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true}}
-	name := "attend_"
+	name, looks := "attend_", false
 	if n.plan.Class == offload.Paged {
 		name = "attend_held_"
 		a.Sets, a.Chosen, a.Sources, a.Traffic, a.Budget = c.sets.at, c.chosen.at, e.cold.sources[n.op.Layer], e.cold.traffic, uint32(n.plan.Budget)
+		a.Step, a.Layer, a.Layers = st.step, uint32(n.op.Layer), uint32(len(e.lim.KV))
 		sets := c.sets.writing()
 		if n.headTiles == 1 { // nobody else puts anything there, so that it need not wait for the choice
-			a.Looks, sets.early = 1, true
+			looks, sets.early = true, true
 		}
-		uses = append(uses, sets, c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted())
+		uses = append(uses, sets, c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted(), st.words("step", st.step, 1))
 	}
 	b.launch(fmt.Sprintf("%s%d", name, n.spec.HeadDim), driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
+	if looks {
+		a.Looks = 1
+		b.follows(a)
+	}
 }

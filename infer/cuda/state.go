@@ -20,6 +20,8 @@ type state struct {
 	rows, outs, most   int        // MaxRows, MaxOut, MaxSeqs
 	asks               driver.Ptr // [MaxAsk][askWords], see Ask of sample.cu
 	asksAt             int        // their first word
+	step               driver.Ptr // how many steps there were, see Marked of marked.cuh
+	steps              int32
 	words32            int
 }
 
@@ -54,7 +56,7 @@ func (s *state) plan(e *exec) {
 	}
 	s.words32 += s.words32 % 2 // asks hold 64-bit numbers
 	s.asksAt = s.words32
-	s.words32 += askWords * e.lim.MaxAsk
+	s.words32 += askWords*e.lim.MaxAsk + 1
 	e.bufMem.want(&s.at, int64(s.bytes()))
 }
 
@@ -65,6 +67,7 @@ func (s *state) place() {
 	s.tok, s.pos, s.seq, s.out = s.at, s.at.Add(int64(4*s.rows)), s.at.Add(int64(8*s.rows)), s.at.Add(int64(12*s.rows))
 	s.seqs = s.at.Add(int64(4 * (3*s.rows + s.outs)))
 	s.asks = s.at.Add(int64(4 * s.asksAt))
+	s.step = s.at.Add(int64(s.bytes() - 4))
 	for i := range s.tiles {
 		s.tiles[i].at = s.at.Add(int64(4 * s.tiles[i].first))
 	}
@@ -82,6 +85,8 @@ func (s *state) fill(r *graph.Rows, part bool) shape {
 	copy(w[s.rows:], r.Pos)
 	copy(w[2*s.rows:], r.Seq)
 	copy(w[3*s.rows:], r.Out)
+	s.steps++
+	w[s.words32-1] = s.steps
 	sh := shape{rows: len(r.Tok), outs: len(r.Out), states: r.States, prompt: part, reads: part || r.Prompt || r.States, manyOuts: len(r.Out) > max(fewOuts, s.most)}
 	for i := 1; i < len(r.Seq); i++ {
 		sh.reads = sh.reads || r.Seq[i] == r.Seq[i-1]
