@@ -289,7 +289,7 @@ template <int DIM, int WARPS> static __device__ void attend_held(ATTEND_PARAMS) 
 	__shared__ u64 barriers[MOST_RECORDS];
 	__shared__ u32 mark;
 	if (threadIdx.x == 0)
-		mark = *step * layers + layer;
+		mark = look_at(step) * layers + layer;
 	Arrivals arrivals = {records, (u32)r.bytes, WARPS * 32};
 	arrivals.begin(barriers);
 	query.put(t.query(q, heads, DIM), t.ours(), t.warp, WARPS, t.lane);

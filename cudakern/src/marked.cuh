@@ -1,9 +1,10 @@
 // Results of splits that say by themselves that they are there.
 //
 // A result goes to device memory in pieces of 16 bytes, each of which is written and read as one:
-// three numbers and the launch's mark, which no launch before had. Whoever merges a row looks at its
-// pieces until all have the mark. So nobody waits until what was written is seen, nor for a
-// ticket: of each three or four ways to memory and back one is left.
+// three numbers and the launch's mark, which nothing else in that memory has: it holds pieces alone, and no two launches of steps
+// have one mark (a step that is timed again and again has: what it reads may be the run's before). Whoever
+// merges a row looks at its pieces until all have the mark. So nobody waits until what was written is
+// seen, nor for a ticket: of each three or four ways to memory and back one is left.
 #pragma once
 
 #include "split.cuh"
@@ -65,7 +66,7 @@ template <int DIM> struct Marked {
 
 	// Merges what blocks put of n splits into dst [heads, DIM], each as soon as it is there.
 	__device__ __forceinline__ void merge(int n, int some, float *dst) const {
-		enum { AT_ONCE = 6, MOST_LOOKS = 1 << 22 };
+		enum { AT_ONCE = 6, PATIENCE = 1 << 22 };
 		int looks = 0;
 #pragma unroll 1
 		for (int task = threadIdx.x; task < some * LAST; task += blockDim.x) {
@@ -85,7 +86,7 @@ template <int DIM> struct Marked {
 #pragma unroll
 					for (int k = 0; k < AT_ONCE; k++)
 						there &= v[k].mark == mark && of[k].mark == mark;
-					if (++looks == MOST_LOOKS)
+					if (++looks == PATIENCE)
 						asm volatile("trap;"); // seconds: another block is lost
 				} while (!there);
 				float before = top;

@@ -30,7 +30,7 @@ template <int DIM> struct Split {
 	static __device__ __forceinline__ void operand(const float *src, bool ok, int k, int lane, u32 to[4]) {
 #pragma unroll
 		for (int h = 0; h < 2; h++) {
-			float2 v = ok ? *(const float2 *)(src + k * 16 + h * 8 + lane % 4 * 2) : make_float2(0, 0);
+			float2 v = ok ? __ldcg((const float2 *)(src + k * 16 + h * 8 + lane % 4 * 2)) : make_float2(0, 0);
 			u32 hi = to_half2(v.x, v.y);
 			to[2 * h] = hi;
 			to[2 * h + 1] = to_half2((v.x - from_half((u16)hi)) * LOW, (v.y - from_half((u16)(hi >> 16))) * LOW);

@@ -36,8 +36,8 @@ func decodeWarps(dim int) int {
 // pageShared is Page<dim>::BYTES of pages.cuh.
 func pageShared(dim int) int { return dim*(offload.PageTok*2+16) + offload.PageTok*(dim*2+16) }
 
-// markedFloats is Marked<dim>::FLOATS of marked.cuh.
-func markedFloats(dim int) int { return 4 * (ceil(dim, 3) + 1) }
+// pieceFloats is Marked<dim>::FLOATS of marked.cuh.
+func pieceFloats(dim int) int { return 4 * (ceil(dim, 3) + 1) }
 
 // resultFloats is Result<dim>::FLOATS of split.cuh.
 func resultFloats(dim int) int { return dim + 4 }

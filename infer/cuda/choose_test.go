@@ -1,8 +1,10 @@
 package cuda
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
+	goflag "flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -10,7 +12,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"edged/cudakern"
 	"edged/cudakern/driver"
@@ -19,9 +21,14 @@ import (
 )
 
 const (
-	choiceHeads  = 2   // KV heads
-	choiceRecord = 128 // bytes
+	choiceRows   = 2
+	choiceHeads  = 2                        // KV heads
+	choices      = choiceRows * choiceHeads // of a launch
+	choiceRecord = 128                      // bytes
 )
+
+// choiceSeed repeats a choice.
+var choiceSeed = goflag.Uint64("choiceseed", 0, "seed of TestChoosePages; 0 takes fresh ones")
 
 // choiceCase is a choice by made-up scores, among more pages than a conformance model has.
 type choiceCase struct {
@@ -29,6 +36,7 @@ type choiceCase struct {
 	held                           int
 	gain                           float32
 	byRecord, fetches              bool
+	scanned, arrived               uint32                   // blocks of a scan that are waited for, and that come
 	scores                         func(*rand.Rand) float32 // of a page and query head
 	alike                          bool                     // the same for all query heads
 }
@@ -54,7 +62,7 @@ func TestChoosePages(t *testing.T) {
 	normal := func(sigma float64) func(*rand.Rand) float32 {
 		return func(r *rand.Rand) float32 { return float32(r.NormFloat64() * sigma) }
 	}
-	long := choiceCase{pages: 8176, budget: 64, exchange: 10, group: 4, held: 64, gain: 1.5, byRecord: true, scores: normal(1)}
+	long := choiceCase{pages: 8176, budget: 64, exchange: 10, group: 4, held: 64, gain: 1.5, byRecord: true, scores: normal(1), scanned: 3, arrived: 3}
 	change := func(f func(*choiceCase)) choiceCase { c := long; f(&c); return c }
 	for name, c := range map[string]choiceCase{
 		"long":          long,
@@ -89,18 +97,22 @@ func TestChoosePages(t *testing.T) {
 		"a page over":   change(func(c *choiceCase) { c.pages, c.budget, c.held = 65, 64, 64 }),
 		"not yet full":  change(func(c *choiceCase) { c.pages, c.held = 60, 51 }),
 		"first records": change(func(c *choiceCase) { c.pages, c.held = 1, 0 }),
+		"by scan's end": change(func(c *choiceCase) { c.scanned = 0 }),
+		"scan is late":  change(func(c *choiceCase) { c.arrived = 2 }),
+		"many heads":    change(func(c *choiceCase) { c.group, c.fetches = 37, true }),
 		"longest":       change(func(c *choiceCase) { c.pages, c.budget, c.held, c.exchange = 20000, 256, 256, 40 }),
 	} {
 		for range 5 {
-			seed := rand.Uint64()
+			seed := cmp.Or(*choiceSeed, rand.Uint64())
 			if ok := t.Run(name, func(t *testing.T) { newChoiceRun(t, b, c, seed).check() }); !ok {
-				t.Fatalf("%v: seed %d", c, seed)
+				t.Fatalf("%v: -choiceseed=%d", c, seed)
 			}
 		}
 	}
 }
 
-// choiceRun is a choice of choiceHeads KV heads for a row, whose sequence has the second of two sets.
+// choiceRun is choices of some rows. Row r is of the last sequence but r, which has set r + 1; a head below
+// is a KV head of a row.
 type choiceRun struct {
 	choiceCase
 	t *testing.T
@@ -109,11 +121,10 @@ type choiceRun struct {
 
 	maxPages int
 	memory   [][]byte
-	top      []float32   // [heads, maxPages]
-	lists    [2][]uint32 // [choiceHeads*(1+2*budget)] before and after
-	share    [][]float64 // [choiceHeads][pages]
-	sources  []uint32    // [choiceHeads, budget]
-	sets     []byte      // [choiceHeads, budget] records
+	top      []float32   // [choices * group, maxPages]
+	lists    [2][]uint32 // [choices * (1 + 2*budget)] before and after
+	sources  []uint32    // [choices, budget]
+	sets     []byte      // [choices, budget] records
 	units    []byte      // [pages in units of blockPages][choiceHeads] records
 	table    []uint32    // [units]
 }
@@ -167,15 +178,14 @@ func wordsOf(m []byte, n int) (v []uint32) {
 
 // fill makes scores, and sets that hold some of the pages at some of the places.
 func (r *choiceRun) fill() {
-	heads := choiceHeads * r.group
-	r.top = make([]float32, heads*r.maxPages)
+	r.top = make([]float32, choices*r.group*r.maxPages)
 	for i := range r.top {
 		r.top[i] = r.scores(r.r)
 		if h := i / r.maxPages; r.alike && h%r.group > 0 {
 			r.top[i] = r.top[i-r.maxPages]
 		}
 	}
-	for range choiceHeads {
+	for range choices {
 		pages := slices.Sorted(slices.Values(r.r.Perm(r.pages)[:r.held]))
 		list := make([]uint32, 1+2*r.budget)
 		list[0] = uint32(r.held)
@@ -216,7 +226,7 @@ func number(score float32) float64 {
 
 // sums are what scan leaves of blocks.
 func (r *choiceRun) sums() (sums []float32) {
-	for h := range choiceHeads * r.group {
+	for h := range choices * r.group {
 		for b := range r.maxPages / blockPages {
 			most, sum := -3e38, 0.0
 			each := func(f func(score float64)) {
@@ -267,14 +277,19 @@ func (r *choiceRun) launch() {
 	plan.Budget = r.budget
 	e := &exec{backend: r.b, lim: graph.Limits{Context: r.maxPages * offload.ColdTok}}
 	pad := slices.Repeat([]uint32{0xdead}, choiceHeads*(1+2*r.budget)) // the first set
+	seqs, seq := make([]uint32, 0, 4*choiceRows), make([]uint32, 0, choiceRows)
+	for i := range choiceRows {
+		seqs = append(seqs, 0, uint32(choiceRows-i), 0, uint32(r.pages*offload.ColdTok))
+		seq = append(seq, uint32(choiceRows-1-i))
+	}
 	lists, listsAt := r.words(append(pad, r.lists[0]...))
-	sources, sourcesAt := r.words(slices.Repeat([]uint32{7}, choiceHeads*r.budget))
-	arrived, arrivedAt := r.words(slices.Repeat([]uint32{3}, choiceHeads))
-	_, table := r.words(r.table)
-	_, seqs := r.words([]uint32{0, 1, 0, uint32(r.pages * offload.ColdTok)})
-	_, seq := r.words([]uint32{0})
-	_, traffic := r.words(make([]uint32, 2*trafficWords))
-	sets, setsAt := r.alloc(2 * choiceHeads * r.budget * choiceRecord)
+	sources, sourcesAt := r.words(slices.Repeat([]uint32{7}, choices*r.budget))
+	arrived, arrivedAt := r.words(slices.Repeat([]uint32{r.arrived}, choices))
+	_, table := r.words(slices.Repeat(r.table, choiceRows))
+	_, seqsAt := r.words(seqs)
+	_, seqAt := r.words(seq)
+	traffic, trafficAt := r.words(make([]uint32, 2*trafficWords))
+	sets, setsAt := r.alloc((choiceHeads + choices) * r.budget * choiceRecord)
 	units, unitsAt := r.alloc(len(r.units))
 	copy(units, r.units)
 	q, end, err := r.b.gpu.Queue()
@@ -282,10 +297,10 @@ func (r *choiceRun) launch() {
 		r.t.Fatal(err)
 	}
 	var cmds batch
-	cmds.launch("choose_pages", driver.Dim{X: choiceHeads, Y: 1}, chooseThreads, e.choiceShared(plan), cudakern.ChoosePages{
-		Top: r.floats(r.top), Sums: r.floats(r.sums()), Chosen: listsAt, Sources: sourcesAt, Arrived: arrivedAt, Sets: setsAt, Units: unitsAt, Table: table, Seqs: seqs, Seq: seq, Traffic: traffic,
+	cmds.launch("choose_pages", driver.Dim{X: choiceHeads, Y: choiceRows}, chooseThreads, e.choiceShared(plan), cudakern.ChoosePages{
+		Top: r.floats(r.top), Sums: r.floats(r.sums()), Chosen: listsAt, Sources: sourcesAt, Arrived: arrivedAt, Sets: setsAt, Units: unitsAt, Table: table, Seqs: seqsAt, Seq: seqAt, Traffic: trafficAt,
 		UnitBytes: blockPages * choiceHeads * choiceRecord, TableStride: uint32(len(r.table)), Heads: uint32(choiceHeads * r.group), KVHeads: choiceHeads,
-		Budget: uint32(r.budget), Exchange: uint32(r.exchange), MaxPages: uint32(r.maxPages), RecordBytes: choiceRecord, ByRecord: flag(r.byRecord), Fetches: flag(r.fetches), Scanned: 3, Gain: r.gain,
+		Budget: uint32(r.budget), Exchange: uint32(r.exchange), MaxPages: uint32(r.maxPages), RecordBytes: choiceRecord, ByRecord: flag(r.byRecord), Fetches: flag(r.fetches), Scanned: r.scanned, Gain: r.gain,
 	})
 	cmds.order()
 	if err := errors.Join(q.Run(cmds.cmds), q.Wait(), end()); err != nil {
@@ -294,21 +309,48 @@ func (r *choiceRun) launch() {
 	if got := wordsOf(lists, len(pad)); !slices.Equal(got, pad) {
 		r.t.Error("the list of another set was written")
 	}
-	r.lists[1] = wordsOf(lists, 2*len(pad))[len(pad):]
-	r.sources = wordsOf(sources, choiceHeads*r.budget)
+	r.lists[1] = wordsOf(lists, len(pad)+len(r.lists[0]))[len(pad):]
+	r.sources = wordsOf(sources, choices*r.budget)
 	r.sets = slices.Clone(sets[choiceHeads*r.budget*choiceRecord:])
-	if got := wordsOf(arrived, choiceHeads); !slices.Equal(got, make([]uint32, choiceHeads)) {
+	r.checkTraffic(wordsOf(traffic, 2*trafficWords))
+	if got := wordsOf(arrived, choices); !slices.Equal(got, make([]uint32, choices)) {
 		r.t.Errorf("%v blocks of a scan have arrived after a choice", got)
 	}
 }
 
-// wants is the plain choice: which pages come and which leave, and the least share of what comes.
+// checkTraffic checks what a launch has counted.
+func (r *choiceRun) checkTraffic(got []uint32) {
+	r.t.Helper()
+	var want [trafficWords]uint32
+	for head := range choices {
+		before, after := r.list(0, head), r.list(1, head)
+		held := before[1 : 1+before[0]]
+		come := uint32(0)
+		for _, p := range after[1 : 1+after[0]] {
+			if _, ok := slices.BinarySearch(held, p); !ok {
+				come++
+			}
+		}
+		want[0] += uint32(r.pages)
+		want[1] += after[0]
+		want[2] += after[0] - come
+		want[3] += come * choiceRecord * flag(r.fetches)
+		want[4] += uint32(r.pages) * choiceRecord
+	}
+	for i, n := range want {
+		if got[2*i] != n || got[2*i+1] != 0 {
+			r.t.Errorf("traffic %d: %d, want %d", i, got[2*i], n)
+		}
+	}
+}
+
+// wants is the plain choice: which pages come and which leave.
 func (r *choiceRun) wants(head int, share []float64) (in, out []int) {
 	order := make([]int, r.pages)
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(a, b int) int { return -compareShares(share[a], share[b]) })
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(share[b], share[a]) })
 	wanted := order[:min(r.budget, r.pages)]
 	for _, p := range wanted {
 		if !r.isHeld(head, p) {
@@ -323,7 +365,7 @@ func (r *choiceRun) wants(head int, share []float64) (in, out []int) {
 		}
 	}
 	if free := len(in) - len(out); len(out) > r.exchange {
-		slices.SortStableFunc(out, func(a, b int) int { return compareShares(share[a], share[b]) })
+		slices.SortStableFunc(out, func(a, b int) int { return cmp.Compare(share[a], share[b]) })
 		in, out = in[:free+r.exchange], out[:r.exchange]
 	}
 	slices.Sort(in)
@@ -331,19 +373,9 @@ func (r *choiceRun) wants(head int, share []float64) (in, out []int) {
 	return in, out
 }
 
-func compareShares(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
 // check compares what became of the sets.
 func (r *choiceRun) check() {
-	for head := range choiceHeads {
+	for head := range choices {
 		share := r.shares(head)
 		in, out := r.wants(head, share)
 		before, after := r.list(0, head), r.list(1, head)
@@ -414,15 +446,16 @@ func (r *choiceRun) places(head int, in, out []int) {
 		want = append(want, at[int(p)])
 	}
 	want = append(want, free[len(in):]...)
-	if diff := cmp.Diff(want, after[1+r.budget:]); diff != "" {
+	if diff := gocmp.Diff(want, after[1+r.budget:]); diff != "" {
 		r.t.Fatalf("places (-want +got):\n%s", diff)
 	}
 	for place, from := range sources {
+		record, want := r.sets[(head*r.budget+place)*choiceRecord:][:choiceRecord], make([]byte, choiceRecord)
 		if r.fetches && from != math.MaxUint32 {
-			record := r.sets[(head*r.budget+place)*choiceRecord:][:choiceRecord]
-			if want := r.units[(int(from)*choiceHeads+head)*choiceRecord:][:choiceRecord]; !slices.Equal(record, want) {
-				r.t.Fatalf("the record at place %d is not that of unit %d, page %d", place, from/blockPages, from%blockPages)
-			}
+			want = r.units[(int(from)*choiceHeads+head%choiceHeads)*choiceRecord:][:choiceRecord]
+		}
+		if !slices.Equal(record, want) {
+			r.t.Fatalf("place %d has another record than it should, of %#x", place, from)
 		}
 		got := r.sources[head*r.budget+place]
 		if want := from; !r.fetches && got != want || r.fetches && got != math.MaxUint32 {

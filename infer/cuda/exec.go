@@ -46,6 +46,7 @@ type exec struct {
 	unpacked      driver.Ptr // [unpackElems] float16
 	gated         driver.Ptr // [MaxRows, gatedWidth] float32
 	partial       driver.Ptr // [partialFloats] float32
+	marked        driver.Ptr // [markedFloats] float32: nothing but pieces with marks
 	ticketAt      driver.Ptr // [tickets] uint32, zero between launches
 	tops          driver.Ptr // [topFloats] float32, of cold pages
 	topSums       driver.Ptr // [topFloats/16][2] float32, of blocks
@@ -55,6 +56,7 @@ type exec struct {
 	unpackElems   int64
 	gatedWidth    int
 	partialFloats int
+	markedFloats  int
 	tickets       int
 	topFloats     int
 	tokenKeys     int
@@ -143,6 +145,7 @@ func (e *exec) planBuffers() error {
 	e.bufMem.want(&e.unpacked, e.unpackElems*2)
 	e.bufMem.want(&e.gated, rows*int64(e.gatedWidth)*4)
 	e.bufMem.want(&e.partial, int64(e.partialFloats)*4)
+	e.bufMem.want(&e.marked, int64(e.markedFloats)*4)
 	e.bufMem.want(&e.ticketAt, int64(e.tickets)*4)
 	e.bufMem.want(&e.tops, int64(e.topFloats)*4)
 	e.bufMem.want(&e.topSums, int64(e.topFloats/blockPages)*8)
@@ -184,7 +187,6 @@ func (e *exec) prepare() (err error) {
 		e.batch.copyIn(e.ropes[i].at, host)
 	}
 	e.batch.clear(e.ticketAt, int64(e.tickets)*4)
-	e.batch.clear(e.partial, int64(e.partialFloats)*4) // no mark is 0
 	if err := e.sendCold(); err != nil {
 		return err
 	}

@@ -27,7 +27,8 @@ type fakeGPU struct {
 	queues   int
 	clocks   int
 	launches map[string]int
-	lost     error // of everything from now on
+	cleared  map[driver.Ptr]int // how often
+	lost     error              // of everything from now on
 }
 
 // fakeBase is above every number that kernels take and that is no address.
@@ -42,7 +43,7 @@ func newFake(t *testing.T) *fakeGPU {
 		t.Fatal(err)
 	}
 	f := &fakeGPU{t: t, info: fakeInfo, manifest: m, free: fakeInfo.Bytes, next: fakeBase, live: map[driver.Ptr]int64{}, locked: map[driver.Ptr]int64{},
-		graphs: map[driver.Graph][]command{}, launches: map[string]int{}}
+		graphs: map[driver.Graph][]command{}, launches: map[string]int{}, cleared: map[driver.Ptr]int{}}
 	t.Cleanup(func() {
 		if len(f.live)+len(f.locked)+len(f.graphs)+f.queues != 0 {
 			t.Errorf("left behind: %d allocations, %d locked pieces, %d graphs, %d queues", len(f.live), len(f.locked), len(f.graphs), f.queues)
@@ -156,6 +157,7 @@ func (q *fakeQueue) check(c command) error {
 	case copyOut:
 		return q.both(c.src, driver.Address(c.host), int64(len(c.host)))
 	case fillBytes:
+		q.cleared[c.dst]++
 		return q.both(c.dst, c.dst, c.bytes)
 	}
 	q.launches[c.kernel]++

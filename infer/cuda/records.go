@@ -202,7 +202,11 @@ func (e *exec) newRecords(a *attendNode) (*recordsNode, error) {
 		n.slots = min(n.warps, ceil(n.pages(), n.splits()), (e.backend.info.SharedBytes-heldStatic)/page)
 		n.shared = max(n.slots*page, results)
 	}
-	e.partialFloats = max(e.partialFloats, n.partial(e.keptRows()))
+	if n.plan.Class == offload.Paged {
+		e.markedFloats = max(e.markedFloats, n.results(e.keptRows(), pieceFloats(a.spec.HeadDim)))
+	} else {
+		e.partialFloats = max(e.partialFloats, n.results(e.keptRows(), resultFloats(a.spec.HeadDim)))
+	}
 	return n, nil
 }
 
@@ -240,14 +244,8 @@ func (n *recordsNode) blocks(rows int) int {
 	return max(n.splits()/rows, 1)
 }
 
-// partial is the floats that splits of so many rows leave.
-func (n *recordsNode) partial(rows int) int {
-	floats := resultFloats(n.spec.HeadDim)
-	if n.plan.Class == offload.Paged {
-		floats = markedFloats(n.spec.HeadDim)
-	}
-	return rows * n.op.Heads * n.splits() * floats
-}
+// results is the floats that splits of so many rows leave, so many each.
+func (n *recordsNode) results(rows, each int) int { return rows * n.op.Heads * n.splits() * each }
 
 func (n *recordsNode) emit(b *batch, s shape) {
 	if s.prompt {
@@ -258,13 +256,11 @@ func (n *recordsNode) emit(b *batch, s shape) {
 	q, dst := e.buf(n.op.Q), e.buf(n.op.Dst)
 	a := cudakern.Attend{
 		Q: q.at, Dst: dst.at, Units: c.units.at, Table: e.tables.of(n.op.Layer), Tails: x.span.at, Exact: x.table,
-		Seqs: st.seqs, Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
+		Seqs: st.seqs, Pos: st.pos, Seq: st.seq,
 		UnitBytes: uint64(c.unitBytes), PageBytes: uint64(x.bytes), TableStride: uint32(e.tables.stride()), ExactStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads),
 		Group: uint32(n.record.Group), KBits: uint32(n.record.Elem.KBits()), VBits: uint32(n.record.Elem.VBits()), Slots: uint32(n.slots), Most: uint32(n.splits()), Scale: n.op.Scale,
 	}
-	uses := []span{q.reading(s.rows), dst.writing(s.rows), c.units, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
-		{name: "partial", at: e.partial, bytes: int64(n.partial(s.rows)) * 4, write: true},
-		{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true}}
+	uses := []span{q.reading(s.rows), dst.writing(s.rows), c.units, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows)}
 	name, looks := "attend_", false
 	if n.plan.Class == offload.Paged {
 		name = "attend_held_"
@@ -274,7 +270,13 @@ func (n *recordsNode) emit(b *batch, s shape) {
 		if n.headTiles == 1 { // nobody else puts anything there, so that it need not wait for the choice
 			looks, sets.early = true, true
 		}
-		uses = append(uses, sets, c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted(), st.words("step", st.step, 1))
+		a.Partial = e.marked
+		uses = append(uses, sets, c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted(), st.words("step", st.step, 1),
+			span{name: "marked", at: e.marked, bytes: int64(n.results(s.rows, pieceFloats(n.spec.HeadDim))) * 4, write: true})
+	} else {
+		a.Partial, a.Tickets = e.partial, e.ticketAt
+		uses = append(uses, span{name: "partial", at: e.partial, bytes: int64(n.results(s.rows, resultFloats(n.spec.HeadDim))) * 4, write: true},
+			span{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
 	}
 	b.launch(fmt.Sprintf("%s%d", name, n.spec.HeadDim), driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
 	if looks {

@@ -106,6 +106,13 @@ func TestRecordLaunches(t *testing.T) {
 				}
 			}
 			ordered(t, f, plan)
+			if plan.Class == offload.Paged {
+				e.state.steps = e.state.mostSteps
+				decodeFake(t, e, kv)
+				if n := f.cleared[e.marked]; n != 2 {
+					t.Errorf("marks were cleared %d times, by the first step and when steps are counted anew", n)
+				}
+			}
 		})
 	}
 }
@@ -147,6 +154,10 @@ func ordered(t *testing.T, f *fakeGPU, plan offload.LayerPlan) {
 		store, scan, read, choose := at("store_records"), at("scan_"), at("attend_"), at("choose_pages")
 		if plan.Class == offload.Paged && choose >= 0 && (putsIn(g[choose], "sets") || !putsIn(g[read], "sets")) {
 			t.Error("what comes into sets is put there by others than attention alone")
+		}
+		// Attention reads what was there before scan without waiting, since a choice runs behind one.
+		if plan.Class == offload.Paged && choose >= 0 && (choose != scan+1 || read != choose+1) {
+			t.Error("something stands between scan, choice and attention")
 		}
 		if store < 0 {
 			if scan >= 0 && !g[scan].overlap {

@@ -1,6 +1,8 @@
 package cuda
 
 import (
+	"encoding/binary"
+	"math"
 	"unsafe"
 
 	"edged/cudakern/driver"
@@ -20,8 +22,8 @@ type state struct {
 	rows, outs, most   int        // MaxRows, MaxOut, MaxSeqs
 	asks               driver.Ptr // [MaxAsk][askWords], see Ask of sample.cu
 	asksAt             int        // their first word
-	step               driver.Ptr // how many steps there were, see Marked of marked.cuh
-	steps              int32
+	step               driver.Ptr // the step's number, see count
+	steps, mostSteps   uint32
 	words32            int
 }
 
@@ -57,6 +59,8 @@ func (s *state) plan(e *exec) {
 	s.words32 += s.words32 % 2 // asks hold 64-bit numbers
 	s.asksAt = s.words32
 	s.words32 += askWords*e.lim.MaxAsk + 1
+	s.mostSteps = math.MaxUint32/uint32(max(len(e.lim.KV), 1)) - 1
+	s.steps = s.mostSteps
 	e.bufMem.want(&s.at, int64(s.bytes()))
 }
 
@@ -85,8 +89,6 @@ func (s *state) fill(r *graph.Rows, part bool) shape {
 	copy(w[s.rows:], r.Pos)
 	copy(w[2*s.rows:], r.Seq)
 	copy(w[3*s.rows:], r.Out)
-	s.steps++
-	w[s.words32-1] = s.steps
 	sh := shape{rows: len(r.Tok), outs: len(r.Out), states: r.States, prompt: part, reads: part || r.Prompt || r.States, manyOuts: len(r.Out) > max(fewOuts, s.most)}
 	for i := 1; i < len(r.Seq); i++ {
 		sh.reads = sh.reads || r.Seq[i] == r.Seq[i-1]
@@ -109,6 +111,14 @@ func (s *state) fill(r *graph.Rows, part bool) shape {
 		sh.tiles += t.n
 	}
 	return sh
+}
+
+// count numbers a step, from 1. Kernels mark what they leave with the number times the layers, plus the layer, which
+// is less than 2^32 (Marked of marked.cuh). It says whether marks of steps before may be met again.
+func (s *state) count() (anew bool) {
+	s.steps = s.steps%s.mostSteps + 1
+	binary.NativeEndian.PutUint32(s.host[s.bytes()-4:], s.steps)
+	return s.steps == 1
 }
 
 // seqWords is the words of Sequence of records.cuh: a sequence's slot and set, and

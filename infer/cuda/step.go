@@ -65,6 +65,11 @@ func (e *exec) stepBy(ctx context.Context, rows *graph.Rows, kv []*offload.Seq, 
 	sh.logits = e.narrow.fill(e, rows)
 	sh.flush = e.fillSequences(kv)
 	err := e.updateTables(rows, kv)
+	if err == nil && e.state.count() && e.markedFloats > 0 {
+		e.batch.reset()
+		e.batch.clear(e.marked, int64(e.markedFloats)*4)
+		err = e.queue.Run(e.batch.cmds)
+	}
 	if err == nil && !sh.reads && sh.rows <= graphRows {
 		err = few(sh)
 	} else if err == nil {
