@@ -258,8 +258,7 @@ template <int PAIR> struct Bringer {
 	}
 };
 
-// The working set of a row's KV head: its list, as attend reads it, and the records. Whoever reads it does so
-// place by place: a record is then found without the list.
+// The working set of a row's KV head: its list, as attend reads it, and the records.
 struct Set {
 	const u32 *list;
 	const u8 *records;
@@ -270,23 +269,15 @@ struct Set {
 	__device__ __forceinline__ u32 among(int first, int lane) const {
 		u32 found = 0;
 #pragma unroll 1
-		for (int i = lane; i < budget; i += 32) {
+		for (int i = lane; i < held; i += 32) {
 			u32 bit = list[1 + i] - first;
-			found |= i < held && bit < 32 ? 1u << bit : 0;
+			found |= bit < 32 ? 1u << bit : 0;
 		}
 		return __reduce_or_sync(~0u, found);
 	}
 
-	// The page whose record lies at a place, and 1; or 0.
-	__device__ __forceinline__ u32 page_at(u32 place, int lane) const {
-		u32 found = 0;
-#pragma unroll 1
-		for (int i = lane; i < budget; i += 32) {
-			u32 page = list[1 + i], at = list[1 + budget + i];
-			found = i < held && at == place ? page + 1 : found;
-		}
-		return __reduce_max_sync(~0u, found);
-	}
+	// The i-th one's record.
+	__device__ __forceinline__ const u8 *record(int i, const Record &r) const { return records + list[1 + budget + i] * (u64)r.bytes; }
 };
 
 // Grid: blocks that share a KV head's blocks and what its set holds, KV heads by tiles of query heads,
@@ -302,7 +293,6 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 	typedef Probe<V> P;
 	enum { HEADS = 8 / PAIR, G = P::GROUPS, TILES = TOKENS / 8 };
 	__shared__ u64 barriers[WARPS][PIECES];
-	__shared__ u32 held_pages[WARPS]; // of the warps' pairs
 	Index l(dim);
 	int warp = threadIdx.x / 32, lane = threadIdx.x % 32, n = lane / 4, t = lane % 4, row = blockIdx.z;
 	int group = heads / kv_heads, tiles = (group + HEADS - 1) / HEADS, kv = blockIdx.y / tiles, tile = blockIdx.y % tiles;
@@ -334,23 +324,13 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 	Record r(dim, COLD, k_bits, v_bits);
 	u64 own = (u64)s.set * kv_heads + kv;
 	Set set = {chosen + own * (1 + 2 * budget), sets + own * budget * r.bytes, budget, 0};
-	int places = by_record && blocks > 0 ? budget : 0;
-	set.held = places ? set.list[0] : 0;
-	auto note_held = [&](int block) {
-		u32 pages = set.among(block * PAGES * 2, lane);
-		if (lane == 0)
-			held_pages[warp] = pages;
-	};
-	note_held(first);
+	set.held = by_record && blocks > 0 ? set.list[0] : 0;
+	u32 held_pages = set.among(first * PAGES * 2, lane); // of the warp's pair
 #pragma unroll 1
 	for (int i = blockIdx.x;; i += gridDim.x) {
 		Keys<2 * V> keys;
-		const u8 *record = set.records + (u64)i * r.bytes;
-		u32 page = 0;
-		if (i < places) {
-			keys.read(r, record, lane);
-			page = set.page_at(i, lane);
-		}
+		if (i < set.held)
+			keys.read(r, set.record(i, r), lane);
 		if (i == blockIdx.x) {
 			after_previous();
 			allow_next(); // not before: what is behind would take the room that this grid needs
@@ -363,13 +343,14 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 				}
 			__syncthreads();
 		}
-		if (i >= places)
+		if (i >= set.held)
 			break;
 #pragma unroll 1
-		for (int h = warp; h < some && page; h += WARPS) {
-			float most = keys.largest(r, record, queries + h * stride, lane);
+		for (int h = warp; h < some; h += WARPS) {
+			const float *query = queries + h * stride;
+			float most = keys.largest(r, set.record(i, r), query, lane);
 			if (lane == 0)
-				top[((u64)row * heads + first_head + h) * max_pages + page - 1] = most;
+				top[((u64)row * heads + first_head + h) * max_pages + set.list[1 + i]] = most;
 		}
 	}
 
@@ -466,7 +447,7 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 		u64 head = (u64)row * heads + first_head + n % HEADS;
 		const float v[4] = {x.x, x.y, x.z, x.w};
 		float *to = top + head * max_pages + block * PAGES * 2 + 4 * t;
-		u32 weighed = held_pages[warp] >> b * PAGES * 2 + 4 * t & 15;
+		u32 weighed = held_pages >> b * PAGES * 2 + 4 * t & 15;
 		if (there && left > 0 && !weighed)
 			*(float4 *)to = x;
 		else if (there && left > 0)
@@ -489,7 +470,7 @@ template <int V, int PAIR> static __device__ void scan(SCAN_PARAMS) {
 		int next = first + WARPS * gridDim.x * PAIR;
 		from.again(l, next);
 		if (next < blocks)
-			note_held(next);
+			held_pages = set.among(next * PAGES * 2, lane);
 	}
 #if __CUDA_ARCH__ >= 900
 	__syncthreads();
