@@ -87,6 +87,13 @@ func (n *attendNode) partial(rows int) int {
 	return rows * n.op.Heads * n.blocks(1) * resultFloats(n.spec.HeadDim)
 }
 
+// merging is what a launch uses that merges splits of so many rows by tickets, behind what else it does.
+func (n *attendNode) merging(rows int, more ...span) []span {
+	return append(more,
+		span{name: "partial", at: n.e.partial, bytes: int64(n.partial(rows)) * 4, write: true},
+		span{name: "tickets", at: n.e.ticketAt, bytes: int64(rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
+}
+
 func (n *attendNode) emit(b *batch, s shape) {
 	if s.rows == 0 {
 		return
@@ -105,7 +112,5 @@ func (n *attendNode) emit(b *batch, s shape) {
 	b.launch(n.decodeName, driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, warps*32, warps*pageStages*pageShared(dim), cudakern.Decode{
 		Q: q.at, Dst: dst.at, Pages: x.span.at, Table: x.table, Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
 		PageBytes: uint64(x.bytes), TableStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads), Window: uint32(n.spec.Window), Most: uint32(n.blocks(1)), Scale: n.op.Scale,
-	}, q.reading(s.rows), dst.writing(s.rows), x.span, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
-		span{name: "partial", at: e.partial, bytes: int64(n.partial(s.rows)) * 4, write: true},
-		span{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
+	}, n.merging(s.rows, q.reading(s.rows), dst.writing(s.rows), x.span, e.tables.span(), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows))...)
 }

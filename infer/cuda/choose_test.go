@@ -2,13 +2,11 @@ package cuda
 
 import (
 	"cmp"
-	"encoding/binary"
 	"errors"
 	goflag "flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 
@@ -18,6 +16,7 @@ import (
 	"edged/cudakern/driver"
 	"edged/infer/graph"
 	"edged/offload"
+	"edged/pinnedmem"
 )
 
 const (
@@ -47,18 +46,7 @@ func (c choiceCase) String() string {
 
 // TestChoosePages compares choose_pages with a plain choice by the same scores.
 func TestChoosePages(t *testing.T) {
-	b, err := New(0)
-	if errors.Is(err, driver.ErrNoDriver) && os.Getenv("EDGED_REQUIRE_CUDA") != "1" {
-		t.Skipf("this test needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	b := Open(t)
 	normal := func(sigma float64) func(*rand.Rand) float32 {
 		return func(r *rand.Rand) float32 { return float32(r.NormFloat64() * sigma) }
 	}
@@ -153,28 +141,22 @@ func (r *choiceRun) alloc(bytes int) ([]byte, driver.Ptr) {
 	return m, driver.Address(m)
 }
 
-func (r *choiceRun) floats(v []float32) driver.Ptr {
+// put gives memory with such numbers.
+func put[T uint32 | float32](r *choiceRun, v []T) ([]byte, driver.Ptr) {
+	r.t.Helper()
 	m, at := r.alloc(4 * len(v))
-	for i, x := range v {
-		binary.NativeEndian.PutUint32(m[4*i:], math.Float32bits(x))
-	}
-	return at
-}
-
-func (r *choiceRun) words(v []uint32) ([]byte, driver.Ptr) {
-	m, at := r.alloc(4 * len(v))
-	for i, x := range v {
-		binary.NativeEndian.PutUint32(m[4*i:], x)
-	}
+	copy(pinnedmem.View[T](m), v)
 	return m, at
 }
 
-func wordsOf(m []byte, n int) (v []uint32) {
-	for i := range n {
-		v = append(v, binary.NativeEndian.Uint32(m[4*i:]))
-	}
-	return v
+func (r *choiceRun) words(v []uint32) ([]byte, driver.Ptr) { return put(r, v) }
+
+func (r *choiceRun) floats(v []float32) driver.Ptr {
+	_, at := put(r, v)
+	return at
 }
+
+func wordsOf(m []byte, n int) []uint32 { return slices.Clone(pinnedmem.View[uint32](m)[:n]) }
 
 // fill makes scores, and sets that hold some of the pages at some of the places.
 func (r *choiceRun) fill() {
@@ -211,10 +193,27 @@ func (r *choiceRun) list(when, head int) []uint32 {
 	return r.lists[when][head*n : (head+1)*n]
 }
 
-func (r *choiceRun) isHeld(head, page int) bool {
-	l := r.list(0, head)
+// has says whether a set's list has a page, before or after.
+func (r *choiceRun) has(when, head, page int) bool {
+	l := r.list(when, head)
 	_, ok := slices.BinarySearch(l[1:1+l[0]], uint32(page))
 	return ok
+}
+
+func (r *choiceRun) isHeld(head, page int) bool { return r.has(0, head, page) }
+
+// moved are the pages that came to a set, and those that left it.
+func (r *choiceRun) moved(head int) (in, out []int) {
+	gone := func(from, to int) (x []int) {
+		l := r.list(from, head)
+		for _, p := range l[1 : 1+l[0]] {
+			if !r.has(to, head, int(p)) {
+				x = append(x, int(p))
+			}
+		}
+		return x
+	}
+	return gone(1, 0), gone(0, 1)
 }
 
 func number(score float32) float64 {
@@ -323,14 +322,9 @@ func (r *choiceRun) checkTraffic(got []uint32) {
 	r.t.Helper()
 	var want [trafficWords]uint32
 	for head := range choices {
-		before, after := r.list(0, head), r.list(1, head)
-		held := before[1 : 1+before[0]]
-		come := uint32(0)
-		for _, p := range after[1 : 1+after[0]] {
-			if _, ok := slices.BinarySearch(held, p); !ok {
-				come++
-			}
-		}
+		after := r.list(1, head)
+		in, _ := r.moved(head)
+		come := uint32(len(in))
 		want[0] += uint32(r.pages)
 		want[1] += after[0]
 		want[2] += after[0] - come
@@ -378,22 +372,10 @@ func (r *choiceRun) check() {
 	for head := range choices {
 		share := r.shares(head)
 		in, out := r.wants(head, share)
-		before, after := r.list(0, head), r.list(1, head)
-		held, now := before[1:1+before[0]], after[1:1+after[0]]
-		if !slices.IsSorted(now) {
+		if now := r.list(1, head); !slices.IsSorted(now[1 : 1+now[0]]) {
 			r.t.Fatalf("the list is not in order: %v", now)
 		}
-		var gotIn, gotOut []int
-		for _, p := range now {
-			if _, ok := slices.BinarySearch(held, p); !ok {
-				gotIn = append(gotIn, int(p))
-			}
-		}
-		for _, p := range held {
-			if _, ok := slices.BinarySearch(now, p); !ok {
-				gotOut = append(gotOut, int(p))
-			}
-		}
+		gotIn, gotOut := r.moved(head)
 		r.sameBut(share, in, gotIn, "come")
 		r.sameBut(share, out, gotOut, "leave")
 		r.places(head, gotIn, gotOut)

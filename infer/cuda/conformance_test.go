@@ -1,38 +1,16 @@
 package cuda_test
 
 import (
-	"errors"
-	"os"
 	"testing"
 
-	"edged/cudakern/driver"
 	"edged/infer/backendtest"
 	"edged/infer/cuda"
 	"edged/infer/gguf"
 	"edged/offload"
 )
 
-// open gives the first GPU, or skips the test where there is none;
-// EDGED_REQUIRE_CUDA=1 turns that into a failure.
-func open(t *testing.T) *cuda.Backend {
-	t.Helper()
-	b, err := cuda.New(0)
-	if errors.Is(err, driver.ErrNoDriver) && os.Getenv("EDGED_REQUIRE_CUDA") != "1" {
-		t.Skipf("this test needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := b.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return b
-}
-
 func TestConformance(t *testing.T) {
-	b := open(t)
+	b := cuda.Open(t)
 	backendtest.Run(t, b, backendtest.Options{
 		Tolerance:      tolerance,
 		BatchIdentical: true,

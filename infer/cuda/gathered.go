@@ -118,8 +118,6 @@ func (n *gatheredAttendNode) emit(b *batch, s shape) {
 		Q: q.at, Dst: dst.at, Work: e.work.at, Tails: x.span.at, Exact: x.table, Seqs: st.seqs, Pos: st.pos, Seq: st.seq, Partial: e.partial, Tickets: e.ticketAt,
 		PageBytes: uint64(x.bytes), WorkBytes: uint64(e.workBytes), ExactStride: uint32(x.stride), Heads: uint32(n.op.Heads), KVHeads: uint32(n.spec.KVHeads),
 		Budget: uint32(n.plan.Budget), Most: uint32(n.blocks(1)), Scale: n.op.Scale,
-	}, q.reading(s.rows), dst.writing(s.rows), e.work, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows),
-		span{name: "partial", at: e.partial, bytes: int64(n.partial(s.rows)) * 4, write: true},
-		span{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
+	}, n.merging(s.rows, q.reading(s.rows), dst.writing(s.rows), e.work, x.span, e.tables.span(), st.sequences(s.rows), st.words("pos", st.pos, s.rows), st.words("seq", st.seq, s.rows))...)
 	b.cmds[len(b.cmds)-1].joins = n.joins
 }

@@ -201,11 +201,9 @@ func (e *exec) newRecords(a *attendNode) (*recordsNode, error) {
 		page += 2 * n.record.Bytes
 		n.slots = min(n.warps, ceil(n.pages(), n.splits()), (e.backend.info.SharedBytes-heldStatic)/page)
 		n.shared = max(n.slots*page, results)
-	}
-	if n.plan.Class == offload.Paged {
-		e.markedFloats = max(e.markedFloats, n.results(e.keptRows(), pieceFloats(a.spec.HeadDim)))
+		e.markedFloats = max(e.markedFloats, n.pieces(e.keptRows()))
 	} else {
-		e.partialFloats = max(e.partialFloats, n.results(e.keptRows(), resultFloats(a.spec.HeadDim)))
+		e.partialFloats = max(e.partialFloats, n.partial(e.keptRows()))
 	}
 	return n, nil
 }
@@ -244,8 +242,10 @@ func (n *recordsNode) blocks(rows int) int {
 	return max(n.splits()/rows, 1)
 }
 
-// results is the floats that splits of so many rows leave, so many each.
-func (n *recordsNode) results(rows, each int) int { return rows * n.op.Heads * n.splits() * each }
+// pieces is the floats that splits of so many rows of a working set leave, with their marks.
+func (n *recordsNode) pieces(rows int) int {
+	return rows * n.op.Heads * n.splits() * pieceFloats(n.spec.HeadDim)
+}
 
 func (n *recordsNode) emit(b *batch, s shape) {
 	if s.prompt {
@@ -272,11 +272,10 @@ func (n *recordsNode) emit(b *batch, s shape) {
 		}
 		a.Partial = e.marked
 		uses = append(uses, sets, c.chosen, e.sources(n.op.Layer, s.rows), e.cold.counted(), st.words("step", st.step, 1),
-			span{name: "marked", at: e.marked, bytes: int64(n.results(s.rows, pieceFloats(n.spec.HeadDim))) * 4, write: true})
+			span{name: "marked", at: e.marked, bytes: int64(n.pieces(s.rows)) * 4, write: true})
 	} else {
 		a.Partial, a.Tickets = e.partial, e.ticketAt
-		uses = append(uses, span{name: "partial", at: e.partial, bytes: int64(n.results(s.rows, resultFloats(n.spec.HeadDim))) * 4, write: true},
-			span{name: "tickets", at: e.ticketAt, bytes: int64(s.rows*n.spec.KVHeads*n.headTiles) * 4, write: true})
+		uses = n.merging(s.rows, uses...)
 	}
 	b.launch(fmt.Sprintf("%s%d", name, n.spec.HeadDim), driver.Dim{X: n.blocks(s.rows), Y: n.spec.KVHeads * n.headTiles, Z: s.rows}, n.warps*32, n.shared, a, uses...)
 	if looks {
