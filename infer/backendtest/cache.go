@@ -55,7 +55,7 @@ func (s *suite) cacheCase(t *testing.T, shape headShape, elem offload.Elem) {
 	l := &lockstep{t: t, rng: rng, rigs: []*rig{p.got, p.want}, seqs: make([]*twin, 3), tokens: toy.tokens, most: 600, longest: 200}
 	l.check = func(what string, got []rows) {
 		t.Helper()
-		check(t, what, s.opt.Tolerance.Attend, got[0], got[1])
+		check(t, what, s.opt.Tolerance.attendAll(plans), got[0], got[1])
 	}
 	l.open(0)
 	l.prompt(l.seqs[0], 280)

@@ -17,6 +17,12 @@ func (s *suite) testChoice(t *testing.T) {
 		elem := stored[(int(s.seed%uint64(len(stored)))+i)%len(stored)]
 		t.Run(fmt.Sprintf("%s/%s", elem, shape), func(t *testing.T) { s.choiceCase(t, shape, elem) })
 	}
+	// What plans choose unless told otherwise, for which backends have kernels of their own.
+	for _, shape := range headShapes {
+		if shape.dim%64 == 0 {
+			t.Run(fmt.Sprintf("%s/default/%s", offload.Q64, shape), func(t *testing.T) { s.choiceCase(t, shape, offload.Q64) })
+		}
+	}
 }
 
 func (s *suite) choiceCase(t *testing.T, shape headShape, elem offload.Elem) {

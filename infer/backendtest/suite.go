@@ -95,6 +95,17 @@ func (t Tolerance) attend(e offload.Elem) Tol {
 	return t.Attend
 }
 
+// attendAll is for layers whose results are added.
+func (t Tolerance) attendAll(plans []offload.LayerPlan) Tol {
+	most := t.Attend
+	for _, p := range plans {
+		if tol := t.attend(p.Elem); p.Class == offload.Paged && tol.RMS > most.RMS {
+			most = tol
+		}
+	}
+	return most
+}
+
 // suite is one run of all checks.
 type suite struct {
 	backend graph.Backend

@@ -226,6 +226,17 @@ INLINE void record_values(const int W, tile *x, const cache *kv, page_ref p, int
 	span_values(W, 1, kv->dim, v, t0, t1, score, acc, fresh);
 }
 
+// span_dots adds the values of a span's records, which come first, by products of bytes and
+// returns of how many pages; 0 where there are no such kernels.
+INLINE int span_dots(const int W, tile *x, const cache *kv, const span_pages *p, const float *score, float *acc) {
+	const uint8_t *rec[2 * SPAN_PAGES];
+	int n = 0;
+	if (!dots_fast(&kv->rec, kv->dim)) return 0;
+	for (; n < p->n && p->at[n].rec; n++) rec[2 * n] = p->at[n].rec, rec[2 * n + 1] = p->at[n].rec2;
+	for (int w = 0; n && w < W; w += dots_heads(W)) dots_values(dots_heads(W), &kv->rec, kv->dim, rec, 2 * n, score + w * SPAN, acc + w * kv->dim, x->e, x->next);
+	return n;
+}
+
 INLINE void ahead_pair(const cache *kv, page_ref p) {
 	ahead_record(&kv->rec, p.rec, p.known[0]), ahead_record(&kv->rec, p.rec2, p.known[1]);
 }
@@ -241,10 +252,10 @@ INLINE void span_queries(const int W, const int f32, tile *x, int r0, const list
 		else page_scores(W, f32, p.at[i].k, p.next[i + AHEAD], kv->dim, x->q + r0, s);
 	}
 	for (int r = 0; r < W; r++) weights(score + r * SPAN, t0, t1, x->lo[r0 + r] - base, x->hi[r0 + r] - base, &x->m[r0 + r], &x->l[r0 + r]);
-	for (int i = 0; i < p.n;) {
+	for (int i = span_dots(W, x, kv, &p, score + t0, acc); i < p.n;) {
 		const int a = t0 + i * PAGE_TOK, fresh = i == 0;
 		if (p.at[i].rec) {
-			later_lines(x->e, x->next);
+			later_lines(x->e, x->next, LATER_LINES);
 			record_values(W, x, kv, p.at[i], a, a + PAGE_TOK, score, acc, fresh);
 			i++;
 			continue;

@@ -12,6 +12,7 @@
 #include "across_x86.h"
 #include "quads_avx512.h"
 
+#define DOTS "dots_avx512.h"
 #define RUN edged_run_avx512
 #include "step.h"
 

@@ -33,9 +33,9 @@ static inline void later_next(const exec *e, later *l) {
 	l->left = 0;
 }
 
-// later_lines asks for the next lines.
-INLINE void later_lines(const exec *e, later *l) {
-	for (int n = LATER_LINES; n > 0; n--, l->at += LINE, l->left -= LINE) {
+// later_lines asks for the next n lines.
+INLINE void later_lines(const exec *e, later *l, int n) {
+	for (; n > 0; n--, l->at += LINE, l->left -= LINE) {
 		while (l->at >= l->end && l->left > 0) later_next(e, l);
 		if (l->left <= 0) return;
 		__builtin_prefetch(l->at, 0, 2);

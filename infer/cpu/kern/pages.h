@@ -14,6 +14,10 @@ INLINE int whole_lanes(int n) { return (n + 15) / 16 * 16; }
 
 INLINE void ahead(const uint8_t *p) { __builtin_prefetch(p, 0, 3); }
 
+// ahead_L2 asks for memory that comes to be read a while later: the first cache waits for few
+// lines at a time, and what is read from the second meanwhile needs these places too.
+INLINE void ahead_L2(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
+
 INLINE uint8_t *record_at(const cache *c, const uint32_t *table, int pos, int head) {
 	const int64_t i = (int64_t)(pos % BLOCK_TOK / c->rec.group) * c->kv_heads + head;
 	return c->units + table[pos / BLOCK_TOK] * c->unit_bytes + i * c->rec.bytes;

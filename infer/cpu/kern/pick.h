@@ -52,6 +52,7 @@ static void replace(const cache *c, const view *v, int head, uint32_t *set, cons
 	uint32_t *held = set + 1, *place = held + c->budget;
 	const int m = (int)set[0], n = m + in - out, bytes = c->rec.bytes;
 	uint8_t *records = v->sets + (int64_t)head * c->budget * bytes;
+	for (int j = 0; j < in; j++) ahead_bytes(record_at(c, v->table, (int)x->in[j] * COLD_TOK, head), 0, bytes);
 	int free = 0;
 	for (int i = m; i < c->budget; i++) x->free[free++] = place[i];
 	for (int i = 0, j = 0; j < out; i++)
@@ -92,6 +93,43 @@ INLINE uint32_t held_place(const cache *c, const uint32_t *set, int i) {
 	return *set == (uint32_t)c->budget ? (uint32_t)i : set[1 + c->budget + i];
 }
 
+// held_record is a working set's i-th record to be scored.
+INLINE const uint8_t *held_record(const cache *c, const uint8_t *records, const uint32_t *set, int i) { return records + (int64_t)held_place(c, set, i) * c->rec.bytes; }
+
+// score_dots scores records [i0, i1) for the queries of a tile by products of bytes.
+static void score_dots(const cache *c, const tile *x, const uint8_t *records, const uint32_t *set, float *held, int group, int i0, int i1) {
+	const uint8_t *rec[DOTS_RUN], *next[DOTS_RUN];
+	float *score[DOTS_RUN];
+	for (int i = i0, n; i < i1; i += n) {
+		n = i1 - i < DOTS_RUN ? i1 - i : DOTS_RUN;
+		for (int k = 0; k < n; k++) rec[k] = held_record(c, records, set, i + k), next[k] = i + k + DOTS_RUN < (int)*set ? held_record(c, records, set, i + k + DOTS_RUN) : 0;
+		for (int r = 0, w; r < x->n; r += w) {
+			const int left = x->n - r;
+			w = left >= 6 ? 6 : left == 5 ? 4 : left;
+			for (int k = 0; k < n; k++) score[k] = held + (held_place(c, set, i + k) * group + r) * COLD_TOK, next[k] = r ? 0 : next[k];
+			dots_scores(w, &c->rec, c->dim, rec, n, x->by_head + r * c->dim, score, next);
+		}
+	}
+}
+
+// score_pairs does it for records of any widths, two at a time.
+static void score_pairs(const exec *e, const op *o, tile *x, later *next, const uint8_t *records, const uint32_t *set, float *held, int group, int first, int i0, int i1) {
+	const cache *c = o->kv;
+	for (int i = i0; i < i1; i += 2) {
+		const uint32_t a = held_place(c, set, i), b = i + 1 < i1 ? held_place(c, set, i + 1) : a;
+		for (int k = i + 2; k < i + 4 && k < i1; k++) ahead_keys(&c->rec, held_record(c, records, set, k));
+		later_lines(e, next, LATER_LINES);
+		const page_ref p = cold_ref(c, records + (int64_t)a * c->rec.bytes, records + (int64_t)b * c->rec.bytes);
+		float *const score[2] = {held + a * group * COLD_TOK, held + b * group * COLD_TOK};
+		for (int r = 0; r < x->n;) {
+			const int left = x->n - r < QUERY_ROWS ? x->n - r : QUERY_ROWS;
+#define TRY(W) if (left >= W) { pair_scores_##W(o, x, p, first, r, score); r += W; continue; }
+			TRY(12) TRY(8) TRY(6) TRY(4) TRY(3) TRY(2) TRY(1)
+#undef TRY
+		}
+	}
+}
+
 // score_held scores records [i0, i1) of a working set, for its choice and for
 // attention.
 static void score_held(const exec *e, const op *o, later *next, int seq, int head, int i0, int i1, uint8_t *scratch) {
@@ -105,32 +143,37 @@ static void score_held(const exec *e, const op *o, later *next, int seq, int hea
 	tile x = tile_in(scratch, c->dim);
 	for (int h = 0; h < group; h += MAX_QUERY) {
 		fill(&x, e, o, &l, e->st.seq_row[seq], 1, first + h, group - h < MAX_QUERY ? group - h : MAX_QUERY);
-		for (int i = i0; i < i1; i += 2) {
-			const uint32_t a = held_place(c, set, i), b = i + 1 < i1 ? held_place(c, set, i + 1) : a;
-			for (int k = i + 2; k < i + 4 && k < i1; k++) ahead_keys(&c->rec, records + (int64_t)held_place(c, set, k) * c->rec.bytes);
-			later_lines(e, next);
-			const page_ref p = cold_ref(c, records + (int64_t)a * c->rec.bytes, records + (int64_t)b * c->rec.bytes);
-			float *const score[2] = {held + a * group * COLD_TOK, held + b * group * COLD_TOK};
-			for (int r = 0; r < x.n;) {
-				const int left = x.n - r < QUERY_ROWS ? x.n - r : QUERY_ROWS;
-#define TRY(W) if (left >= W) { pair_scores_##W(o, &x, p, first, r, score); r += W; continue; }
-				TRY(12) TRY(8) TRY(6) TRY(4) TRY(3) TRY(2) TRY(1)
-#undef TRY
-			}
-		}
+		if (dots_fast(&c->rec, c->dim)) score_dots(c, &x, records, set, held + h * COLD_TOK, group, i0, i1);
+		else score_pairs(e, o, &x, next, records, set, held, group, first, i0, i1);
 	}
 }
 
-// held_tops puts the largest scores of a working set's records in place of what
+// heads_tops puts the largest of W heads' scores of a working set's records in place of what
 // the index says of their pages; what is no number stays none.
+INLINE void heads_tops(const int W, const uint32_t *set, int budget, const float *held, int group, float *to, int row) {
+	for (int i = 1; i <= (int)set[0]; i++) {
+		float top[4];
+		vf x[4], odd = vf_zero();
+#pragma GCC unroll 4
+		for (int k = 0; k < W; k++) x[k] = vf_load(held + (set[i + budget] * group + k) * COLD_TOK), odd = vf_add(odd, vf_sub(x[k], x[k]));
+		vf_tops(W, x, top);
+		if (!vf_finite(odd))
+			for (int k = 0; k < W; k++) top[k] = vf_finite(x[k]) ? top[k] : NAN;
+		for (int k = 0; k < W; k++) to[k * row + set[i]] = top[k];
+	}
+}
+
+// held_tops does so for all query heads of a KV head.
 static void held_tops(const exec *e, const op *o, int seq, int head, const uint32_t *set) {
 	const int group = o->heads / o->kv->kv_heads;
 	const float *held = held_scores(e, seq, head);
-	for (int r = 0; r < group; r++) {
-		float *top = page_stat(e, e->page_max, o->heads, seq, head * group + r);
-		for (int i = 1; i <= (int)set[0]; i++) {
-			const vf s = vf_load(held + (set[i + o->kv->budget] * group + r) * COLD_TOK);
-			top[set[i]] = vf_finite(s) ? vf_top(s) : NAN;
+	for (int r = 0; r < group; r += 4) {
+		float *to = page_stat(e, e->page_max, o->heads, seq, head * group + r);
+		switch (group - r) {
+		case 1: heads_tops(1, set, o->kv->budget, held + r * COLD_TOK, group, to, e->max_pages); break;
+		case 2: heads_tops(2, set, o->kv->budget, held + r * COLD_TOK, group, to, e->max_pages); break;
+		case 3: heads_tops(3, set, o->kv->budget, held + r * COLD_TOK, group, to, e->max_pages); break;
+		default: heads_tops(4, set, o->kv->budget, held + r * COLD_TOK, group, to, e->max_pages);
 		}
 	}
 }

@@ -166,7 +166,7 @@ INLINE void scan_block(const int W, const int vectors, const int padded, const i
 	for (int i = 0; i < n; i++) {
 		const uint8_t *codes = ix + l->codes + i * page_codes(l);
 		const int share = l->bytes / BLOCK_PAGES;
-		for (int j = 0; next && j < share; j += 64) ahead(next + i * share + j);
+		for (int j = 0; next && j < share; j += 64) ahead_L2(next + i * share + j);
 		cold_tops(W, 0, vectors, codes, x, PAGE_SLOT(i), raw, 2 * i);
 		cold_tops(W, 1, vectors, codes, x, PAGE_SLOT(i), raw, 2 * i + 1);
 	}
@@ -185,11 +185,11 @@ INLINE void scan_blocks(const int W, const int vectors, const int padded, exec *
 		top[r] = page_stat(e, e->page_max, o->heads, seq, head0 + r);
 		mean[r] = c->ix.values ? page_stat(e, e->page_mean, o->heads, seq, head0 + r) : 0;
 	}
-	const int pages = v->stored / PAGE_TOK;
+	const int pages = v->stored / PAGE_TOK, blocks = (pages + BLOCK_PAGES - 1) / BLOCK_PAGES;
 	for (int b = b0; b < b1; b++) {
 		const uint8_t *ix = c->index + ((int64_t)v->table[b] * c->kv_heads + head) * c->ix.bytes;
 		const int first = b * BLOCK_PAGES, left = pages - first;
-		const uint8_t *next = b + 1 < b1 ? c->index + ((int64_t)v->table[b + 1] * c->kv_heads + head) * c->ix.bytes : 0;
+		const uint8_t *next = b + 1 < blocks ? c->index + ((int64_t)v->table[b + 1] * c->kv_heads + head) * c->ix.bytes : 0;
 		scan_block(W, vectors, padded, &c->ix, ix, next, q, c->dim, first, left < BLOCK_PAGES ? left : BLOCK_PAGES, top, mean);
 	}
 }

@@ -10,6 +10,7 @@
 #include "scan.h"
 #include "choose.h"
 #include "cold.h"
+#include "dots.h"
 #include "attend.h"
 #include "pick.h"
 #include "rows.h"
