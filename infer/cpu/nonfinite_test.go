@@ -115,6 +115,44 @@ func TestAttentionShowsNaN(t *testing.T) {
 	}
 }
 
+// TestRecordsShowNaN decodes past a token whose query, key or value is not finite, with a
+// working set of half the pages that there are, to which the first page always belongs.
+func TestRecordsShowNaN(t *testing.T) {
+	const vocab, dim, tokens, at = 64, 64, 240, 5
+	for _, isa := range cpu.ISAs() {
+		for _, where := range []string{"query", "key", "value"} {
+			t.Run(isa+"/"+where, func(t *testing.T) {
+				table := make([]float32, vocab*dim)
+				for i := range table {
+					table[i] = float32(i*i%7-3) / 4
+				}
+				tables := map[string][]float32{"query": table, "key": table, "value": table}
+				tables[where] = append([]float32(nil), table...)
+				tables[where][3] = nan // token 0's
+				p := newToy(offload.LayerSpec{KVHeads: 1, HeadDim: dim})
+				q, k, v, out := p.input(vocab, tables["query"]), p.input(vocab, tables["key"]), p.input(vocab, tables["value"]), p.buffer(dim, graph.AllRows)
+				p.emit(graph.KVAppend{Layer: 0, K: k, V: v}, graph.Attend{Dst: out, Q: q, Layer: 0, Heads: 1, Scale: 1})
+				prog := p.program(vocab, out)
+				prog.Hidden, prog.Parts = q, []int{0, len(prog.Ops) - 1}
+				plan := offload.LayerPlan{LayerSpec: prog.KV[0], Class: offload.Paged, Elem: offload.Q64, Group: offload.ColdTok, Tail: 2 * offload.PageTok, Budget: 4, Exchange: 2, ByRecord: true}
+				r := compileKV(t, isa, prog, plan)
+				seq := newSeq(t, r.pool)
+				for i := range tokens {
+					tok := int32(1 + i%(vocab-1))
+					if (where == "query" && i == tokens-1) || (where != "query" && i == at) {
+						tok = 0
+					}
+					healthy := finite(r.feed(seq, tok)[0])
+					if after := i >= at && where != "query" || i == tokens-1; healthy == after {
+						t.Fatalf("token %d: finite %t, want %t", i, healthy, !after)
+					}
+				}
+				seq.Free()
+			})
+		}
+	}
+}
+
 // TestTinyInputsAreZero has blocks whose scale is too small to be inverted.
 func TestTinyInputsAreZero(t *testing.T) {
 	const vocab, k = 32, 32

@@ -26,7 +26,7 @@ func TestRefusedPoolIsForgotten(t *testing.T) {
 	r.feed(q, 1, 2, 3)
 
 	host := pinnedmem.NewHost(0)
-	other := newPool(t, host, spec, wide)
+	other := newPool(t, host, offload.ExactLayers([]offload.LayerSpec{spec, wide}, offload.F16)...)
 	stranger := newSeq(t, other)
 	if err := stranger.Reserve(1); err != nil {
 		t.Fatal(err)

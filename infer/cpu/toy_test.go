@@ -82,16 +82,22 @@ type runner struct {
 
 func compile(t testing.TB, isa string, p *graph.Program) *runner {
 	t.Helper()
+	return compileKV(t, isa, p, offload.ExactLayers(p.KV, offload.F16)...)
+}
+
+// compileKV keeps layers as planned.
+func compileKV(t testing.TB, isa string, p *graph.Program, kv ...offload.LayerPlan) *runner {
+	t.Helper()
 	b, err := cpu.NewISA(isa)
 	if err != nil {
 		t.Fatal(err)
 	}
 	host := pinnedmem.NewHost(0)
-	e, err := b.Compile(p, graph.Limits{MaxRows: 512, MaxOut: 512, MaxSeqs: 2, Context: p.Context, KV: offload.ExactLayers(p.KV, offload.F16), Threads: 2, Host: host})
+	e, err := b.Compile(p, graph.Limits{MaxRows: 512, MaxOut: 512, MaxSeqs: 2, Context: p.Context, KV: kv, Threads: 2, Host: host})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &runner{t: t, exec: e, pool: newPool(t, host, p.KV...)}
+	r := &runner{t: t, exec: e, pool: newPool(t, host, kv...)}
 	t.Cleanup(func() {
 		if err := errors.Join(e.Close(), r.pool.Close(), host.Close()); err != nil {
 			t.Error(err)
@@ -100,9 +106,9 @@ func compile(t testing.TB, isa string, p *graph.Program) *runner {
 	return r
 }
 
-func newPool(t testing.TB, host *pinnedmem.Host, kv ...offload.LayerSpec) *offload.Pool {
+func newPool(t testing.TB, host *pinnedmem.Host, kv ...offload.LayerPlan) *offload.Pool {
 	t.Helper()
-	pool, err := offload.NewPool(offload.One(host), offload.Config{Layers: offload.ExactLayers(kv, offload.F16), Context: 512, Tokens: 1024, MaxSeqs: 2})
+	pool, err := offload.NewPool(offload.One(host), offload.Config{Layers: kv, Context: 512, Tokens: 1024, MaxSeqs: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

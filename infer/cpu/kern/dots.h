@@ -13,23 +13,24 @@ INLINE int dots_fast(const record *r, int dim) {
 
 enum { DOTS_RUN = 8 }; // records whose scores are computed in one go
 
-// dots_heads is how many of W query vectors are treated at once.
-INLINE int dots_heads(const int W) { return W <= 6 ? W : W / 2; }
+// dots_width is how many of n query vectors are treated at once.
+INLINE int dots_width(const int n) { return n >= 6 ? 6 : n == 5 ? 4 : n; }
 
 #ifdef DOTS
 #include DOTS
 
-// run_scores writes the scores of n records' tokens to score[i] [W][COLD_TOK]. All are
+// run_scores writes the scores [W][COLD_TOK], ld apart, of n records' tokens to score[i]. All are
 // prepared before the first product, so that neither waits for the other. The keys of the
 // record at next[i] are asked for beside the i-th.
-INLINE void run_scores(const int W, const int dim, const record *r, const uint8_t *const *rec, int n, const float *q, float *const *score, const uint8_t *const *next) {
+INLINE void run_scores(const int W, const int dim, const record *r, const uint8_t *const *rec, int n, const float *q, float *const *score, int ld, const uint8_t *const *next) {
 	digits d[DOTS_RUN];
 	for (int i = 0; i < n; i++) key_digits(W, dim, rec[i], rec[i] + r->k_steps, step_mantissas, q, d + i);
-	for (int i = 0; i < n; i++) key_dots(W, dim, rec[i] + r->k, d + i, score[i], next[i], next[i] ? r->v_scales : 0);
+	for (int i = 0; i < n; i++) key_dots(W, dim, rec[i] + r->k, d + i, score[i], ld, next[i], next[i] ? r->v_scales : 0);
 }
 
 // run_values writes acc [W][dim] for the values of n records' tokens with weights p [W][SPAN].
-INLINE void run_values(const int W, const int dim, const record *rec_of, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next) {
+// Weights of the next products are asked for in its first pass over the records.
+INLINE void run_values(const int W, const int dim, const record *rec_of, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next, int lines) {
 	const record r = cold_record(rec_of, 6, 4, dim);
 	for (int g = 0; g < dim / V_GROUP; g++) {
 		float x[DOTS_HEADS * SPAN], base[8], top[8] = {0}, inv[8], unit[8];
@@ -55,21 +56,21 @@ INLINE void run_values(const int W, const int dim, const record *rec_of, const u
 		const int at = r.v + g * V_GROUP / 2;
 		float *to = acc + g * V_GROUP;
 		if (W <= 3) {
-			value_dots(W, 2, r.v_row, rec, n, at, 0, high, low, base, unit, to, dim, e, next);
+			value_dots(W, 2, r.v_row, rec, n, at, 0, high, low, base, unit, to, dim, e, next, g ? 0 : lines);
 			continue;
 		}
-		for (int run = 0; run < 2; run++) value_dots(W, 1, r.v_row, rec, n, at, run, high, low, base, unit, to + 32 * run, dim, e, next);
+		for (int run = 0; run < 2; run++) value_dots(W, 1, r.v_row, rec, n, at, run, high, low, base, unit, to + 32 * run, dim, e, next, g + run ? 0 : lines);
 	}
 }
 
 #define RUN_WIDTH(W) \
-	static void __attribute__((noinline)) run_scores_##W(const record *r, int dim, const uint8_t *const *rec, int n, const float *q, float *const *score, const uint8_t *const *next) { \
-		if (dim == 64) run_scores(W, 64, r, rec, n, q, score, next); \
-		else run_scores(W, 128, r, rec, n, q, score, next); \
+	static void __attribute__((noinline)) run_scores_##W(const record *r, int dim, const uint8_t *const *rec, int n, const float *q, float *const *score, int ld, const uint8_t *const *next) { \
+		if (dim == 64) run_scores(W, 64, r, rec, n, q, score, ld, next); \
+		else run_scores(W, 128, r, rec, n, q, score, ld, next); \
 	} \
-	static void __attribute__((noinline)) run_values_##W(const record *r, int dim, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next) { \
-		if (dim == 64) run_values(W, 64, r, rec, n, p, acc, e, next); \
-		else run_values(W, 128, r, rec, n, p, acc, e, next); \
+	static void __attribute__((noinline)) run_values_##W(const record *r, int dim, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next, int lines) { \
+		if (dim == 64) run_values(W, 64, r, rec, n, p, acc, e, next, lines); \
+		else run_values(W, 128, r, rec, n, p, acc, e, next, lines); \
 	}
 RUN_WIDTH(1) RUN_WIDTH(2) RUN_WIDTH(3) RUN_WIDTH(4) RUN_WIDTH(6)
 #define RUN_CASES(F, ...) \
@@ -84,12 +85,12 @@ RUN_WIDTH(1) RUN_WIDTH(2) RUN_WIDTH(3) RUN_WIDTH(4) RUN_WIDTH(6)
 #define RUN_CASES(F, ...)
 #endif
 
-static void dots_scores(const int W, const record *r, int dim, const uint8_t *const *rec, int n, const float *q, float *const *score, const uint8_t *const *next) {
-	(void)W, (void)r, (void)dim, (void)rec, (void)n, (void)q, (void)score, (void)next; // where there are no kernels
-	RUN_CASES(run_scores, r, dim, rec, n, q, score, next)
+static void dots_scores(const int W, const record *r, int dim, const uint8_t *const *rec, int n, const float *q, float *const *score, int ld, const uint8_t *const *next) {
+	(void)W, (void)r, (void)dim, (void)rec, (void)n, (void)q, (void)score, (void)ld, (void)next; // where there are no kernels
+	RUN_CASES(run_scores, r, dim, rec, n, q, score, ld, next)
 }
 
-static void dots_values(const int W, const record *r, int dim, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next) {
-	(void)W, (void)r, (void)dim, (void)rec, (void)n, (void)p, (void)acc, (void)e, (void)next;
-	RUN_CASES(run_values, r, dim, rec, n, p, acc, e, next)
+static void dots_values(const int W, const record *r, int dim, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next, int lines) {
+	(void)W, (void)r, (void)dim, (void)rec, (void)n, (void)p, (void)acc, (void)e, (void)next, (void)lines;
+	RUN_CASES(run_values, r, dim, rec, n, p, acc, e, next, lines)
 }

@@ -32,7 +32,8 @@ INLINE void scales_from(const float *top, float one, float *inv, float *unit) {
 	_mm256_storeu_ps(unit, _mm256_mul_ps(t, _mm256_set1_ps(1 / one)));
 }
 
-// key_digits prepares W queries q [W][dim] for a record with zeros and steps of its keys.
+// key_digits prepares W queries q [W][dim] for a record with zeros and steps of its keys. Of a
+// query that is not finite, digits mean nothing, but base or unit are not finite either.
 INLINE void key_digits(const int W, const int dim, const uint8_t *zeros, const uint8_t *steps, const float *mantissas, const float *q, digits *d) {
 	vf base[DOTS_HEADS], most[DOTS_HEADS], x[DOTS_HEADS][DOTS_DIM / 16];
 	float top[8] = {0}, inv[8];
@@ -78,9 +79,9 @@ INLINE __m512i six_bytes(const uint8_t *run) {
 	return _mm512_ternarylogic_epi32(_mm512_slli_epi32(fourth, 24), x, _mm512_set1_epi8(63), OR_OF_AND);
 }
 
-// key_dots writes the scores [W][16] of a record whose keys' codes are given. Of the record
+// key_dots writes the scores [W][16], ld apart, of a record whose keys' codes are given. Of the record
 // at next the first bytes are asked for meanwhile.
-INLINE void key_dots(const int W, const int dim, const uint8_t *codes, const digits *d, float *score, const uint8_t *next, int bytes) {
+INLINE void key_dots(const int W, const int dim, const uint8_t *codes, const digits *d, float *score, int ld, const uint8_t *next, int bytes) {
 	vi high[DOTS_HEADS], low[DOTS_HEADS];
 #pragma GCC unroll 6
 	for (int w = 0; w < W; w++) high[w] = low[w] = vi_zero();
@@ -94,7 +95,7 @@ INLINE void key_dots(const int W, const int dim, const uint8_t *codes, const dig
 #pragma GCC unroll 6
 	for (int w = 0; w < W; w++) {
 		const vf sum = vi_float(vi_add(_mm512_slli_epi32(high[w], 8), low[w]));
-		vf_store(score + w * COLD_TOK, vf_fma(sum, vf_set(d->unit[w]), vf_set(d->base[w])));
+		vf_store(score + w * ld, vf_fma(sum, vf_set(d->unit[w]), vf_set(d->base[w])));
 	}
 }
 
@@ -116,8 +117,9 @@ INLINE __m512i two_rows(const uint8_t *p, const int row) {
 
 // value_dots writes acc [W][dim] of 32 N channels, the first being in the run-th run of their
 // 64, of n records, whose rows of codes begin at byte at: base + unit times the sums of
-// codes times weights' digits high and low [W][SPAN].
-INLINE void value_dots(const int W, const int N, const int row, const uint8_t *const *rec, int n, int at, int run, const uint8_t *high, const uint8_t *low, const float *base, const float *unit, float *acc, int dim, const exec *e, later *next) {
+// codes times weights' digits high and low [W][SPAN]. With each four tokens so many lines
+// of the next products' weights are asked for.
+INLINE void value_dots(const int W, const int N, const int row, const uint8_t *const *rec, int n, int at, int run, const uint8_t *high, const uint8_t *low, const float *base, const float *unit, float *acc, int dim, const exec *e, later *next, int lines) {
 	vi h[DOTS_HEADS * 2], l[DOTS_HEADS * 2]; // [W][2N]
 #pragma GCC unroll 12
 	for (int i = 0; i < W * 2 * N; i++) h[i] = l[i] = vi_zero();
@@ -125,7 +127,7 @@ INLINE void value_dots(const int W, const int N, const int row, const uint8_t *c
 		const uint8_t *p = rec[i] + at;
 #pragma GCC unroll 4
 		for (int t = 0; t < COLD_TOK; t += 4) {
-			later_lines(e, next, LATER_LINES / 8);
+			later_lines(e, next, lines);
 			const __m512i a = two_rows(p + t * row, row), b = two_rows(p + (t + 2) * row, row);
 			__m512i code[4];
 			if (N == 2) four_tokens(a, b, 0, code), four_tokens(a, b, 1, code + 2);

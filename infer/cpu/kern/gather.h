@@ -156,6 +156,11 @@ static int32_t nth_order(const int32_t *order, int n, int *k) {
 static void choose_best(const int32_t *order, int n, int k, uint32_t *out) {
 	int equal = k;
 	const int32_t least = nth_order(order, n, &equal);
+	if (!equal) { // all are above what lies below the k-th
+		for (int i = 0, at = 0; i < n; i += 16)
+			for (uint32_t m = vi_above(order + i, least); m; m &= m - 1) out[at++] = (uint32_t)(i + __builtin_ctz(m));
+		return;
+	}
 	for (int i = 0, at = 0; at < k; i++) {
 		out[at] = i;
 		if (order[i] == least) at += equal-- > 0;

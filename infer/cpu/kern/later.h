@@ -1,9 +1,9 @@
 // Weights of the next products, asked for while a decode step chooses and attends.
 // That work waits for instructions, products wait for memory: what memory can bring
 // meanwhile to a thread's share of the second-level cache, half of which is for it, its
-// products need not wait for. LATER_LINES come with each two records of a working set that
-// are scored and with each page of values from records; an instruction set has none where
-// its products wait for instructions too.
+// products need not wait for. LATER_LINES come with the values of each two records, and with
+// their scores where these are not products of bytes, which wait for memory themselves; an
+// instruction set has none where its products wait for instructions too.
 
 enum { LINE = 64 };
 

@@ -52,7 +52,8 @@ static void replace(const cache *c, const view *v, int head, uint32_t *set, cons
 	uint32_t *held = set + 1, *place = held + c->budget;
 	const int m = (int)set[0], n = m + in - out, bytes = c->rec.bytes;
 	uint8_t *records = v->sets + (int64_t)head * c->budget * bytes;
-	for (int j = 0; j < in; j++) ahead_bytes(record_at(c, v->table, (int)x->in[j] * COLD_TOK, head), 0, bytes);
+	for (int j = 0; j < in; j++)
+		for (int i = 0; i < bytes; i += 64) ahead_L2(record_at(c, v->table, (int)x->in[j] * COLD_TOK, head) + i);
 	int free = 0;
 	for (int i = m; i < c->budget; i++) x->free[free++] = place[i];
 	for (int i = 0, j = 0; j < out; i++)
@@ -102,12 +103,15 @@ static void score_dots(const cache *c, const tile *x, const uint8_t *records, co
 	float *score[DOTS_RUN];
 	for (int i = i0, n; i < i1; i += n) {
 		n = i1 - i < DOTS_RUN ? i1 - i : DOTS_RUN;
-		for (int k = 0; k < n; k++) rec[k] = held_record(c, records, set, i + k), next[k] = i + k + DOTS_RUN < (int)*set ? held_record(c, records, set, i + k + DOTS_RUN) : 0;
+		for (int k = 0; k < n; k++) {
+			const int soon = i + k + DOTS_RUN;
+			rec[k] = held_record(c, records, set, i + k), next[k] = soon < (int)*set ? held_record(c, records, set, soon) : 0;
+			score[k] = held + held_place(c, set, i + k) * group * COLD_TOK;
+		}
 		for (int r = 0, w; r < x->n; r += w) {
-			const int left = x->n - r;
-			w = left >= 6 ? 6 : left == 5 ? 4 : left;
-			for (int k = 0; k < n; k++) score[k] = held + (held_place(c, set, i + k) * group + r) * COLD_TOK, next[k] = r ? 0 : next[k];
-			dots_scores(w, &c->rec, c->dim, rec, n, x->by_head + r * c->dim, score, next);
+			w = dots_width(x->n - r);
+			dots_scores(w, &c->rec, c->dim, rec, n, x->by_head + r * c->dim, score, COLD_TOK, next);
+			for (int k = 0; k < n; k++) score[k] += w * COLD_TOK, next[k] = 0; // asked for once
 		}
 	}
 }

@@ -109,6 +109,11 @@ INLINE int vi_sum(vi x) {
 // vi_fold keeps the larger of lanes 8 apart.
 INLINE void vi_fold(vi x, int32_t *p) { _mm256_storeu_si256((__m256i *)p, _mm256_max_epi32(x.a, x.b)); }
 
+// vi_above has a bit for each of 16 numbers that is larger than y.
+INLINE uint32_t vi_above(const int32_t *x, int32_t y) {
+	const __m256i a = _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i *)x), _mm256_set1_epi32(y)), b = _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i *)(x + 8)), _mm256_set1_epi32(y));
+	return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(a)) | (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(b)) << 8;
+}
 // vi_count_from adds 1 to a lane where x is at least y.
 INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
 	const __m256i *p = (const __m256i *)x, below = _mm256_set1_epi32(y), one = _mm256_set1_epi32(1);

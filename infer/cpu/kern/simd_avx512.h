@@ -8,7 +8,7 @@
 #define SCAN_HEADS 4 // query heads that a pass over an index serves
 #define COLD_KERNELS 1 // attention over cold pages without making floats of them
 #define COLD_ROWS 12 // query vectors that a pass over cold pages serves
-#define LATER_LINES 32 // lines of weights that come beside two cold pages (later.h)
+#define LATER_LINES 32 // lines of weights that come beside two cold pages' values (later.h)
 #define COLD_SUMS 24 // sums of values that fit the registers beside what they take up
 
 typedef __m512i vi; // 16 int32
@@ -59,6 +59,8 @@ INLINE int vi_sum(vi a) { return _mm512_reduce_add_epi32(a); }
 // vi_fold keeps the larger of lanes 8 apart.
 INLINE void vi_fold(vi a, int32_t *p) { _mm256_storeu_si256((__m256i *)p, _mm256_max_epi32(_mm512_castsi512_si256(a), _mm512_extracti64x4_epi64(a, 1))); }
 
+// vi_above has a bit for each of 16 numbers that is larger than y.
+INLINE uint32_t vi_above(const int32_t *x, int32_t y) { return _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(x), _mm512_set1_epi32(y)); }
 // vi_count_from adds 1 to a lane where x is at least y.
 INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
 	return _mm512_mask_add_epi32(n, _mm512_cmpge_epi32_mask(_mm512_loadu_si512(x), _mm512_set1_epi32(y)), n, _mm512_set1_epi32(1));

@@ -96,6 +96,12 @@ INLINE int vi_sum(vi a) {
 // vi_fold keeps the larger of lanes 8 apart.
 INLINE void vi_fold(vi a, int32_t *p) { for (int i = 0; i < 8; i++) p[i] = a[i] > a[i + 8] ? a[i] : a[i + 8]; }
 
+// vi_above has a bit for each of 16 numbers that is larger than y.
+INLINE uint32_t vi_above(const int32_t *x, int32_t y) {
+	uint32_t m = 0;
+	for (int i = 0; i < 16; i++) m |= (uint32_t)(x[i] > y) << i;
+	return m;
+}
 // vi_count_from adds 1 to a lane where x is at least y.
 INLINE vi vi_count_from(vi n, const int32_t *x, int32_t y) {
 	for (int i = 0; i < 16; i++) n[i] += x[i] >= y;
