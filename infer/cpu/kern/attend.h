@@ -192,15 +192,6 @@ INLINE void known_scores(const int W, const float *known, float *score) {
 	for (int i = 0; i < W; i++) vf_store(score + i * SPAN, vf_load(known + i * COLD_TOK));
 }
 
-// one_dots writes the scores [W][SPAN] of one record as those of a working set are computed.
-INLINE void one_dots(const int W, const record *r, int dim, const uint8_t *rec, const float *q, float *score) {
-	const uint8_t *const next = 0;
-	for (int w = 0, m; w < W; w += m) {
-		float *const to = score + w * SPAN;
-		dots_scores(m = dots_width(W - w), r, dim, &rec, 1, q + w * dim, &to, SPAN, &next);
-	}
-}
-
 // record_scores and record_values treat one page of a record. Where cold.h has
 // no kernels it becomes floats first, which keeps one set of others. first is the
 // query head that known scores begin with.
@@ -219,9 +210,10 @@ INLINE void record_scores(const int W, tile *x, const cache *kv, page_ref p, int
 	for (int i = 0; i < 2; i++) {
 		const uint8_t *rec = i ? p.rec2 : p.rec;
 		const float *q = x->by_head + r0 * whole_lanes(kv->dim);
-		if (p.known[i]) known_scores(W, p.known[i] + at, score + i * COLD_TOK);
-		else if (dots_fast(r, kv->dim)) one_dots(W, r, kv->dim, rec, q, score + i * COLD_TOK);
-		else scores_of_cold(W, r, rec, kv->dim, q, score + i * COLD_TOK, x->aux);
+		float *to = score + i * COLD_TOK;
+		if (p.known[i]) known_scores(W, p.known[i] + at, to);
+		else if (dots_fast(r, kv->dim)) dots_scores(W, r, kv->dim, &rec, 1, q, &to, SPAN, 0);
+		else scores_of_cold(W, r, rec, kv->dim, q, to, x->aux);
 	}
 }
 
@@ -244,10 +236,7 @@ INLINE int span_dots(const int W, tile *x, const cache *kv, const span_pages *p,
 	int n = 0;
 	if (!dots_fast(&kv->rec, kv->dim)) return 0;
 	for (; n < p->n && p->at[n].rec; n++) rec[2 * n] = p->at[n].rec, rec[2 * n + 1] = p->at[n].rec2;
-	for (int w = 0, m; n && w < W; w += m) {
-		m = dots_width(W - w);
-		dots_values(m, &kv->rec, kv->dim, rec, 2 * n, score + w * SPAN, acc + w * kv->dim, x->e, x->next, w ? 0 : LATER_LINES / 8);
-	}
+	if (n) dots_values(W, &kv->rec, kv->dim, rec, 2 * n, score, acc, x->e, x->next);
 	return n;
 }
 

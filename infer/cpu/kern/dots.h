@@ -13,23 +13,23 @@ INLINE int dots_fast(const record *r, int dim) {
 
 enum { DOTS_RUN = 8 }; // records whose scores are computed in one go
 
-// dots_width is how many of n query vectors are treated at once.
-INLINE int dots_width(const int n) { return n >= 6 ? 6 : n == 5 ? 4 : n; }
-
 #ifdef DOTS
 #include DOTS
 
-// run_scores writes the scores [W][COLD_TOK], ld apart, of n records' tokens to score[i]. All are
-// prepared before the first product, so that neither waits for the other. The keys of the
-// record at next[i] are asked for beside the i-th.
-INLINE void run_scores(const int W, const int dim, const record *r, const uint8_t *const *rec, int n, const float *q, float *const *score, int ld, const uint8_t *const *next) {
+// run_scores writes the scores of n records' tokens for W queries, the first being the
+// first-th, as dots_scores does. All are prepared before the first product, so that neither
+// waits for the other.
+INLINE void run_scores(const int W, const int dim, const record *r, const uint8_t *const *rec, int n, const float *q, int first, float *const *score, int ld, const uint8_t *const *next) {
 	digits d[DOTS_RUN];
-	for (int i = 0; i < n; i++) key_digits(W, dim, rec[i], rec[i] + r->k_steps, step_mantissas, q, d + i);
-	for (int i = 0; i < n; i++) key_dots(W, dim, rec[i] + r->k, d + i, score[i], ld, next[i], next[i] ? r->v_scales : 0);
+	for (int i = 0; i < n; i++) key_digits(W, dim, rec[i], rec[i] + r->k_steps, step_mantissas, q + first * dim, d + i);
+	for (int i = 0; i < n; i++) {
+		const uint8_t *soon = next && !first ? next[i] : 0; // asked for once
+		key_dots(W, dim, rec[i] + r->k, d + i, score[i] + first * ld, ld, soon, soon ? r->v_scales : 0);
+	}
 }
 
-// run_values writes acc [W][dim] for the values of n records' tokens with weights p [W][SPAN].
-// Weights of the next products are asked for in its first pass over the records.
+// run_values does what dots_values does for W query vectors, and asks for so many lines with
+// each four tokens.
 INLINE void run_values(const int W, const int dim, const record *rec_of, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next, int lines) {
 	const record r = cold_record(rec_of, 6, 4, dim);
 	for (int g = 0; g < dim / V_GROUP; g++) {
@@ -64,33 +64,39 @@ INLINE void run_values(const int W, const int dim, const record *rec_of, const u
 }
 
 #define RUN_WIDTH(W) \
-	static void __attribute__((noinline)) run_scores_##W(const record *r, int dim, const uint8_t *const *rec, int n, const float *q, float *const *score, int ld, const uint8_t *const *next) { \
-		if (dim == 64) run_scores(W, 64, r, rec, n, q, score, ld, next); \
-		else run_scores(W, 128, r, rec, n, q, score, ld, next); \
+	static void __attribute__((noinline)) run_scores_##W(const record *r, int dim, const uint8_t *const *rec, int n, const float *q, int first, float *const *score, int ld, const uint8_t *const *next) { \
+		if (dim == 64) run_scores(W, 64, r, rec, n, q, first, score, ld, next); \
+		else run_scores(W, 128, r, rec, n, q, first, score, ld, next); \
 	} \
 	static void __attribute__((noinline)) run_values_##W(const record *r, int dim, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next, int lines) { \
 		if (dim == 64) run_values(W, 64, r, rec, n, p, acc, e, next, lines); \
 		else run_values(W, 128, r, rec, n, p, acc, e, next, lines); \
 	}
 RUN_WIDTH(1) RUN_WIDTH(2) RUN_WIDTH(3) RUN_WIDTH(4) RUN_WIDTH(6)
-#define RUN_CASES(F, ...) \
-	switch (W) { \
-	case 1: F##_1(__VA_ARGS__); break; \
-	case 2: F##_2(__VA_ARGS__); break; \
-	case 3: F##_3(__VA_ARGS__); break; \
-	case 4: F##_4(__VA_ARGS__); break; \
-	default: F##_6(__VA_ARGS__); \
-	}
+// EACH_RUN calls a function for so many of W vectors, from w on, as are treated at once.
+#define EACH_RUN(W, F, ...) \
+	for (int w = 0, left; (left = W - w) > 0;) switch (left) { \
+		case 1: F##_1(__VA_ARGS__); w += 1; break; \
+		case 2: F##_2(__VA_ARGS__); w += 2; break; \
+		case 3: F##_3(__VA_ARGS__); w += 3; break; \
+		case 4: case 5: F##_4(__VA_ARGS__); w += 4; break; \
+		default: F##_6(__VA_ARGS__); w += 6; \
+		}
 #else
-#define RUN_CASES(F, ...)
+#define EACH_RUN(W, F, ...)
 #endif
 
-static void dots_scores(const int W, const record *r, int dim, const uint8_t *const *rec, int n, const float *q, float *const *score, int ld, const uint8_t *const *next) {
+// dots_scores writes the scores [W][COLD_TOK], ld apart, of n records' tokens, DOTS_RUN at
+// most, to score[i]. The keys of the record at next[i] are asked for beside the i-th; next may
+// be null.
+static void dots_scores(int W, const record *r, int dim, const uint8_t *const *rec, int n, const float *q, float *const *score, int ld, const uint8_t *const *next) {
 	(void)W, (void)r, (void)dim, (void)rec, (void)n, (void)q, (void)score, (void)ld, (void)next; // where there are no kernels
-	RUN_CASES(run_scores, r, dim, rec, n, q, score, ld, next)
+	EACH_RUN(W, run_scores, r, dim, rec, n, q, w, score, ld, next)
 }
 
-static void dots_values(const int W, const record *r, int dim, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next, int lines) {
-	(void)W, (void)r, (void)dim, (void)rec, (void)n, (void)p, (void)acc, (void)e, (void)next, (void)lines;
-	RUN_CASES(run_values, r, dim, rec, n, p, acc, e, next, lines)
+// dots_values writes acc [W][dim] for the values of a span's n records with weights p [W][SPAN].
+// Weights of the next products are asked for in the first pass over them.
+static void dots_values(int W, const record *r, int dim, const uint8_t *const *rec, int n, const float *p, float *acc, const exec *e, later *next) {
+	(void)W, (void)r, (void)dim, (void)rec, (void)n, (void)p, (void)acc, (void)e, (void)next;
+	EACH_RUN(W, run_values, r, dim, rec, n, p + w * SPAN, acc + w * dim, e, next, w ? 0 : LATER_LINES / 8)
 }

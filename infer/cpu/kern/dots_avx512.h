@@ -10,20 +10,15 @@ enum {
 	DOTS_DIM = 128, // the most channels
 };
 
-// digits are queries against one record: signed, high and low, in fours of channels at
+// digits are queries against one record: signed bytes, high and low, in fours of channels at
 // FOUR_AT.
 typedef struct {
-	int8_t high[DOTS_HEADS][DOTS_DIM], low[DOTS_HEADS][DOTS_DIM];
+	int32_t high[DOTS_HEADS][DOTS_DIM / 4], low[DOTS_HEADS][DOTS_DIM / 4];
 	float base[8], unit[8]; // a score is base + unit times what the codes give
 } __attribute__((aligned(64))) digits;
 
 // FOUR_AT is where the fours of channels c to c+3 lie: packing joins lanes of 64 channels.
-#define FOUR_AT(c) ((c) / 64 * 64 + (c) / 4 % 4 * 16 + (c) / 16 % 4 * 4)
-
-INLINE __m512i dot_bytes(__m512i acc, __m512i codes, const void *four) {
-	__asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(codes), "m"(*(const pair *)four));
-	return acc;
-}
+#define FOUR_AT(c) ((c) / 64 * 16 + (c) / 4 % 4 * 4 + (c) / 16 % 4)
 
 // scales_from are so many units over the largest, and 0 where that is 0.
 INLINE void scales_from(const float *top, float one, float *inv, float *unit) {
@@ -62,8 +57,8 @@ INLINE void key_digits(const int W, const int dim, const uint8_t *zeros, const u
 			for (int i = 0; i < 4; i++) c[i] = vf_int(vf_mul(x[w][v + i], vf_set(inv[w])));
 			const __m512i a = _mm512_packs_epi32(c[0], c[1]), b = _mm512_packs_epi32(c[2], c[3]);
 			const __m512i high_a = _mm512_srai_epi16(_mm512_add_epi16(a, half), 8), high_b = _mm512_srai_epi16(_mm512_add_epi16(b, half), 8);
-			vw_store(d->high[w] + 16 * v, _mm512_packs_epi16(high_a, high_b));
-			vw_store(d->low[w] + 16 * v, _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte)));
+			vw_store(d->high[w] + 4 * v, _mm512_packs_epi16(high_a, high_b));
+			vw_store(d->low[w] + 4 * v, _mm512_packus_epi16(_mm512_and_si512(a, byte), _mm512_and_si512(b, byte)));
 		}
 }
 
@@ -75,7 +70,6 @@ INLINE __m512i six_bytes(const uint8_t *run) {
 	const __m512i x = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(lanes, _mm512_loadu_si512(run)), bytes);
 	const __m512i twos = _mm512_and_si512(_mm512_srli_epi16(x, 6), _mm512_set1_epi8(3));
 	const __m512i fourth = _mm512_dpbusd_epi32(vi_zero(), twos, _mm512_set1_epi32(0x00100401));
-	enum { OR_OF_AND = 0xf8 }; // a | b & c
 	return _mm512_ternarylogic_epi32(_mm512_slli_epi32(fourth, 24), x, _mm512_set1_epi8(63), OR_OF_AND);
 }
 
@@ -90,7 +84,7 @@ INLINE void key_dots(const int W, const int dim, const uint8_t *codes, const dig
 		if (32 * c < bytes) ahead_L2(next + 32 * c), ahead_L2(next + 32 * c + 64);
 		const __m512i x = six_bytes(codes + 12 * c);
 #pragma GCC unroll 6
-		for (int w = 0; w < W; w++) high[w] = dot_bytes(high[w], x, d->high[w] + FOUR_AT(c)), low[w] = dot_bytes(low[w], x, d->low[w] + FOUR_AT(c));
+		for (int w = 0; w < W; w++) high[w] = vc_dot(high[w], x, d->high[w] + FOUR_AT(c)), low[w] = vc_dot(low[w], x, d->low[w] + FOUR_AT(c));
 	}
 #pragma GCC unroll 6
 	for (int w = 0; w < W; w++) {

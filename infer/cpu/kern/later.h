@@ -38,6 +38,6 @@ INLINE void later_lines(const exec *e, later *l, int n) {
 	for (; n > 0; n--, l->at += LINE, l->left -= LINE) {
 		while (l->at >= l->end && l->left > 0) later_next(e, l);
 		if (l->left <= 0) return;
-		__builtin_prefetch(l->at, 0, 2);
+		ahead_L2(l->at);
 	}
 }

@@ -108,11 +108,7 @@ static void score_dots(const cache *c, const tile *x, const uint8_t *records, co
 			rec[k] = held_record(c, records, set, i + k), next[k] = soon < (int)*set ? held_record(c, records, set, soon) : 0;
 			score[k] = held + held_place(c, set, i + k) * group * COLD_TOK;
 		}
-		for (int r = 0, w; r < x->n; r += w) {
-			w = dots_width(x->n - r);
-			dots_scores(w, &c->rec, c->dim, rec, n, x->by_head + r * c->dim, score, COLD_TOK, next);
-			for (int k = 0; k < n; k++) score[k] += w * COLD_TOK, next[k] = 0; // asked for once
-		}
+		dots_scores(x->n, &c->rec, c->dim, rec, n, x->by_head, score, COLD_TOK, next);
 	}
 }
 

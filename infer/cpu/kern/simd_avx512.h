@@ -99,13 +99,13 @@ INLINE vf vf_i8(const uint8_t *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi
 INLINE vf four_bits(__m512i a) { return _mm512_permutexvar_ps(a, _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)); }
 INLINE vf vf_u4_low(const uint8_t *p) { return four_bits(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))); }
 INLINE vf vf_u4_high(const uint8_t *p) { return four_bits(_mm512_srli_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)), 4)); }
+enum { OR_OF_AND = 0xf8 }; // of a ternary operation: a | b & c
 // vf_six are the 64 codes of a run in 6 bits (offload.Record).
 INLINE void vf_six(const uint8_t *run, vf *code) {
 	const __m128i *p = (const __m128i *)run;
 	const __m512i m = _mm512_set1_epi32(63);
 	const __m512i a = _mm512_cvtepu8_epi32(_mm_loadu_si128(p)), b = _mm512_cvtepu8_epi32(_mm_loadu_si128(p + 1)), c = _mm512_cvtepu8_epi32(_mm_loadu_si128(p + 2));
 	code[0] = _mm512_cvtepi32_ps(_mm512_and_si512(a, m)), code[1] = _mm512_cvtepi32_ps(_mm512_and_si512(b, m)), code[2] = _mm512_cvtepi32_ps(_mm512_and_si512(c, m));
-	enum { OR_OF_AND = 0xf8 }; // a | b & c
 	const __m512i low = _mm512_ternarylogic_epi32(_mm512_srli_epi32(a, 6), _mm512_srli_epi32(b, 4), _mm512_set1_epi32(12), OR_OF_AND);
 	code[3] = _mm512_cvtepi32_ps(_mm512_ternarylogic_epi32(low, _mm512_srli_epi32(c, 2), _mm512_set1_epi32(48), OR_OF_AND));
 }
