@@ -43,7 +43,7 @@ func TestSessionsFolderIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			return Store{Dir: dir}
-		}, "others may not enter it (chmod 700); correct the folder", false},
+		}, "folder is not private: it has mode 0755, others may not enter it (chmod 700); correct that", false},
 		{"a file", func(t *testing.T, dir string) Store { return Store{Dir: writeFile(t, dir, "x")} }, "set store.dir to a folder", false},
 		{"below a file", func(t *testing.T, dir string) Store { return Store{Dir: writeFile(t, dir, "x") + "/s"} }, "set store.dir to a folder", false},
 		{"no home", func(*testing.T, string) Store { return Store{Dir: ".local/state/edged/sessions"} }, "set store.dir", false},

@@ -15,6 +15,8 @@ var (
 	ErrConflict = errors.New("session has changed")
 	// ErrInvalid: the caller's or the file's data cannot be.
 	ErrInvalid = errors.New("invalid data")
+	// ErrFolder: the store's folder is another user's, or others may enter it.
+	ErrFolder = errors.New("folder is not private")
 	// ErrCorrupt: what was read is not what was stored.
 	ErrCorrupt = errors.New("stored data is damaged")
 	// ErrKey: the store is sealed with another key, or is not, or is while no key

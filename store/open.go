@@ -98,10 +98,10 @@ func prepareDir(dir string) error {
 		return err
 	}
 	if sys, ok := st.Sys().(*syscall.Stat_t); ok && int(sys.Uid) != os.Geteuid() {
-		return fmt.Errorf("%w: folder belongs to uid %d, this process runs as %d", ErrInvalid, sys.Uid, os.Geteuid())
+		return fmt.Errorf("%w: it belongs to uid %d, this process runs as %d", ErrFolder, sys.Uid, os.Geteuid())
 	}
 	if mode := st.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("%w: folder has mode %04o, others may not enter it (chmod 700)", ErrInvalid, mode)
+		return fmt.Errorf("%w: it has mode %04o, others may not enter it (chmod 700)", ErrFolder, mode)
 	}
 	err = os.Mkdir(filepath.Join(dir, chunk.Dir), disk.DirMode)
 	if errors.Is(err, os.ErrExist) {

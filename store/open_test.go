@@ -95,7 +95,7 @@ func TestRefusesOpenFolders(t *testing.T) {
 	if err := os.Mkdir(dir, 0o750); err != nil {
 		t.Fatal(err)
 	}
-	if err := refuses(t, Options{Dir: dir}, ErrInvalid); !strings.Contains(err.Error(), "0750") {
+	if err := refuses(t, Options{Dir: dir}, ErrFolder); !strings.Contains(err.Error(), "not private: it has mode 0750") {
 		t.Fatal(err)
 	}
 }
