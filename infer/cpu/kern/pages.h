@@ -17,6 +17,9 @@ INLINE void ahead(const uint8_t *p) { __builtin_prefetch(p, 0, 3); }
 // ahead_L2 asks for memory that comes to be read a while later: the first cache waits for few
 // lines at a time, and what is read from the second meanwhile needs these places too.
 INLINE void ahead_L2(const uint8_t *p) { __builtin_prefetch(p, 0, 2); }
+INLINE void ahead_L2_bytes(const uint8_t *p, int bytes) {
+	for (int i = 0; i < bytes; i += 64) ahead_L2(p + i);
+}
 
 INLINE uint8_t *record_at(const cache *c, const uint32_t *table, int pos, int head) {
 	const int64_t i = (int64_t)(pos % BLOCK_TOK / c->rec.group) * c->kv_heads + head;

@@ -52,8 +52,7 @@ static void replace(const cache *c, const view *v, int head, uint32_t *set, cons
 	uint32_t *held = set + 1, *place = held + c->budget;
 	const int m = (int)set[0], n = m + in - out, bytes = c->rec.bytes;
 	uint8_t *records = v->sets + (int64_t)head * c->budget * bytes;
-	for (int j = 0; j < in; j++)
-		for (int i = 0; i < bytes; i += 64) ahead_L2(record_at(c, v->table, (int)x->in[j] * COLD_TOK, head) + i);
+	for (int j = 0; j < in; j++) ahead_L2_bytes(record_at(c, v->table, (int)x->in[j] * COLD_TOK, head), bytes);
 	int free = 0;
 	for (int i = m; i < c->budget; i++) x->free[free++] = place[i];
 	for (int i = 0, j = 0; j < out; i++)

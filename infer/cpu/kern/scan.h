@@ -166,7 +166,7 @@ INLINE void scan_block(const int W, const int vectors, const int padded, const i
 	for (int i = 0; i < n; i++) {
 		const uint8_t *codes = ix + l->codes + i * page_codes(l);
 		const int share = l->bytes / BLOCK_PAGES;
-		for (int j = 0; next && j < share; j += 64) ahead_L2(next + i * share + j);
+		if (next) ahead_L2_bytes(next + i * share, share);
 		cold_tops(W, 0, vectors, codes, x, PAGE_SLOT(i), raw, 2 * i);
 		cold_tops(W, 1, vectors, codes, x, PAGE_SLOT(i), raw, 2 * i + 1);
 	}
