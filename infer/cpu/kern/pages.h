@@ -243,9 +243,10 @@ INLINE void value_scales(const record *r, const uint8_t *rec, int g, int first, 
 		halves_to(zero, zeros, n), steps_to(r, step, steps, n);
 		return;
 	}
-	for (int t = 0; t < n; t++) {
-		zero[t] = half1(zeros + 2 * (t * groups + g));
-		step[t] = bytes == 1 ? step_of(steps[t * groups + g]) : half1(steps + 2 * (t * groups + g));
+	for (int i = 0, t = 0; t < n; i += 16) { // 16 of all groups' at once
+		float z[16], s[16];
+		halves_to(z, zeros + 2 * i, 16), steps_to(r, s, steps + bytes * i, 16);
+		for (; t < n && t * groups + g < i + 16; t++) zero[t] = z[t * groups + g - i], step[t] = s[t * groups + g - i];
 	}
 }
 
