@@ -45,7 +45,7 @@ type exec struct {
 	seqRow      []C.int32_t
 	views       []C.view    // [MaxSeqs, layers]
 	queryScales [][]C.float // [layers][kvHeads*headDim] of Paged ones
-	next        []C.int32_t
+	next        []C.int32_t // [threads, opCounters]
 	parts       []opRange   // [parts] of the program
 	final       opRange     // in place of the last part, for states
 	flush       []C.int32_t // [layers] the op that writes records; -1 for none
@@ -186,7 +186,7 @@ func (e *exec) visitAll(l *lowered) error {
 	}
 	var execs []C.exec
 	err := errors.Join(
-		visit(m, &execs, 1), visit(m, &e.ops, len(l.ops)), visit(m, &e.next, len(l.ops)*e.lim.Threads),
+		visit(m, &execs, 1), visit(m, &e.ops, len(l.ops)), visit(m, &e.next, opCounters(l.ops)*e.lim.Threads),
 		visit(m, &e.weights, l.operands), visit(m, &e.buffers, len(e.prog.Buffers)),
 		visit(m, &e.ropes, len(e.prog.Ropes)), visit(m, &e.caches, len(e.prog.KV)),
 		visit(m, &e.pos, e.lim.MaxRows), visit(m, &e.seq, e.lim.MaxRows), visit(m, &e.out, e.lim.MaxOut),
@@ -205,6 +205,9 @@ func (e *exec) visitAll(l *lowered) error {
 	}
 	return errors.Join(e.visitBuffers(l), e.visitRopes(), e.visitScratch())
 }
+
+// opCounters is the number of a thread's counters, in whole lines.
+func opCounters[T any](ops []T) int { return rounded(len(ops), lineBytes/4) }
 
 func (e *exec) visitQueryScales() error {
 	if e.queryScales == nil {

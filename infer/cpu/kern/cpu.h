@@ -40,7 +40,7 @@ enum { T_PAGES, T_CHOSEN, T_HITS, T_FETCHED, T_STREAMED, T_COLD, N_TRAFFIC };
 
 // What a thread's time is noted of: choosing what to attend to and keeping what
 // can be chosen, and attention.
-enum { SPENT_CHOICE, SPENT_ATTENTION, N_SPENT };
+enum { SPENT_CHOICE, SPENT_ATTENTION, N_SPENT = 8 }; // a line for each thread
 
 // Weight encodings, in ggml's numbering.
 enum {
@@ -195,6 +195,7 @@ typedef struct {
 typedef struct {
 	op *ops;
 	int32_t n_ops, layers;
+	int32_t op_counters; // n_ops in whole lines: a counter's line is one thread's
 	int32_t first, end; // ops to run
 	int32_t flushing;   // OP_FLUSH has something to do
 	step st;
@@ -222,7 +223,7 @@ typedef struct {
 	int64_t later_bytes;      // that a thread may ask for in a layer
 	int32_t cancel;           // set by Go from another thread; atomic on both sides
 	int32_t stopped;          // decided at a barrier, so that all threads agree
-	int32_t *next;            // [n_ops, threads] next unclaimed piece of each op; of products, in each thread's range
+	int32_t *next;            // [threads, op_counters] next unclaimed piece of each op, at thread 0; of products, in each thread's range
 } exec;
 
 // run_fn executes all ops as one of the threads.

@@ -311,7 +311,7 @@ INLINE void product_rows(const product *m, const buffer *src, int row, int width
 }
 
 // claim takes the next piece of an op for this thread.
-INLINE int claim(exec *e, int op_at) { return __atomic_fetch_add(&e->next[op_at * e->threads], 1, __ATOMIC_RELAXED); }
+INLINE int claim(exec *e, int op_at) { return __atomic_fetch_add(&e->next[op_at], 1, __ATOMIC_RELAXED); }
 
 // portion is what a thread has of an op's tiles: its own range first, in one piece, so that
 // memory is read in order and can be asked for before the op begins, and then what
@@ -331,7 +331,7 @@ INLINE int range_of(const exec *e, int n, int thread) { return (int)((int64_t)n 
 INLINE int claim_tiles(exec *e, portion *s, int *from, int *end) {
 	for (; s->victim < e->threads; s->victim++) {
 		const int v = (s->thread + s->victim) % e->threads, first = range_of(e, s->tiles, v), stop = range_of(e, s->tiles, v + 1);
-		int32_t *next = &e->next[s->op_at * e->threads + v];
+		int32_t *next = &e->next[v * e->op_counters + s->op_at];
 		if (s->victim && first + __atomic_load_n(next, __ATOMIC_RELAXED) >= stop) continue; // at the end all look at all
 		*from = first + __atomic_fetch_add(next, s->chunk, __ATOMIC_RELAXED);
 		*end = *from + s->chunk < stop ? *from + s->chunk : stop;

@@ -165,8 +165,11 @@ void edged_pool_await(const int64_t *at, int64_t value) {
 	}
 }
 
-// decide is called by one thread while all others wait or have nothing to do.
-static void decide(exec *e) { e->stopped |= __atomic_load_n(&e->cancel, __ATOMIC_RELAXED); }
+// decide is called by one thread while all others wait or have nothing to do. Mostly it
+// writes nothing: all read that line after each barrier.
+static void decide(exec *e) {
+	if (__atomic_load_n(&e->cancel, __ATOMIC_RELAXED)) e->stopped = 1;
+}
 
 // edged_pool_barrier holds every thread until all have come. The last one
 // decides for all whether the step goes on.
