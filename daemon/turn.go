@@ -91,7 +91,7 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 		return emit(out)
 	})
 	if err != nil {
-		return ipc.Result{}, ipcError(sessionError(req.Session, err))
+		return ipc.Result{}, ipcError(t.refusal(err))
 	}
 	out := ipcResult(res)
 	out.Session = t.result(res)
@@ -102,6 +102,15 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 	}
 	put(a.health, sessionUnsaved, reason)
 	return out, nil
+}
+
+// refusal is sessionError, but that of a session without messages there is nothing to
+// fork or to sum up.
+func (t *turn) refusal(err error) error {
+	if t.sess.Messages == 0 && errors.As(err, new(*infer.ContextError)) {
+		return err
+	}
+	return sessionError(t.req.Session, err)
 }
 
 // request reads a session and makes the engine's request of it.

@@ -25,8 +25,11 @@ func (a *app) askSession(ctx context.Context, c *client.Client, k asking, doc st
 			req.Messages = conversation(k.system, doc+q)
 		}
 		if err := a.askOne(ctx, c, k, q, req); err != nil {
-			if made && i == 0 && refusedAtOnce(err) {
+			switch {
+			case made && i == 0 && refusedAtOnce(err):
 				err = errors.Join(err, discard(ctx, c, s))
+			case doc != "" && i == 0 && errors.Is(err, errInterrupted):
+				fmt.Fprintf(a.err, "session %s: the same command goes on with the documents\n", s.Title)
 			}
 			return err
 		}
@@ -45,6 +48,8 @@ func sessionForQuestions(ctx context.Context, c *client.Client, k asking, docume
 		return s, false, fmt.Errorf("%w; give a FILE to make it", err)
 	case err != nil:
 		return s, false, err
+	case !documents && s.Messages == 0:
+		return s, false, fmt.Errorf("session %s has no messages; give the FILE to ask about", s.Title)
 	case documents && s.Messages > 0:
 		return s, false, usageError{fmt.Errorf("session %s has %s already, and would get the documents a second time; leave out FILE to ask about what it has, or name another session", s.Title, counted(s.Messages, "message"))}
 	}

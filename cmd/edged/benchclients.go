@@ -25,7 +25,7 @@ func (a *app) benchClientsCommand() *cobra.Command {
 		Use:     "clients",
 		Short:   "measure several clients at a time",
 		Long:    benchClientsHelp,
-		Example: "  edged bench clients --model smollm2 --clients 1,8",
+		Example: "  edged bench clients --model smollm2-135m-instruct-q4_1 --clients 1,8",
 		Args:    usageArgs(onlyFlags("--model")),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if b.Model == "" {

@@ -37,7 +37,7 @@ func (a *app) benchSessionsCommand() *cobra.Command {
 		Use:     "sessions",
 		Short:   "measure storing and resuming sessions",
 		Long:    benchSessionsHelp,
-		Example: "  edged bench sessions --tokens 131072\n  edged bench sessions --model smollm2 --depth 8000",
+		Example: "  edged bench sessions --tokens 131072\n  edged bench sessions --model smollm2-135m-instruct-q4_1 --depth 8000",
 		Args:    usageArgs(onlyFlags("--model")),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return r.run(cmd.Context()) },
 	}
@@ -77,6 +77,11 @@ func (r *sessionsRun) check() error {
 func (r *sessionsRun) run(ctx context.Context) error {
 	if err := r.check(); err != nil {
 		return err
+	}
+	if r.engine.Model != "" { // before all the rest is measured
+		if _, err := r.engine.Paths.ModelFile(r.engine.Model); err != nil {
+			return err
+		}
 	}
 	line := r.statusLine()
 	r.bench.Progress, r.bench.Backend = line.set, r.engine.Backend

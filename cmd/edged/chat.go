@@ -75,7 +75,7 @@ func (a *app) chatCommand() *cobra.Command {
 					return nil
 				}
 				t.kept = &kept{name: session, recompute: c.recompute}
-				return t.openKept(ctx)
+				return t.openOrNewKept(ctx)
 			})
 		},
 	}

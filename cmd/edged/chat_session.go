@@ -32,13 +32,7 @@ func (a *app) sessionsResumeCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.converse(cmd.Context(), c, func(ctx context.Context, t *talk) error {
 				t.kept = &kept{name: args[0], recompute: c.recompute}
-				if err := t.openKept(ctx); err != nil {
-					return err
-				}
-				if t.kept.session == nil {
-					return fmt.Errorf("%w: %s", errNoSession, args[0])
-				}
-				return nil
+				return t.openKept(ctx)
 			})
 		},
 	}
@@ -46,14 +40,20 @@ func (a *app) sessionsResumeCommand() *cobra.Command {
 	return cmd
 }
 
+// openOrNewKept is openKept for a session that need not be there.
+func (t *talk) openOrNewKept(ctx context.Context) error {
+	err := t.openKept(ctx)
+	if errors.Is(err, errNoSession) {
+		fmt.Fprintf(t.app.err, "session %s: new\n", t.kept.name)
+		return nil
+	}
+	return err
+}
+
 // openKept finds the session and says what is there.
 func (t *talk) openKept(ctx context.Context) error {
 	s, err := findSession(ctx, t.client, t.kept.name)
-	switch {
-	case errors.Is(err, errNoSession):
-		fmt.Fprintf(t.app.err, "session %s: new\n", t.kept.name)
-		return nil
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	if err := mayBeginWith(t.system, s); err != nil {

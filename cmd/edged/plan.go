@@ -33,7 +33,7 @@ func (a *app) planCommand() *cobra.Command {
 		Use:     "plan MODEL",
 		Short:   "plan a KV cache",
 		Long:    planHelp,
-		Example: "  edged plan needle-26m-q8_0 --context 8192 --gpu 40MiB --policy auto --program",
+		Example: "  edged plan needle-26m-q8_0 --context 8192 --gpu 60MiB --policy auto --program",
 		Args:    usageArgs(cobra.ExactArgs(1)),
 	}
 	src := a.configSource(cmd)

@@ -40,8 +40,11 @@ type TextReport struct {
 // position. Both decode in turn, so that their times are paired.
 func Text(ctx context.Context, prog *graph.Program, passages [][]int32, o TextOptions) (r *TextReport, err error) {
 	for _, tok := range passages {
-		if o.From < 1 || o.Tokens < divergenceBlock+1 || o.From+o.Tokens+1 > len(tok) {
-			return nil, fmt.Errorf("evaluate text: %d tokens after a prompt of %d: at least %d after at least 1 are needed, and the text has %d", o.Tokens, o.From, divergenceBlock+1, len(tok))
+		switch {
+		case o.From < 1 || o.Tokens <= divergenceBlock:
+			return nil, fmt.Errorf("evaluate text: %d tokens after a prompt of %d: an interval needs at least %d after at least 1", o.Tokens, o.From, divergenceBlock+1)
+		case o.From+o.Tokens+1 > len(tok):
+			return nil, fmt.Errorf("evaluate text: %d tokens after a prompt of %d, and the next one: the text has %d", o.Tokens, o.From, len(tok))
 		}
 	}
 	base, err := o.runner(prog, o.Base)
