@@ -37,11 +37,11 @@ var (
 	}
 	configRestart = &health.Condition{
 		Code: "config-restart", Severity: health.Info, Title: "settings wait for a restart",
-		Remedy: "systemctl restart edged, when it suits",
+		Remedy: "when it suits, restart the daemon: systemctl restart edged, or systemctl --user restart edged",
 	}
 	configUnwatched = &health.Condition{
 		Code: "config-unwatched", Severity: health.Warning, Title: "changes of the configuration file are not noticed",
-		Remedy: "send SIGHUP after a change (systemctl reload edged); a higher fs.inotify.max_user_instances may help",
+		Remedy: "send SIGHUP after a change (systemctl reload edged, or systemctl --user reload edged); a higher fs.inotify.max_user_instances may help",
 	}
 	storeDisk = &health.Condition{
 		Code: "store-disk", Severity: health.Warning, Title: "the disk of the sessions is nearly full",

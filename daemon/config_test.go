@@ -93,6 +93,11 @@ func TestConfigErrors(t *testing.T) {
 		{"negative reserve", "\n[engine]\ngpu_reserve = -1\n", "c.toml:3: engine.gpu_reserve must not be negative, got -1"},
 		{"range", "[engine]\nthreads = 5000\n", "c.toml:2: engine.threads must be between 0 and 256, got 5000"},
 		{"all ranges at once", "[engine]\nchunk = 0\nqueue = 0\n", "c.toml:2: engine.chunk must be between 1 and 8192, got 0\nc.toml:3: engine.queue must be between 1 and 100000, got 0"},
+		{"errors of all kinds", "[engine]\nthreads = 999\nfoo = 1\nchunk = \"b\"\nqueue = \"c\"\n[store]\nbudget = \"x\"\n[[model]]\nname = 1\n", "c.toml:2: engine.threads must be between 0 and 256, got 999\nc.toml:3: unknown key engine.foo: foo = 1\n" +
+			"c.toml:4: engine.chunk: got a TOML string, expected an integer: chunk = \"b\"\nc.toml:5: engine.queue: got a TOML string, expected an integer: queue = \"c\"\n" +
+			"c.toml:7: store.budget: \"x\" is not a size such as \"512MiB\", \"8GiB\" or \"8589934592\": budget = \"x\"\nc.toml:9: model.name: got a TOML integer, expected a string: name = 1"},
+		{"no value and no position", "[stop]\ndrain = 30\n[engine]\nthreads = 999\n", "c.toml:2: drain = 30: \"30\" is not a duration such as \"30s\" or \"1m30s\"\nc.toml:4: engine.threads must be between 0 and 256, got 999"},
+		{"value over lines", "[socket]\nallow_uids = [1,\n\"x\",\n2]\n", "c.toml:3: socket.allow_uids: got a TOML string, expected a user id: \"x\","},
 		{"dotted key", "engine.chunk = 0\n", "c.toml:1: engine.chunk must be between 1 and 8192, got 0"},
 		{"inline table", "a = 0\n", "c.toml:1: unknown key a: a = 0"},
 		{"value in inline table", "\nengine = {chunk = 0}\n", "c.toml:2: engine.chunk must be between 1 and 8192, got 0"},
@@ -102,7 +107,7 @@ func TestConfigErrors(t *testing.T) {
 		{"second model", "[[model]]\nname = \"a\"\n[[model]]\nname = \"b\"\ncontext = 3\n", "c.toml:5: model[1].context must be between 16 and 16777216, got 3"},
 		{"model without name", "[[model]]\npath = \"a.gguf\"\n", `c.toml:1: model[0].name must have 1 to 128 letters, digits or . _ : / - and begin with a letter or digit, got ""`},
 		{"model twice", "[[model]]\nname = \"a\"\n[[model]]\nname = \"a\"\n", `c.toml:4: model[1].name is "a" like that of model[0]; names must differ`},
-		{"policy", "[[model]]\nname = \"a\"\npolicy = \"x\"\n", `c.toml:3: model[0].policy cannot be used: find cache policy: "x" is not known; known: auto, full, q4, q8, tailorkv`},
+		{"policy", "[[model]]\nname = \"a\"\npolicy = \"x\"\n", `c.toml:3: model[0].policy cannot be used: find cache policy: "x" is not known; known: auto, full, q4, q8, tailorkv, and compositions such as auto+q4`},
 		{"default model", "default_model = \"z\"\n[[model]]\nname = \"a\"\n", `c.toml:1: default_model must be the name of a [[model]], got "z"; known: a`},
 		{"negative budget", "[store]\nbudget = -1\n", "c.toml:2: store.budget must not be negative, got -1"},
 		{"checkpoint", "[store]\ncheckpoint = \"0s\"\n", "c.toml:2: store.checkpoint must be between 1s and 24h0m0s, got 0s"},
@@ -204,6 +209,11 @@ func TestDefaultPaths(t *testing.T) {
 		want Paths
 	}{
 		{"root", env("HOME", "/root"), 0, Paths{
+			Config: "/etc/edged/config.toml", Socket: "/run/edged/edged.sock", Models: "/var/lib/edged/models",
+			Sessions: "/var/lib/edged/sessions",
+			Lookup:   []string{"/var/lib/edged/models", "/usr/share/edged/models"}, Sockets: []string{"/run/edged/edged.sock"},
+		}},
+		{"the service's user in a shell", env("HOME", "/var/lib/edged", "XDG_RUNTIME_DIR", "/run/user/990"), 990, Paths{
 			Config: "/etc/edged/config.toml", Socket: "/run/edged/edged.sock", Models: "/var/lib/edged/models",
 			Sessions: "/var/lib/edged/sessions",
 			Lookup:   []string{"/var/lib/edged/models", "/usr/share/edged/models"}, Sockets: []string{"/run/edged/edged.sock"},

@@ -62,7 +62,13 @@ func (p Paths) FindModel(name string) (string, error) {
 			return m.Path, nil
 		}
 	}
-	return "", fmt.Errorf("%w in %s; installed: %s; `edged models pull` fetches one", fs.ErrNotExist, strings.Join(p.Lookup, " and "), listNames(installed))
+	var closed string
+	for _, dir := range p.Lookup {
+		if _, err := os.ReadDir(dir); errors.Is(err, fs.ErrPermission) {
+			closed += "; no permission to look into " + dir
+		}
+	}
+	return "", fmt.Errorf("%w in %s%s; installed: %s; `edged models pull` fetches one", fs.ErrNotExist, strings.Join(p.Lookup, " and "), closed, listNames(installed))
 }
 
 // modelFromFlag understands a file or the name of an installed model.

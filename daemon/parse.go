@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 	"unicode"
@@ -14,59 +16,133 @@ import (
 )
 
 // ParseConfig reads a TOML document over DefaultConfig and validates it. file
-// names the document in errors, each of which is one line "file:line: …".
+// names the document in errors, each of which is one line "file:line: …". All are
+// named, unless the document is no TOML.
 func ParseConfig(file string, doc []byte) (Config, error) {
-	c, err := decode(doc)
-	if err != nil {
-		return Config{}, describeDecode(file, doc, err)
+	p := parsing{file: file, doc: doc, text: strings.Split(string(doc), "\n"), wrong: map[int]bool{}}
+	c, ok := p.values()
+	if ok {
+		lines := keyLines(doc)
+		for _, problem := range c.validate() {
+			if line := lines.of(problem.key); !p.wrong[line] {
+				p.fail(line, problem.String())
+			}
+		}
 	}
-	problems := c.validate()
-	if len(problems) == 0 {
+	if len(p.found) == 0 {
 		return c, nil
 	}
-	lines := keyLines(doc)
-	var errs []error
-	for _, p := range problems {
-		errs = append(errs, fmt.Errorf("%s:%d: %s", file, lines.of(p.key), p))
+	return Config{}, p.errors()
+}
+
+// parsing is what reading a document has found wrong.
+type parsing struct {
+	file  string
+	doc   []byte
+	text  []string     // its lines
+	wrong map[int]bool // lines whose values cannot be used
+	found []fault
+}
+
+type fault struct {
+	line int
+	err  error
+}
+
+func (p *parsing) fail(line int, text string) {
+	p.found = append(p.found, fault{line, errors.New(text)})
+}
+
+// at is a line's text.
+func (p *parsing) at(line int) string {
+	if line < 1 || line > len(p.text) {
+		return ""
 	}
-	return Config{}, errors.Join(errs...)
+	return shown(strings.TrimSpace(p.text[line-1]))
+}
+
+// errors are the faults by line.
+func (p *parsing) errors() error {
+	slices.SortStableFunc(p.found, func(a, b fault) int { return cmp.Compare(a.line, b.line) })
+	more := len(p.found) - maxShownErrors
+	if more > 0 {
+		p.found = p.found[:maxShownErrors]
+	}
+	var errs []error
+	for _, f := range p.found {
+		errs = append(errs, fmt.Errorf("%s:%d: %w", p.file, f.line, f.err))
+	}
+	if more > 0 {
+		errs = append(errs, fmt.Errorf("%s: %d more errors", p.file, more))
+	}
+	return errors.Join(errs...)
+}
+
+// values decodes the document without the lines that have no usable value, and returns
+// whether the rest could be read. It gives up where errors have become too many to show.
+func (p *parsing) values() (Config, bool) {
+	doc := p.doc
+	for {
+		c, err := decode(doc)
+		var missing *toml.StrictMissingError
+		switch {
+		case err == nil:
+			return c, true
+		case errors.As(err, &missing):
+			for _, e := range missing.Errors {
+				line, _ := e.Position()
+				p.fail(line, fmt.Sprintf("unknown key %s: %s", shown(strings.Join(e.Key(), ".")), p.at(line)))
+			}
+			c = DefaultConfig()
+			return c, toml.Unmarshal(doc, &c) == nil
+		}
+		line := p.decodeFault(doc, err)
+		if doc = p.without(line); doc == nil || len(p.found) == maxShownErrors {
+			return Config{}, false
+		}
+	}
+}
+
+// decodeFault notes a value that cannot be used, or where a document ends to be TOML.
+func (p *parsing) decodeFault(doc []byte, err error) (line int) {
+	var bad *toml.DecodeError
+	if errors.As(err, &bad) {
+		line, _ = bad.Position()
+		p.fail(line, fmt.Sprintf("%s: %s", plainMessage(bad), p.at(line)))
+		return line
+	}
+	line = firstFailure(strings.Split(string(doc), "\n"))
+	p.found = append(p.found, fault{line, fmt.Errorf("%s: %w", p.at(line), err)})
+	return line
+}
+
+// without is the document without its wrong lines and this one; nil where that is no
+// document, since the line is more or less than a key and its value.
+func (p *parsing) without(line int) []byte {
+	if line < 1 || line > len(p.text) || p.wrong[line] {
+		return nil
+	}
+	p.wrong[line] = true
+	text := slices.Clone(p.text)
+	for i := range p.wrong {
+		if strings.HasPrefix(strings.TrimSpace(text[i-1]), "[") {
+			return nil
+		}
+		text[i-1] = ""
+	}
+	doc := []byte(strings.Join(text, "\n"))
+	for _, d := range [][]byte{p.doc, doc} {
+		if toml.Unmarshal(d, &map[string]any{}) != nil {
+			return nil
+		}
+	}
+	return doc
 }
 
 func decode(doc []byte) (Config, error) {
 	c := DefaultConfig()
 	err := toml.NewDecoder(bytes.NewReader(doc)).DisallowUnknownFields().Decode(&c)
 	return c, err
-}
-
-// describeDecode turns the library's errors into lines with file, line and text.
-func describeDecode(file string, doc []byte, err error) error {
-	text := strings.Split(string(doc), "\n")
-	at := func(line int) string {
-		if line < 1 || line > len(text) {
-			return ""
-		}
-		return shown(strings.TrimSpace(text[line-1]))
-	}
-	var missing *toml.StrictMissingError
-	if errors.As(err, &missing) {
-		var errs []error
-		for i, e := range missing.Errors {
-			if i == maxShownErrors {
-				errs = append(errs, fmt.Errorf("%s: %d more unknown keys", file, len(missing.Errors)-i))
-				break
-			}
-			line, _ := e.Position()
-			errs = append(errs, fmt.Errorf("%s:%d: unknown key %s: %s", file, line, shown(strings.Join(e.Key(), ".")), at(line)))
-		}
-		return errors.Join(errs...)
-	}
-	var bad *toml.DecodeError
-	if errors.As(err, &bad) {
-		line, _ := bad.Position()
-		return fmt.Errorf("%s:%d: %s: %s", file, line, plainMessage(bad), at(line))
-	}
-	line := firstFailure(doc, text)
-	return fmt.Errorf("%s:%d: %s: %w", file, line, at(line), err)
 }
 
 // What is shown of a document that may be anything: another file's bytes, by mistake.
@@ -92,7 +168,7 @@ func shown(s string) string {
 // none to errors of UnmarshalText when the value is not a string. Decoding goes
 // front to back, so the line is the last one of the shortest beginning of the
 // document that fails in the same way.
-func firstFailure(doc []byte, lines []string) int {
+func firstFailure(lines []string) int {
 	return 1 + sort.Search(len(lines)-1, func(i int) bool {
 		_, err := decode([]byte(strings.Join(lines[:i+1], "\n")))
 		var bad *toml.DecodeError

@@ -22,6 +22,7 @@ type Paths struct {
 }
 
 const (
+	systemHome     = "/var/lib/edged" // of the service's user
 	systemConfig   = "/etc/edged/config.toml"
 	systemSocket   = "/run/edged/edged.sock"
 	systemModels   = "/var/lib/edged/models"
@@ -32,11 +33,11 @@ const (
 	configName     = "config.toml"
 )
 
-// DefaultPaths gives the places of a user's daemon, or of the system's when
-// uid is 0. The service manager's directory variables come before both.
+// DefaultPaths gives the places of a user's daemon, or of the system's for root and for the
+// service's user, who is known by its home. The service manager's directory variables come before both.
 func DefaultPaths(getenv func(string) string, uid int) Paths {
 	p := Paths{Config: systemConfig, Socket: systemSocket, Models: systemModels, Sessions: systemSessions}
-	if uid != 0 {
+	if uid != 0 && getenv("HOME") != systemHome {
 		p = userPaths(getenv, uid)
 	}
 	clientSocket := p.Socket

@@ -64,7 +64,7 @@ func OpenStore(ctx context.Context, src Source) (*StoreTool, error) {
 	var locked *store.LockedError
 	switch {
 	case errors.As(err, &locked):
-		return nil, fmt.Errorf("%w: %w; stop the daemon first, as by `systemctl --user stop edged`", ErrStoreInUse, locked)
+		return nil, fmt.Errorf("%w: %w; stop the daemon first: systemctl stop edged, or systemctl --user stop edged", ErrStoreInUse, locked)
 	case errors.Is(err, store.ErrCorrupt):
 		return nil, fmt.Errorf("%w: %w", ErrStoreDamaged, err)
 	case err != nil:

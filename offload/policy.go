@@ -98,7 +98,7 @@ func registered(name string) (Policy, error) {
 		names = append(names, p.Name)
 	}
 	slices.Sort(names)
-	return Policy{}, fmt.Errorf("%q is not known; known: %s", name, strings.Join(names, ", "))
+	return Policy{}, fmt.Errorf("%q is not known; known: %s, and compositions such as auto+q4", name, strings.Join(names, ", "))
 }
 
 // with composes a policy with one that changes the format of its records.

@@ -15,7 +15,7 @@ func TestPolicyByName(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{
-		"fulll":       `"fulll" is not known; known: auto, full, q4, q8, tailorkv`,
+		"fulll":       `"fulll" is not known; known: auto, full, q4, q8, tailorkv, and compositions such as auto+q4`,
 		"auto+":       `"" is not known`,
 		"auto+q3":     `"q3" is not known`,
 		"full+q8":     "full does not compose with q8 (quantization); it composes with nothing more",

@@ -33,7 +33,8 @@ that is cancelled is not kept. See "edged sessions".`
 const chatCommands = `/help           this list
 /system [TEXT]  set the system message, or remove it; starts a new conversation
                 (of a session: before its first message only)
-/undo           forget the last question and its answer, of a session for good
+/undo           forget the last question and its answer, of a session for good: what is
+                left takes its place, with its name and an id of its own
 /clear          forget the conversation (not of a session)
 /exit           leave, as Ctrl-D does`
 

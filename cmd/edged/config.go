@@ -44,8 +44,11 @@ func (a *app) configCheckCommand() *cobra.Command {
 	src := a.configSource(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		a.settle(src)
-		if _, err := src.Load(); err != nil {
+		switch cfg, err := src.Load(); {
+		case err != nil:
 			return &daemon.ConfigError{Err: err}
+		case len(cfg.Models) == 0:
+			return a.print(src.File + " can be used; it names no model, so `edged serve` needs --model\n")
 		}
 		return a.print(src.File + " can be used\n")
 	}

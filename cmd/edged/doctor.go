@@ -17,7 +17,7 @@ is changed.
 
 Levels are ok, note, warning and problem. With a problem, the status is 8. Run it
 as the user of the daemon to see what that user sees:
-  sudo -u edged edged doctor --config /etc/edged/config.toml`
+  sudo -H -u edged edged doctor`
 
 func (a *app) doctorCommand() *cobra.Command {
 	var to target

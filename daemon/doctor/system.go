@@ -14,6 +14,9 @@ import (
 )
 
 func config(_ context.Context, m Machine) []Finding {
+	if errors.Is(m.ConfigErr, fs.ErrNotExist) {
+		return one("config", Problem, "name a file that is there", "%v", m.ConfigErr)
+	}
 	if m.ConfigErr != nil {
 		return one("config", Problem, "mend the lines; `edged config check` looks again", "%v", m.ConfigErr)
 	}
@@ -108,7 +111,7 @@ func socket(ctx context.Context, m Machine) []Finding {
 	case errors.Is(err, fs.ErrPermission):
 		return one("socket", Problem, "sudo adduser $USER edged, and log in again; socket.group and socket.allow_uids say who may connect", "%v", err)
 	}
-	return one("socket", Note, "systemctl start edged, or `edged serve`", "no daemon answers: %v", err)
+	return one("socket", Note, "systemctl start edged, systemctl --user start edged, or `edged serve`", "no daemon answers: %v", err)
 }
 
 func security(_ context.Context, m Machine) []Finding {
