@@ -58,13 +58,14 @@ func (o *owner) longestPrefix(t *task) source {
 }
 
 // usable is how much of a common prefix a task may take from a sequence. What
-// depends on more than tokens, a session takes from its own sequence only: else a
-// turn would not go on from what was stored before it.
+// depends on more than tokens, a session takes from its own sequence only, since
+// else a turn would not go on from what was stored before it; and nobody else takes it from
+// a session's, since that may have come from a file that holds anything.
 func (t *task) usable(n int, session string, exact int) int {
 	if t.embed != nil {
 		return 0 // all states are wanted, not what comes after them
 	}
-	if t.session == nil || t.session.ID == session {
+	if t.sessionID() == session {
 		return n
 	}
 	return min(n, exact)
@@ -159,7 +160,7 @@ func (o *owner) trim() {
 // replaces says whether a sequence that holds all tokens of another can do all
 // that it can.
 func (k *kept) replaces(x *kept) bool {
-	return k.owner == x.owner && k.exact >= x.exact && (x.session == "" || x.session == k.session || k.exact >= len(x.ids))
+	return k.owner == x.owner && k.exact >= x.exact && (x.session == k.session || k.exact >= len(x.ids))
 }
 
 // oldest is the index of the least recently used kept sequence that is not being

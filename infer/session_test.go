@@ -287,6 +287,24 @@ func TestSessionsDoNotMix(t *testing.T) {
 	}
 }
 
+// TestSessionsKeepWhatIsNotExact: a request without a session takes a document that a
+// session has read, and nothing that it was told or that came out of a file.
+func TestSessionsKeepWhatIsNotExact(t *testing.T) {
+	a := newArchive()
+	b, _ := counted()
+	e := startToy(t, toyConfig(), b)
+	answer, _, first, err := a.turn(t.Context(), e, "one", book)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.mustTurn(t, e, "one", "x")
+	same := []chat.Message{{Role: "user", Content: book}, {Role: "assistant", Content: answer}, {Role: "user", Content: "x"}}
+	_, r, err := collect(t.Context(), e, &Request{Messages: same, MaxTokens: 5})
+	if err != nil || r.Usage.Cached != first.Usage.Prompt {
+		t.Errorf("%d tokens were taken, %d were read as a prompt; %v", r.Usage.Cached, first.Usage.Prompt, err)
+	}
+}
+
 // TestPrefixIsFoundWithoutASession: a document that a session has stored is not
 // read again by a request that names none, nor by a new session.
 func TestPrefixIsFoundWithoutASession(t *testing.T) {
