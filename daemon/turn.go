@@ -83,13 +83,15 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 	if err != nil {
 		return ipc.Result{}, sessionError(req.Session, err)
 	}
-	res, err := a.engine.Generate(ctx, r, func(d infer.Delta) error {
-		t.thought.Write(d.Thought)
-		t.answer.Write(d.Text)
-		out := ipcDelta(req.ID, d)
-		t.calls.add(out.Calls)
-		return emit(out)
-	})
+	res, err := a.answer(ctx, t, r, emit)
+	if errors.Is(err, infer.ErrNoLogits) && t.stored() && req.Recompute && t.answer.Len()+t.thought.Len() == 0 {
+		t.recompute = "no answer came of what was stored"
+		if err = t.demote(t.sess.Key); err == nil {
+			if r, err = a.request(t); err == nil {
+				res, err = a.answer(ctx, t, r, emit)
+			}
+		}
+	}
 	if err != nil {
 		return ipc.Result{}, ipcError(t.refusal(err))
 	}
@@ -104,11 +106,29 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 	return out, nil
 }
 
+// answer generates the turn's answer, and notes it.
+func (a *adapter) answer(ctx context.Context, t *turn, r *infer.Request, emit func(ipc.Delta) error) (infer.Result, error) {
+	return a.engine.Generate(ctx, r, func(d infer.Delta) error {
+		t.thought.Write(d.Thought)
+		t.answer.Write(d.Text)
+		out := ipcDelta(t.req.ID, d)
+		t.calls.add(out.Calls)
+		return emit(out)
+	})
+}
+
+// stored says whether the session has any payload.
+func (t *turn) stored() bool { return t.sess.Blocks > 0 || t.sess.Tail }
+
 // refusal is sessionError, but that of a session without messages there is nothing to
 // fork or to sum up.
 func (t *turn) refusal(err error) error {
 	if t.sess.Messages == 0 && errors.As(err, new(*infer.ContextError)) {
 		return err
+	}
+	if errors.Is(err, infer.ErrNoLogits) && t.stored() { // an import may hold anything
+		return &ipc.Error{Kind: ipc.KindStorage, Code: ipc.CodeSessionDamaged, Param: "session", Err: err,
+			Message: fmt.Sprintf("no answer comes of what is stored of session %s; \"recompute\": true reads its %d tokens again", t.sess.ID, t.sess.Tokens)}
 	}
 	return sessionError(t.req.Session, err)
 }
@@ -154,13 +174,12 @@ func (t *turn) fit(key infer.Key) error {
 	if t.sess.Key.Equal(storeKey(key)) {
 		return nil
 	}
-	empty := t.sess.Blocks == 0 && !t.sess.Tail
-	if !empty && !t.req.Recompute {
+	if t.stored() && !t.req.Recompute {
 		return &ipc.Error{Kind: ipc.KindConflict, Code: ipc.CodeSessionMismatch, Param: "session",
 			Message: fmt.Sprintf("session %s was stored for model %s, and what is stored cannot be read by model %s as it is served now (%s); "+
 				`"recompute": true reads its %d tokens again`, t.sess.ID, t.sess.Model, t.req.Model, t.differing(key), t.sess.Tokens)}
 	}
-	if !empty {
+	if t.stored() {
 		t.recompute = "another model or cache format: " + t.differing(key)
 	}
 	return t.demote(storeKey(key))

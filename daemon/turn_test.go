@@ -391,6 +391,59 @@ func TestDamagedFilesAreComputedAgain(t *testing.T) {
 	}
 }
 
+// TestStoredValuesThatAreNoNumbers: an import may hold anything. A turn that nothing
+// comes of says so, and one that may reads the text again.
+func TestStoredValuesThatAreNoNumbers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("evaluates prompts of a real model")
+	}
+	d := newDesk(t, "full", offload.Options{})
+	good, bad := d.create("good"), d.create("bad")
+	d.ask(good, novel()+"What is the access code of harbour-lantern?")
+	want, _ := d.ask(good, "And?")
+	d.spoil(good, bad)
+	d.stop()
+	d.start()
+	_, _, err := d.try(t.Context(), bad, "And?", nil)
+	checkKind(t, "turn", ipc.KindStorage, ipc.CodeSessionDamaged, err)
+	got, res, err := d.try(t.Context(), bad, "And?", func(r *ipc.Request) { r.Recompute = true })
+	if err != nil || got.Text != want.Text || res.Session.Recomputed == "" {
+		t.Errorf("read again: %q, want %q; %+v, %v", got.Text, want.Text, res.Session, err)
+	}
+	if _, res := d.ask(bad, "And?"); res.Session.Recomputed != "" {
+		t.Errorf("once more: %+v", res.Session)
+	}
+}
+
+// spoil gives session to the first turn of another, with payload that is NaN in float16.
+func (d *desk) spoil(from, to string) {
+	d.t.Helper()
+	u := d.store.User(1000)
+	s, err := u.Get(from)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	snap, err := u.Restore(from, s.Key)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	nan := []byte(strings.Repeat("\x00\x7e", 1<<20))
+	messages, err := u.Messages(from)
+	turn := store.Turn{Messages: messages[:2]}
+	for _, b := range snap.Blocks[:min(len(snap.Blocks), (len(messages[0].Tokens)+len(messages[1].Tokens))/offload.BlockTok)] {
+		var parts store.Payload
+		for _, p := range b.Parts {
+			parts = append(parts, store.Part{ID: p.ID, Size: p.Size, Data: func(yield func([]byte, error) bool) { yield(nan[:p.Size], nil) }})
+		}
+		turn.Blocks = append(turn.Blocks, store.Block{Provenance: store.Decoded, Parts: parts}) // else the other session's would be taken
+	}
+	_, demoted := u.Demote(to, s.Key, s.Model)
+	_, committed := u.Commit(d.t.Context(), to, turn)
+	if err := errors.Join(err, snap.Close(), demoted, committed); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // TestLongPromptGoesOnAfterABreak cancels a session's first prompt, restarts, and
 // asks the same: what had been read is not read again, and the answer is that of
 // a session that was never interrupted.

@@ -20,6 +20,7 @@ var (
 	ErrClosed        = errors.New("engine is closed")
 	ErrNotLoaded     = errors.New("model cannot be loaded")
 	ErrNoTemplate    = errors.New("model has no chat template")
+	ErrNoLogits      = errors.New("the model gave no usable logits") // of weights, or of a cache, that are no numbers
 )
 
 // InvalidError names the field of a request or configuration that is at fault.

@@ -70,7 +70,7 @@ func (t *task) pick(l graph.Logits, row int) (p pick, err error) {
 		return p, err
 	}
 	if p.Choice = t.sampler.SampleAllowed(p.row, allowed); p.ID == sample.NoToken {
-		return p, errNoLogits
+		return p, ErrNoLogits
 	}
 	return p, nil
 }

@@ -153,8 +153,6 @@ func (t *task) accept(l graph.Logits, row, context int) (Finish, error) {
 	return "", nil
 }
 
-var errNoLogits = errors.New("the model gave no usable logits")
-
 // sample chooses the next token, after which there may be left more. With a
 // grammar it is one that leads to a complete answer.
 func (t *task) sample(l graph.Logits, row, left int) (pick, error) {
