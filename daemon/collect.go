@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -47,7 +48,23 @@ func collect(ctx context.Context, s *store.Store, log *slog.Logger, h *health.Re
 		return
 	}
 	h.Clear(storeUnclean)
+	reportForeign(c, log, h)
 	if c.Orphans > 0 || c.Rewritten > 0 {
 		log.Info("store cleaned", "orphans", c.Orphans, "orphan_bytes", c.OrphanBytes, "rewritten", c.Rewritten, "freed", c.Freed, "written", c.Written)
 	}
+}
+
+// reportForeign tells of files of other stores: the index may be the one that does
+// not belong here, and sessions be missing.
+func reportForeign(c store.Collected, log *slog.Logger, h *health.Registry) {
+	if c.Foreign == 0 {
+		h.Clear(storeForeign)
+		return
+	}
+	files := fmt.Sprintf("%d files", c.Foreign)
+	if c.Foreign == 1 {
+		files = "1 file"
+	}
+	h.Set(storeForeign, fmt.Sprintf("chunks/ of store.dir holds %s of another store (%s), left alone", files, FormatBytes(c.ForeignBytes)))
+	log.Warn("store has files of another store", "files", c.Foreign, "bytes", c.ForeignBytes)
 }

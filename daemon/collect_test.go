@@ -48,6 +48,28 @@ func TestStoreIsCleanedWhileItIsUsed(t *testing.T) {
 	startCollecting(nil, nil, nil, nil)() // no store
 }
 
+// Files of another store are a condition while they lie there, and are left.
+func TestForeignFilesAreACondition(t *testing.T) {
+	dir := t.TempDir() + "/sessions"
+	s := openStore(t, dir)
+	foreign := writeFile(t, filepath.Join(dir, "chunks", "00000000000000ff-0123456789abcdef"), "edgedchk\x02\x00\x00\x00\x00\x00\x00\x00anotherstoresid!")
+	h := newHealth()
+	collect(t.Context(), s, testLog(new(logBuffer)), h)
+	if found := h.Findings(); len(found) != 1 || found[0].Condition != storeForeign || !strings.Contains(found[0].Text, "1 file ") {
+		t.Errorf("with such a file: %+v", found)
+	}
+	if err := os.Remove(foreign); err != nil { // it is there
+		t.Error(err)
+	}
+	collect(t.Context(), s, testLog(new(logBuffer)), h)
+	if found := h.Findings(); len(found) > 0 {
+		t.Errorf("without: %+v", found)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // A pass that fails is a condition until one succeeds.
 func TestFailedCleaningIsACondition(t *testing.T) {
 	dir := t.TempDir() + "/sessions"

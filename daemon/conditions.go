@@ -51,6 +51,10 @@ var (
 		Code: "store-unclean", Severity: health.Warning, Title: "the store could not be cleaned",
 		Remedy: "read the log for the cause; `edged store check` looks for damage while the daemon is stopped",
 	}
+	storeForeign = &health.Condition{
+		Code: "store-foreign", Severity: health.Warning, Title: "files of another store lie among the sessions'",
+		Remedy: "if sessions are missing, stop the daemon and put the index.db back that belongs to the files; else move them away; `edged store check` names them",
+	}
 	sessionUnsaved = &health.Condition{
 		Code: "session-unsaved", Severity: health.Warning, Title: "the last turn of a session was not stored whole",
 		Remedy: "see that the disk has room and can be written; the next turn is stored as usual",
@@ -64,7 +68,7 @@ var (
 // newHealth makes the registry of all of them.
 func newHealth() *health.Registry {
 	return health.New(time.Now, engineFailed, modelUnloaded, engineStuck, contextShort, cachePartial, configRefused, configRestart,
-		configUnwatched, storeDisk, storeUnclean, sessionUnsaved, memoryPressure)
+		configUnwatched, storeDisk, storeUnclean, storeForeign, sessionUnsaved, memoryPressure)
 }
 
 // put sets or clears a condition: an empty text clears it.

@@ -10,6 +10,7 @@ import (
 	"edged/daemon/doctor"
 	"edged/ipc/client"
 	"edged/pinnedmem"
+	"edged/store"
 )
 
 // Finding is the outcome of one of Doctor's checks.
@@ -45,6 +46,9 @@ func Doctor(ctx context.Context, src Source, socket string) (found []Finding, ok
 		if _, err := groupID(cfg.Socket.Group); err != nil {
 			m.ConfigErr = err
 		}
+	}
+	if err := store.CheckIndex(m.StoreDir); m.StoreDir != "" && errors.Is(err, store.ErrIndexLost) {
+		m.StoreErr = err // anything else has findings of its own
 	}
 	found = doctor.Examine(ctx, m)
 	return found, doctor.Worst(found) != doctor.Problem

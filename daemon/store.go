@@ -76,6 +76,7 @@ func explainOpen(err error) error {
 		{store.ErrKey, "set store.key_credential to the credential of this store, or store.dir to another folder"},
 		{store.ErrNewer, "run that version, or set store.dir to another folder"},
 		{store.ErrCorrupt, "put a backup in its place, or set store.dir to another folder"},
+		{store.ErrIndexLost, "put index.db back from a backup (index.db-wal must be of the same one, or not there), or move the files of chunks/ away to begin anew"},
 		{store.ErrFolder, "correct that, or set store.dir to another one"},
 		{store.ErrInvalid, "correct the folder, or set store.dir to another one"},
 		{fs.ErrPermission, "make the folder writable for this user, or set store.dir to one that is (store.enabled = false does without sessions)"},

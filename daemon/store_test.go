@@ -44,6 +44,16 @@ func TestSessionsFolderIsRefused(t *testing.T) {
 			}
 			return Store{Dir: dir}
 		}, "folder is not private: it has mode 0755, others may not enter it (chmod 700); correct that", false},
+		{"without its index", func(t *testing.T, dir string) Store {
+			if err := openStore(t, dir).Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(filepath.Join(dir, "index.db")); err != nil {
+				t.Fatal(err)
+			}
+			writeFile(t, filepath.Join(dir, "chunks", "00000000000000ff-0123456789abcdef"), "x")
+			return Store{Dir: dir}
+		}, "index is lost: there is no index.db, and chunks/ holds 1 chunk file; put index.db back from a backup", false},
 		{"a file", func(t *testing.T, dir string) Store { return Store{Dir: writeFile(t, dir, "x")} }, "set store.dir to a folder", false},
 		{"below a file", func(t *testing.T, dir string) Store { return Store{Dir: writeFile(t, dir, "x") + "/s"} }, "set store.dir to a folder", false},
 		{"no home", func(*testing.T, string) Store { return Store{Dir: ".local/state/edged/sessions"} }, "set store.dir", false},

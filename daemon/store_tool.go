@@ -65,7 +65,7 @@ func OpenStore(ctx context.Context, src Source) (*StoreTool, error) {
 	switch {
 	case errors.As(err, &locked):
 		return nil, fmt.Errorf("%w: %w; stop the daemon first: systemctl stop edged, or systemctl --user stop edged", ErrStoreInUse, locked)
-	case errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, store.ErrCorrupt), errors.Is(err, store.ErrIndexLost):
 		return nil, fmt.Errorf("%w: %w", ErrStoreDamaged, err)
 	case err != nil:
 		return nil, err
@@ -101,7 +101,8 @@ func (t *StoreTool) Check(ctx context.Context, payload bool) (StoreCheck, error)
 	c := StoreCheck{Problems: []StoreProblem{}, Sessions: found.Sessions, Chunks: found.Chunks, Bytes: found.Bytes}
 	for _, p := range found.Problems {
 		c.Problems = append(c.Problems, StoreProblem{string(p.Fault), p.Where, p.Detail})
-		if p.Fault != store.FaultOrphan { // which a crash leaves, and GC removes
+		// A crash leaves orphans, which GC removes; other stores' files are none of this one's.
+		if p.Fault != store.FaultOrphan && p.Fault != store.FaultForeign {
 			c.Damaged++
 		}
 	}
@@ -115,6 +116,9 @@ type StoreCollected struct {
 	Rewritten   int   `json:"rewritten"` // files whose live part was moved
 	Written     int64 `json:"written"`   // bytes of the new ones
 	Freed       int64 `json:"freed"`     // bytes of the rewritten ones
+
+	Foreign      int   `json:"foreign"` // files of other stores, left
+	ForeignBytes int64 `json:"foreign_bytes"`
 }
 
 // GC removes what nothing refers to, and joins small files.

@@ -20,6 +20,7 @@ const (
 	FaultMissing  Fault = "missing"  // a chunk's file is not there
 	FaultDamaged  Fault = "damaged"  // a chunk's file is not what was written
 	FaultCount    Fault = "count"    // a count differs from what it counts
+	FaultForeign  Fault = "foreign"  // another store's file; GC leaves it
 	FaultOrphan   Fault = "orphan"   // a file that no row names; GC removes it
 )
 
@@ -269,11 +270,14 @@ func (c *check) match(ref chunk.Ref, table []chunk.Extent) {
 func (c *check) orphans() error {
 	list, err := c.s.orphans()
 	for _, o := range list {
-		detail := "%d bytes, removed by the next GC"
-		if o.foreign {
-			detail = "%d bytes, not the store's and left alone"
+		switch {
+		case o.foreign():
+			c.found(FaultForeign, o.name, "%d bytes, of store %x and left alone, this is %x", o.bytes, o.of, c.s.id)
+		case o.stray:
+			c.found(FaultOrphan, o.name, "%d bytes, not the store's and left alone", o.bytes)
+		default:
+			c.found(FaultOrphan, o.name, "%d bytes, removed by the next GC", o.bytes)
 		}
-		c.found(FaultOrphan, o.name, detail, o.bytes)
 	}
 	return err
 }

@@ -19,8 +19,9 @@
 // commit.go, commit_rows.go and pack.go (a turn's way to disk), stage.go (the
 // same for blocks that are not complete), snapshot.go and readahead.go (the way
 // back), sweep.go, files.go and budget.go (how bytes go away), gc.go and compact.go,
-// check.go. Package chunk is the format of payload files, portable that of
-// exports, disk the seam to the file system.
+// check.go; lost.go says what is refused before SQLite sees it. Package
+// chunk is the format of payload files, portable that of exports, disk the seam to
+// the file system.
 //
 // # Ownership
 //
@@ -39,5 +40,6 @@
 // A call that fails has changed nothing. After a crash or a power loss, a turn is
 // there as a whole if Commit had returned, and as a whole or not at all if it was
 // under way. Damage is found when it is read and named with [ErrCorrupt]; text is
-// still there then. What a crash leaves behind is removed by [Store.GC].
+// still there then. What a crash leaves behind is removed by [Store.GC]. Chunk files
+// whose index is lost, or that are another store's, are never removed.
 package store

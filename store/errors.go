@@ -19,6 +19,8 @@ var (
 	ErrFolder = errors.New("folder is not private")
 	// ErrCorrupt: what was read is not what was stored.
 	ErrCorrupt = errors.New("stored data is damaged")
+	// ErrIndexLost: chunk files lie in the folder, and the index that names them does not.
+	ErrIndexLost = errors.New("index is lost")
 	// ErrKey: the store is sealed with another key, or is not, or is while no key
 	// was given.
 	ErrKey = errors.New("wrong key for the store")

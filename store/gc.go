@@ -17,9 +17,12 @@ type Collected struct {
 	Rewritten   int   // chunks whose live bytes were moved to new ones
 	Written     int64 // bytes of the new ones
 	Freed       int64 // bytes of the rewritten ones
+
+	Foreign      int   // files of other stores that were left
+	ForeignBytes int64 // their bytes
 }
 
-// GC removes files that no row names, and rewrites chunks
+// GC removes files that no row names, all but those of other stores, and rewrites chunks
 // that are mostly dead or small. Other calls may go on meanwhile.
 func (s *Store) GC(ctx context.Context) (Collected, error) {
 	var c Collected
@@ -39,10 +42,13 @@ func (s *Store) GC(ctx context.Context) (Collected, error) {
 
 // orphan is a file that no row names.
 type orphan struct {
-	name    string
-	bytes   int64
-	foreign bool // not named as a chunk's file: GC leaves it alone
+	name  string
+	bytes int64
+	stray bool     // not a chunk's file by its name or kind: GC leaves it alone
+	of    [16]byte // the other store whose file it is, or zero: GC leaves it alone, too
 }
+
+func (o orphan) foreign() bool { return o.of != [16]byte{} }
 
 // orphans lists them. The order matters: a file that is being written is
 // spared until its row can be seen.
@@ -70,17 +76,40 @@ func (s *Store) orphans() ([]orphan, error) {
 		if known[name] {
 			continue
 		}
-		o := orphan{name: name}
-		_, ours := numberOf(e)
-		o.foreign = !ours
-		if info, err := e.Info(); err == nil {
-			o.bytes = info.Size()
-		} else if errors.Is(err, fs.ErrNotExist) { // removed since it was listed
+		o, err := s.orphan(e, name)
+		if errors.Is(err, fs.ErrNotExist) { // removed since it was listed
 			continue
+		}
+		if err != nil {
+			return nil, err
 		}
 		list = append(list, o)
 	}
 	return list, nil
+}
+
+// orphan looks at a file that no row names.
+func (s *Store) orphan(e fs.DirEntry, name string) (orphan, error) {
+	o := orphan{name: name}
+	info, err := e.Info()
+	if err != nil {
+		return o, err
+	}
+	o.bytes = info.Size()
+	if _, ours := numberOf(e); !ours || !info.Mode().IsRegular() {
+		o.stray = true
+		return o, nil
+	}
+	if _, _, finished := chunk.ParseName(e.Name()); !finished {
+		return o, nil // of no use to any store
+	}
+	// Its index may be the one that should lie here: a wrong one in its place must
+	// not cost what the right one names.
+	of, ok, err := chunk.StoreOf(s.fs, name)
+	if ok && of != s.id {
+		o.of = of
+	}
+	return o, err
 }
 
 // numberOf reads the chunk's number in a file's name.
@@ -97,7 +126,11 @@ func (s *Store) removeOrphans(c *Collected) error {
 		return err
 	}
 	for _, o := range list {
-		if o.foreign {
+		if o.foreign() {
+			c.Foreign++
+			c.ForeignBytes += o.bytes
+		}
+		if o.stray || o.foreign() {
 			continue
 		}
 		if err := s.fs.Remove(o.name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -115,6 +115,9 @@ func prepareDir(dir string) error {
 const logReserve = 4 << 20
 
 func (s *Store) openDatabase(ctx context.Context, unclean bool) error {
+	if err := CheckIndex(s.dir); err != nil {
+		return err
+	}
 	path := filepath.Join(s.dir, databaseFile)
 	// SQLite gives its other files the mode of this one.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, disk.FileMode)
@@ -155,6 +158,9 @@ func (s *Store) identify() error {
 	return s.db.update(func(t txn) error {
 		id, err := setting(t, "store_id")
 		if errors.Is(err, sql.ErrNoRows) {
+			if err := unlessNew(s.dir, databaseFile+" is new"); err != nil {
+				return err
+			}
 			rand.Read(s.id[:])
 			if err := setSetting(t, "store_id", s.id[:]); err != nil || s.seal == nil {
 				return err

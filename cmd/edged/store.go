@@ -54,7 +54,8 @@ the tokens that they are for, entries with files. --payload reads every file to
 its end. Nothing is changed.
 
 Files that nothing refers to are reported, but are no damage: a crash leaves them,
-and "edged store gc" removes them. With damage, the status is 6. Text of a damaged
+and "edged store gc" removes them. It leaves files of another store ("foreign"), for
+which the wrong index.db may lie in the folder. With damage, the status is 6. Text of a damaged
 session can still be read ("edged sessions show"), or is named as lost.`
 
 func (a *app) storeCheckCommand() *cobra.Command {
@@ -105,9 +106,17 @@ func (a *app) storeGCCommand() *cobra.Command {
 		if asJSON {
 			return a.printJSON(c)
 		}
-		return a.print(fmt.Sprintf("%s that nothing referred to removed (%s), %s rewritten (%s to %s)\n",
-			counted(c.Orphans, "file"), daemon.FormatBytes(c.OrphanBytes), counted(c.Rewritten, "file"), daemon.FormatBytes(c.Freed), daemon.FormatBytes(c.Written)))
+		return a.print(describeCollected(c))
 	})
+}
+
+func describeCollected(c daemon.StoreCollected) string {
+	text := fmt.Sprintf("%s that nothing referred to removed (%s), %s rewritten (%s to %s)",
+		counted(c.Orphans, "file"), daemon.FormatBytes(c.OrphanBytes), counted(c.Rewritten, "file"), daemon.FormatBytes(c.Freed), daemon.FormatBytes(c.Written))
+	if c.Foreign > 0 {
+		text += fmt.Sprintf("; %s of another store left (%s)", counted(c.Foreign, "file"), daemon.FormatBytes(c.ForeignBytes))
+	}
+	return text + "\n"
 }
 
 func (a *app) storeStatCommand() *cobra.Command {

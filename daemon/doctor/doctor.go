@@ -54,6 +54,7 @@ type Machine struct {
 	LockMemory bool
 	HostMemory int64  // bytes that the configuration wants, 0 = what is there
 	StoreDir   string // "" = no sessions are kept
+	StoreErr   error  // why the folder cannot be opened, as far as that can be told beside a daemon
 	Socket     string
 	UID        int
 

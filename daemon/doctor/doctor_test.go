@@ -92,7 +92,8 @@ func TestGPU(t *testing.T) {
 
 func TestChecks(t *testing.T) {
 	open := filepath.Join(t.TempDir(), "open")
-	if err := os.Mkdir(open, 0o755); err != nil {
+	private := filepath.Join(t.TempDir(), "private")
+	if err := errors.Join(os.Mkdir(open, 0o755), os.Mkdir(private, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -122,6 +123,7 @@ func TestChecks(t *testing.T) {
 		{"swap and lock", map[string]string{"proc/swaps": "Filename Type Size\n/dev/sda2 partition 1\n"}, func(m *Machine) { m.LockMemory = true }, swap, OK, ""},
 		{"store open to others", nil, func(m *Machine) { m.StoreDir = open }, storeFolder, Problem, "mode 0755"},
 		{"store to be made", nil, func(m *Machine) { m.StoreDir = open + "/none" }, storeFolder, OK, "will be made"},
+		{"store without its index", nil, func(m *Machine) { m.StoreDir, m.StoreErr = private, errors.New("index is lost") }, storeFolder, Problem, "index is lost"},
 		{"store on tmpfs", nil, func(m *Machine) { m.StoreDir = "/dev/shm/edged-none" }, disk, Warning, "tmpfs"},
 		{"socket", nil, nil, socket, OK, "answers on s"},
 		{"failed daemon", nil, func(m *Machine) {

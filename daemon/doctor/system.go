@@ -96,6 +96,9 @@ func storeFolder(_ context.Context, m Machine) []Finding {
 	case fi.Mode().Perm()&0o077 != 0:
 		return one("store", Problem, "chmod 700 "+m.StoreDir, "%s can be entered by others (mode %04o)", m.StoreDir, fi.Mode().Perm())
 	}
+	if m.StoreErr != nil {
+		return one("store", Problem, "put index.db back from a backup, or move the files of chunks/ away to begin anew", "%s: %v", m.StoreDir, m.StoreErr)
+	}
 	return one("store", OK, "", "%s is private", m.StoreDir)
 }
 

@@ -2,12 +2,16 @@ package chunk
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/zeebo/xxh3"
+
+	"edged/store/disk"
 )
 
 // Sizes of the format.
@@ -139,6 +143,25 @@ func decodeHeader(b []byte) (header, error) {
 		return h, fmt.Errorf("%w: unknown bits in the header", ErrCorrupt)
 	}
 	return h, nil
+}
+
+// StoreOf reads from a file's header which store it is of. The header is never sealed. ok
+// is false for what does not begin like a chunk; format and checksums may be any.
+func StoreOf(fs disk.FS, name string) (store [16]byte, ok bool, err error) {
+	f, err := fs.Open(name)
+	if err != nil {
+		return store, false, err
+	}
+	b := make([]byte, 16+len(store))
+	n, err := f.ReadAt(b, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return store, false, fmt.Errorf("read the header of %s: %w", name, err)
+	}
+	copy(store[:], b[16:])
+	return store, n == len(b) && [8]byte(b) == headMagic, nil
 }
 
 // extentSum is a checksum of an extent on its way.
