@@ -19,7 +19,7 @@
 // commit.go, commit_rows.go and pack.go (a turn's way to disk), stage.go (the
 // same for blocks that are not complete), snapshot.go and readahead.go (the way
 // back), sweep.go, files.go and budget.go (how bytes go away), gc.go and compact.go,
-// check.go; lost.go says what is refused before SQLite sees it. Package
+// check.go; lost.go and log.go say what is refused before SQLite sees it. Package
 // chunk is the format of payload files, portable that of exports, disk the seam to
 // the file system.
 //

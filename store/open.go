@@ -119,6 +119,9 @@ func (s *Store) openDatabase(ctx context.Context, unclean bool) error {
 		return err
 	}
 	path := filepath.Join(s.dir, databaseFile)
+	if err := checkLog(path + "-wal"); err != nil { // before SQLite cuts it
+		return err
+	}
 	// SQLite gives its other files the mode of this one.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, disk.FileMode)
 	if err != nil {
