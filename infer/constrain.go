@@ -2,6 +2,7 @@ package infer
 
 import (
 	"container/list"
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -39,8 +40,11 @@ func (t grammarTokens) IsControl(id int32) bool {
 }
 
 // constrain makes t follow a grammar from its first token on.
-func (f *front) constrain(t *task, g *Grammar, context int) error {
-	c, err := f.constraint(g)
+func (f *front) constrain(ctx context.Context, t *task, g *Grammar, context int) error {
+	c, err := f.constraint(ctx, g)
+	if err != nil && ctx.Err() != nil {
+		return err // not the grammar's fault
+	}
 	if err != nil {
 		return &InvalidError{g.Field, err.Error()}
 	}
@@ -55,8 +59,8 @@ func (f *front) constrain(t *task, g *Grammar, context int) error {
 	return nil
 }
 
-// constraint compiles a grammar, or finds it.
-func (f *front) constraint(g *Grammar) (*grammar.Constraint, error) {
+// constraint compiles a grammar, or finds it. It ends with ctx.
+func (f *front) constraint(ctx context.Context, g *Grammar) (*grammar.Constraint, error) {
 	text := fmt.Sprintf("%t\x00%s\x00%s", g.AnyObject, g.Schema, g.GBNF)
 	if g.Calls != nil {
 		text = fmt.Sprintf("calls\x00%d %q %q", g.Calls.Most, g.Calls.Frame, g.Calls.Functions)
@@ -74,7 +78,9 @@ func (f *front) constraint(g *Grammar) (*grammar.Constraint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Warm() // here and not in the owner, which others wait for
+	if err := c.Warm(ctx); err != nil { // here and not in the owner, which others wait for
+		return nil, err
+	}
 	k.keep(text, c)
 	return c, nil
 }

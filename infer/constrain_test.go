@@ -1,8 +1,10 @@
 package infer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -132,6 +134,7 @@ func TestGrammarErrors(t *testing.T) {
 		"endless":     {Grammar{GBNF: `root ::= "a" root`}, 0, "rule root never ends"},
 		"no room":     {Grammar{GBNF: `root ::= [a]{900}`}, 10, "the shortest answer has 900 bytes, which do not fit in the 10 tokens"},
 		"no context":  {Grammar{GBNF: `root ::= [ab]{60000}`}, 0, "the shortest answer has 60000 bytes"},
+		"too much":    {Grammar{GBNF: doubling(4000)}, 0, "steps of an ambiguous grammar for one token exceed the limit of "},
 		"large count": {Grammar{GBNF: `root ::= .{65536} .{65536}`}, 0, "exceed the limit"},
 	} {
 		_, _, err := askWith(t, e, &c.g, c.limit, nil)
@@ -139,6 +142,31 @@ func TestGrammarErrors(t *testing.T) {
 		if !errors.As(err, &invalid) || invalid.Field != "grammar" || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+// doubling is a grammar whose first mask takes a time that grows with the square of n.
+func doubling(n int) string {
+	var b strings.Builder
+	b.WriteString("root ::= r0\n")
+	for i := range n {
+		fmt.Fprintf(&b, "r%d ::= r%d r%d | \"b\"\n", i, i+1, i+1)
+	}
+	fmt.Fprintf(&b, "r%d ::= \"a\"\n", n)
+	return b.String()
+}
+
+// A grammar is not worked on for a client that has left, and is not to blame for that.
+func TestGrammarOfALeftClient(t *testing.T) {
+	e := startShipped(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	cancel(gone)
+	req := &Request{Grammar: &Grammar{Field: "grammar", GBNF: doubling(4000)}, Messages: []chat.Message{{Role: "user", Content: "x"}}}
+	_, err := e.Generate(ctx, req, func(Delta) error { return nil })
+	var invalid *InvalidError
+	if !errors.Is(err, gone) || errors.As(err, &invalid) {
+		t.Errorf("got %v, want %v", err, gone)
 	}
 }
 
@@ -164,22 +192,22 @@ func TestGrammarsAreKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	one := &Grammar{GBNF: `root ::= "1"`}
-	first, err := f.constraint(one)
+	first, err := f.constraint(t.Context(), one)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := range maxGrammars - 1 {
-		if _, err := f.constraint(&Grammar{GBNF: `root ::= "x"{` + string(rune('1'+n%9)) + `}` + strings.Repeat(" ", n)}); err != nil {
+		if _, err := f.constraint(t.Context(), &Grammar{GBNF: `root ::= "x"{` + string(rune('1'+n%9)) + `}` + strings.Repeat(" ", n)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if again, err := f.constraint(one); err != nil || again != first {
+	if again, err := f.constraint(t.Context(), one); err != nil || again != first {
 		t.Errorf("a grammar in use was compiled again (%v)", err)
 	}
 	if n := f.grammars.recent.Len(); n != maxGrammars {
 		t.Errorf("%d grammars are kept, want %d", n, maxGrammars)
 	}
-	if _, err := f.constraint(&Grammar{AnyObject: true}); err != nil {
+	if _, err := f.constraint(t.Context(), &Grammar{AnyObject: true}); err != nil {
 		t.Fatal(err)
 	}
 	if n := f.grammars.recent.Len(); n != maxGrammars || len(f.grammars.byText) != maxGrammars {

@@ -21,7 +21,7 @@ func (e *Engine) Generate(ctx context.Context, req *Request, emit func(Delta) er
 	if err != nil {
 		return Result{}, fmt.Errorf("accept request: %w", err)
 	}
-	t, err := e.prepare(f, model, req)
+	t, err := e.prepare(ctx, f, model, req)
 	if err != nil {
 		return Result{}, fmt.Errorf("prepare request: %w", err)
 	}

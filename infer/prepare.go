@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -9,8 +10,9 @@ import (
 )
 
 // prepare checks a request and turns it into a task. It runs in the caller's
-// goroutine, so that rendering and tokenizing cost the owner nothing.
-func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
+// goroutine, so that rendering and tokenizing cost the owner nothing. What takes
+// long ends with ctx.
+func (e *Engine) prepare(ctx context.Context, f *front, model string, req *Request) (*task, error) {
 	if req.MaxTokens < 0 {
 		return nil, &InvalidError{"max_tokens", fmt.Sprintf("must not be negative, got %d", req.MaxTokens)}
 	}
@@ -47,7 +49,7 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 		room = min(room, t.maxNew)
 	}
 	t.ids = append(make([]int32, 0, len(ids)+room), ids...)
-	if err := f.equip(t, req, context); err != nil {
+	if err := f.equip(ctx, t, req, context); err != nil {
 		return nil, err
 	}
 	return t, nil
@@ -55,7 +57,7 @@ func (e *Engine) prepare(f *front, model string, req *Request) (*task, error) {
 
 // equip gives a task, whose prompt it has, what answers are made with: a sampler, a
 // decoder of its text, and what the text must be.
-func (f *front) equip(t *task, req *Request, context int) (err error) {
+func (f *front) equip(ctx context.Context, t *task, req *Request, context int) (err error) {
 	if t.sampler, err = f.sampler(req); err != nil {
 		return err
 	}
@@ -76,7 +78,7 @@ func (f *front) equip(t *task, req *Request, context int) (err error) {
 	if must == nil {
 		return nil
 	}
-	return f.constrain(t, must, context)
+	return f.constrain(ctx, t, must, context)
 }
 
 func (r *Request) checkTools() error {

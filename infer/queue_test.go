@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +14,7 @@ import (
 
 // submitAs submits a request of a user's client.
 func (m *machine) submitAs(t rapid.TB, owner uint32, client string, ids []int32, maxTok int) *call {
-	task, err := m.e.prepare(m.f, "toy", &Request{Prompt: prompt(ids...), MaxTokens: maxTok, Sampling: noEnd(), Owner: owner, Client: client})
+	task, err := m.e.prepare(context.Background(), m.f, "toy", &Request{Prompt: prompt(ids...), MaxTokens: maxTok, Sampling: noEnd(), Owner: owner, Client: client})
 	if err != nil {
 		t.Fatal(err)
 	}

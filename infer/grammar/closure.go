@@ -25,11 +25,11 @@ func (c *Constraint) closure(kernel []item, accept bool) int32 {
 		x.todo = x.todo[:len(x.todo)-1]
 		x.visit(it)
 	}
-	if !c.spend(len(x.seen)) {
-		return failed
-	}
 	for i := range x.keep {
 		x.keep[i].up = x.closed(x.keep[i].up)
+	}
+	if c.over != nil {
+		return failed
 	}
 	// Frames that were different while open may have become the same.
 	slices.SortFunc(x.keep, compareItems)
@@ -53,6 +53,9 @@ func (x *closure) add(s int32, f *frame) {
 
 func (x *closure) visit(it item) {
 	st := &x.c.g.states[it.state]
+	if !x.c.spend(1 + len(st.eps) + len(st.calls)) {
+		return
+	}
 	if len(st.edges) > 0 {
 		x.keep = append(x.keep, it)
 	}
@@ -69,6 +72,7 @@ func (x *closure) visit(it item) {
 
 func (x *closure) leave(f *frame) {
 	x.accept = x.accept || f.bottom
+	x.c.spend(len(f.items))
 	for _, it := range f.items {
 		x.add(it.state, it.up)
 	}
@@ -100,23 +104,36 @@ func (x *closure) call(e callEdge, up *frame) {
 }
 
 // closed returns the finished frame for one that may be open. Open frames
-// refer to one another without cycles, as there is no left recursion.
+// refer to one another without cycles, as there is no left recursion. What it
+// returns is of no use when the work has become too much.
 func (x *closure) closed(f *frame) *frame {
 	if !f.open {
 		return f
 	}
 	if f.done == nil {
-		var items []item
-		bottom := false
-		for _, it := range f.items {
-			items = append(items, item{it.state, x.closed(it.up)})
-		}
-		for _, up := range f.inherits {
-			up = x.closed(up)
-			items = append(items, up.items...)
-			bottom = bottom || up.bottom
-		}
+		items, bottom := x.returns(f)
 		f.done = x.c.frameOf(items, bottom)
 	}
 	return f.done
+}
+
+// returns lists what the finished frame for an open one has. A chain of tail
+// calls copies the items of each frame into the next, so that they grow with the
+// square of its length.
+func (x *closure) returns(f *frame) (items []item, bottom bool) {
+	for _, it := range f.items {
+		if !x.c.spend(1) {
+			return nil, false
+		}
+		items = append(items, item{it.state, x.closed(it.up)})
+	}
+	for _, up := range f.inherits {
+		up = x.closed(up)
+		if !x.c.spend(1 + len(up.items)) {
+			return nil, false
+		}
+		items = append(items, up.items...)
+		bottom = bottom || up.bottom
+	}
+	return items, bottom
 }

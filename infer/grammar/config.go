@@ -121,9 +121,15 @@ func (c *Constraint) completion(items []item, ends bool) int32 {
 	return best
 }
 
+// spendSorting counts the work to sort items, to hash them and to keep a copy.
+func (c *Constraint) spendSorting(items []item) bool { return c.spend(sortWork * len(items)) }
+
 // frameOf returns the frame with these items, which it sorts.
 func (c *Constraint) frameOf(items []item, bottom bool) *frame {
 	k := &c.cache
+	if !c.spendSorting(items) {
+		return k.bottom
+	}
 	slices.SortFunc(items, compareItems)
 	items = slices.Compact(items)
 	if len(items) == 0 && bottom {
@@ -145,6 +151,9 @@ func (c *Constraint) configOf(items []item, accept bool) int32 {
 	if len(items) == 0 && !accept {
 		return failed
 	}
+	if !c.spendSorting(items) {
+		return failed
+	}
 	slices.SortFunc(items, compareItems)
 	if x := c.cache.byItems[string(c.cache.itemsKey(items, accept))]; x != nil {
 		return x.id
@@ -158,6 +167,7 @@ func (c *Constraint) adopt(x *config) int32 {
 	if x.generation == k.generation {
 		return x.id
 	}
+	c.spend(len(x.items))
 	x.generation, x.id, x.groups = k.generation, int32(len(k.configs)), nil
 	k.configs = append(k.configs, x)
 	k.byItems[string(k.itemsKey(x.items, x.accept))] = x
@@ -210,7 +220,7 @@ func (c *Constraint) resume(f *frame) int32 {
 // groupsOf splits a config by frames.
 func (c *Constraint) groupsOf(id int32) []group {
 	x := c.cache.configs[id]
-	if x.groups == nil {
+	if x.groups == nil && c.spend(len(x.items)) {
 		var ups []*frame
 		states := map[*frame][]item{}
 		for _, it := range x.items {
@@ -223,7 +233,11 @@ func (c *Constraint) groupsOf(id int32) []group {
 		for _, up := range ups {
 			groups = append(groups, group{c.configOf(states[up], false), up})
 		}
+		if c.over != nil {
+			return nil
+		}
 		x.groups = groups
+		c.cache.size += 16 * len(groups)
 	}
 	return x.groups
 }

@@ -104,26 +104,34 @@ func (c *Constraint) findClasses() {
 	}
 }
 
-// begin starts the work for one token. The lock is held.
-func (c *Constraint) begin() {
-	c.work, c.over = 0, nil
-	if c.cache.size > maxCacheLen {
-		c.cache.reset()
-	}
-}
+// begin starts the work for one token. The lock is held until end.
+func (c *Constraint) begin() { c.work, c.over = 0, nil }
 
-// spend counts work and says whether there may be more.
+// mostWork is the limit on the work for one token. A string of limited length
+// takes about three walks through the trie.
+func (c *Constraint) mostWork() int { return maxWork + maxWalks*len(c.v.bytes) }
+
+// spend counts work and says whether there may be more. Whatever grows the cache
+// is work, so that this is where its growth is noticed.
 func (c *Constraint) spend(items int) bool {
-	// A string of limited length takes about three walks through the trie.
-	limit := maxWork + maxWalks*len(c.v.bytes)
-	if c.work += items; c.work > limit && c.over == nil {
+	c.work += items
+	switch limit := c.mostWork(); {
+	case c.over != nil:
+	case c.work > limit:
 		c.over = &LimitError{What: "steps of an ambiguous grammar for one token", Limit: limit, Got: c.work}
+	case c.cache.size > maxCachePeak:
+		c.over = &LimitError{What: "bytes of an ambiguous grammar for one token", Limit: maxCachePeak, Got: c.cache.size}
 	}
 	return c.over == nil
 }
 
-// end reports why the work since begin failed, or nil.
+// end reports why the work since begin failed, or nil. It forgets what has become
+// too large at once, as there may be no next time, and what was given up half done.
 func (c *Constraint) end() error {
+	if c.over == nil && c.cache.size <= maxCacheLen {
+		return nil
+	}
+	c.cache.reset()
 	if c.over != nil {
 		return c.over
 	}

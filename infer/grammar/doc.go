@@ -33,7 +33,8 @@
 // # Failure modes
 //
 // Sources are hostile: everything that grows is bounded, and a [LimitError]
-// names the limit and the number. Left recursion, rules that can never end and
+// names the limit and the number. So is the work for one token, whoever asks for
+// it: what is visited, copied, sorted or hashed counts, and what is kept of it. Left recursion, rules that can never end and
 // names that are not defined are refused. What a JSON schema asks for and this
 // package does not enforce is refused by keyword and JSON pointer
 // ([SchemaError]), never ignored.

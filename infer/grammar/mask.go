@@ -48,6 +48,9 @@ func (c *Constraint) mask(out []uint64, id, frontier int32, seen map[walkKey]boo
 	seen[key] = true
 	for _, g := range c.groupsOf(id) {
 		w := c.walk(walkKey{g.local, frontier})
+		if !c.spend(1 + (len(w.bits)+len(w.ids))/64) { // setting so many takes as long as one item
+			return
+		}
 		for i, b := range w.bits {
 			out[i] |= b
 		}

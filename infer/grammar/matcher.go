@@ -25,11 +25,11 @@ func (c *Constraint) Matcher(dropsSpace bool) (*Matcher, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begin()
-	start := c.closure([]item{{c.g.starts[c.g.root], c.cache.bottom}}, false)
+	at := c.cache.configs[c.closure([]item{{c.g.starts[c.g.root], c.cache.bottom}}, false)]
 	if err := c.end(); err != nil {
 		return nil, err
 	}
-	return &Matcher{c: c, at: c.cache.configs[start], noSpace: dropsSpace}, nil
+	return &Matcher{c: c, at: at, noSpace: dropsSpace}, nil
 }
 
 // Accepting says whether the output may end here.
@@ -46,6 +46,13 @@ func (m *Matcher) Mask() ([]uint64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begin()
+	m.find()
+	return m.mask, c.end()
+}
+
+// find makes the mask.
+func (m *Matcher) find() {
+	c := m.c
 	if m.mask == nil {
 		m.mask = make([]uint64, c.words())
 	}
@@ -61,7 +68,6 @@ func (m *Matcher) Mask() ([]uint64, error) {
 			m.mask[t/64] |= 1 << (t % 64)
 		}
 	}
-	return m.mask, c.end()
 }
 
 // maskFirst is the mask where a space that begins a token is dropped.
@@ -97,6 +103,7 @@ func (m *Matcher) Accept(id int32, left int) (int32, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begin()
+	defer c.end() // advance returns its error
 	next, err := m.advance(id)
 	if err != nil {
 		return 0, err

@@ -17,7 +17,9 @@ func TestWarm(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g, err := FromSchema([]byte(source.schema))
 			c := mustBind(t, g, err, newTestVocab([]string{"Anna", "name", `":"`}))
-			c.Warm()
+			if err := c.Warm(t.Context()); err != nil {
+				t.Fatal(err)
+			}
 			wide := wideWalks(c)
 			if wide == 0 {
 				t.Fatal("no wide place was walked")
@@ -49,7 +51,9 @@ func TestWarmOfALongAnswer(t *testing.T) {
 	c := mustBind(t, g, err, mixedVocab)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	c.Warm()
+	if err := c.Warm(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	runtime.ReadMemStats(&after)
 	if got, most := after.TotalAlloc-before.TotalAlloc, uint64(16<<20); got > most {
 		t.Errorf("%d bytes were allocated, at most %d are expected", got, most)
