@@ -93,6 +93,21 @@ func TestCacheIsBoundedWithinAToken(t *testing.T) {
 	}
 }
 
+// What an output itself keeps outlives the cache and has a limit too: 500 places
+// where each of the rules that are open may go on.
+func TestOpenRulesAreBounded(t *testing.T) {
+	src := "root ::= \"[\" ("
+	for i := range 500 {
+		src += fmt.Sprintf("x \"%d\" | ", i)
+	}
+	g, err := ParseGBNF(src + "\".\")\nx ::= root | \"x\"")
+	c := mustBind(t, g, err, plainVocab)
+	var limit *LimitError
+	if err := follows(t, c, strings.Repeat("[", 20_000)); !errors.As(err, &limit) || limit.Limit != maxOpen || limit.Got > 2*maxOpen {
+		t.Errorf("got %v, want the limit of %d bytes", err, maxOpen)
+	}
+}
+
 func TestWarmIsBounded(t *testing.T) {
 	g, err := ParseGBNF(doubling(4000, "r0"))
 	c := mustBind(t, g, err, mixedVocab)

@@ -42,6 +42,12 @@ type config struct {
 	groups     []group
 }
 
+// Bytes that a frame takes, without those of its entry in a cache, and an item.
+const (
+	frameSize = 112
+	itemSize  = 16
+)
+
 // group is the items of a config that share a frame, seen as a config of their
 // own whose text ends where that frame is returned to.
 type group struct {
@@ -168,11 +174,38 @@ func (c *Constraint) adopt(x *config) int32 {
 		return x.id
 	}
 	c.spend(len(x.items))
+	if x.generation != 0 { // an output has kept it while the cache was emptied
+		c.countOpen(x)
+	}
 	x.generation, x.id, x.groups = k.generation, int32(len(k.configs)), nil
 	k.configs = append(k.configs, x)
 	k.byItems[string(k.itemsKey(x.items, x.accept))] = x
 	k.size += 200 + 40*len(x.items) + 4*len(c.bytes)
 	return x.id
+}
+
+// countOpen limits what a config keeps of the caches that were emptied before: the
+// frames that its stacks lead to, each once.
+func (c *Constraint) countOpen(x *config) {
+	size, seen := 0, map[*frame]bool{}
+	todo := [][]item{x.items}
+	for len(todo) > 0 {
+		items := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, it := range items {
+			if seen[it.up] {
+				continue
+			}
+			seen[it.up] = true
+			todo = append(todo, it.up.items)
+			if size += frameSize + itemSize*len(it.up.items); size > maxOpen && c.over == nil {
+				c.over = &LimitError{What: "bytes of rules that are open", Limit: maxOpen, Got: size}
+			}
+			if !c.spend(1 + len(it.up.items)) {
+				return
+			}
+		}
+	}
 }
 
 // step returns the config after a byte of a class.

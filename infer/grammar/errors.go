@@ -34,6 +34,7 @@ const maxWarmTokens = 4
 const (
 	maxCacheLen  = 32 << 20        // of walks and steps, between tokens
 	maxCachePeak = 4 * maxCacheLen // while it works for one
+	maxOpen      = 64 << 20        // of the frames of one output: 500,000 levels, or fewer that are ambiguous
 )
 
 // LimitError is a source or an output that exceeds a limit.
