@@ -8,9 +8,16 @@ import (
 )
 
 // What \s means differs between validators. sureSpace is a space for all of
-// them, and what is not in maybeSpace, ECMA-262's set, is one for none.
+// them, and what is not in maybeSpace, ECMA-262's set, is one for none. The other
+// two are what \S is for all of them, and for some.
 const sureSpace = `\t\n\f\r `
 const maybeSpace = `\t\n\x0b\f\r \x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}\x{feff}`
+const sureNoSpace = `\x00-\x08\x0e-\x1f!-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff}\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{fefe}\x{ff00}-\x{10ffff}`
+const maybeNoSpace = `\x00-\x08\x0b\x0e-\x1f!-\x{10ffff}`
+
+// maxPatternRepeat is regexp/syntax's limit on the product of counts that are
+// inside one another.
+const maxPatternRepeat = 1000
 
 // compilePattern compiles the part of ECMA-262's regular expressions that Go's
 // parser reads with the same meaning. The result matches the content of JSON
@@ -25,9 +32,22 @@ func compilePattern(pattern string) (expr, error) {
 	}
 	re, err := syntax.Parse(source, syntax.Perl)
 	if err != nil {
-		return nil, fmt.Errorf("pattern %.80q: %w", pattern, err)
+		return nil, fmt.Errorf("pattern %.80q: %w", pattern, repeatError(err))
 	}
 	return searched(re, true, true)
+}
+
+// repeatError names the limit behind an error of Go's parser that does not.
+func repeatError(err error) error {
+	var bad *syntax.Error
+	if !errors.As(err, &bad) || bad.Code != syntax.ErrInvalidRepeatSize {
+		return err
+	}
+	var lo, hi int
+	if n, _ := fmt.Sscanf(bad.Expr, "{%d,%d}", &lo, &hi); n == 2 && lo > hi {
+		return fmt.Errorf("the repetition %s has its bounds in the wrong order", bad.Expr)
+	}
+	return fmt.Errorf("the repetition %s, multiplied by those inside of it, exceeds the limit of %d", bad.Expr, maxPatternRepeat)
 }
 
 // goPattern spells what the two languages spell differently and refuses what
@@ -48,6 +68,14 @@ func goPattern(p string) (string, error) {
 			}
 			out.WriteString(s)
 			i += n
+			if inClass && strings.IndexByte("dDwWsS", p[i-n]) >= 0 && strings.HasPrefix(p[i+1:], "-") {
+				out.WriteString(`\-`) // a set begins no range
+				i++
+			}
+			continue
+		case !inClass && (strings.HasPrefix(p[i:], `[\s\S]`) || strings.HasPrefix(p[i:], `[\S\s]`)):
+			out.WriteString(`[\x00-\x{10ffff}]`) // whatever a space is, each character is one or none
+			i += len(`[\s\S]`) - 1
 			continue
 		case inClass && c == ']':
 			if begins {
@@ -81,7 +109,11 @@ func escape(p string, inClass, negated bool) (s string, n int, err error) {
 		return sureSpace, 0, nil
 	case c == 's':
 		return "[" + sureSpace + "]", 0, nil
-	case c == 'S' && !inClass:
+	case c == 'S' && negated && inClass:
+		return maybeNoSpace, 0, nil
+	case c == 'S' && inClass:
+		return sureNoSpace, 0, nil
+	case c == 'S':
 		return "[^" + maybeSpace + "]", 0, nil
 	case c == 'x' && len(p) >= 3 && isHex(p[1:3]):
 		return `\x` + p[1:3], 2, nil
@@ -189,7 +221,9 @@ func matched(re *syntax.Regexp) (expr, error) {
 			r = append(r, span{re.Rune[i], re.Rune[i+1]})
 		}
 		return stringRunes(r), nil
-	case syntax.OpAnyChar, syntax.OpAnyCharNotNL:
+	case syntax.OpAnyChar: // no dot, but classes that are everything together
+		return stringRunes(runes{{0, maxRune}}), nil
+	case syntax.OpAnyCharNotNL:
 		return stringRunes(runes{{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}}.complement()), nil
 	case syntax.OpCapture:
 		return parts[0], nil
