@@ -61,10 +61,6 @@ func reportForeign(c store.Collected, log *slog.Logger, h *health.Registry) {
 		h.Clear(storeForeign)
 		return
 	}
-	files := fmt.Sprintf("%d files", c.Foreign)
-	if c.Foreign == 1 {
-		files = "1 file"
-	}
-	h.Set(storeForeign, fmt.Sprintf("chunks/ of store.dir holds %s of another store (%s), left alone", files, FormatBytes(c.ForeignBytes)))
+	h.Set(storeForeign, fmt.Sprintf("chunks/ of store.dir holds %s of another store (%s), left alone", Counted(c.Foreign, "file"), FormatBytes(c.ForeignBytes)))
 	log.Warn("store has files of another store", "files", c.Foreign, "bytes", c.ForeignBytes)
 }

@@ -47,8 +47,10 @@ func Doctor(ctx context.Context, src Source, socket string) (found []Finding, ok
 			m.ConfigErr = err
 		}
 	}
-	if err := store.CheckIndex(m.StoreDir); m.StoreDir != "" && errors.Is(err, store.ErrIndexLost) {
-		m.StoreErr = err // anything else has findings of its own
+	if m.StoreDir != "" {
+		if err := store.CheckIndex(m.StoreDir); errors.Is(err, store.ErrIndexLost) {
+			m.StoreErr = err // anything else has findings of its own
+		}
 	}
 	found = doctor.Examine(ctx, m)
 	return found, doctor.Worst(found) != doctor.Problem

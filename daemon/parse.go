@@ -19,13 +19,13 @@ import (
 // names the document in errors, each of which is one line "file:line: …". All are
 // named, unless the document is no TOML.
 func ParseConfig(file string, doc []byte) (Config, error) {
-	p := parsing{file: file, doc: doc, text: strings.Split(string(doc), "\n"), wrong: map[int]bool{}}
+	p := parsing{file: file, text: strings.Split(string(doc), "\n"), wrong: map[int]bool{}}
 	c, ok := p.values()
 	if ok {
 		lines := keyLines(doc)
 		for _, problem := range c.validate() {
 			if line := lines.of(problem.key); !p.wrong[line] {
-				p.fail(line, problem.String())
+				p.fail(line, errors.New(problem.String()))
 			}
 		}
 	}
@@ -38,8 +38,7 @@ func ParseConfig(file string, doc []byte) (Config, error) {
 // parsing is what reading a document has found wrong.
 type parsing struct {
 	file  string
-	doc   []byte
-	text  []string     // its lines
+	text  []string     // the document's lines
 	wrong map[int]bool // lines whose values cannot be used
 	found []fault
 }
@@ -49,9 +48,7 @@ type fault struct {
 	err  error
 }
 
-func (p *parsing) fail(line int, text string) {
-	p.found = append(p.found, fault{line, errors.New(text)})
-}
+func (p *parsing) fail(line int, err error) { p.found = append(p.found, fault{line, err}) }
 
 // at is a line's text.
 func (p *parsing) at(line int) string {
@@ -81,8 +78,9 @@ func (p *parsing) errors() error {
 // values decodes the document without the lines that have no usable value, and returns
 // whether the rest could be read. It gives up where errors have become too many to show.
 func (p *parsing) values() (Config, bool) {
-	doc := p.doc
+	left := slices.Clone(p.text)
 	for {
+		doc := joined(left)
 		c, err := decode(doc)
 		var missing *toml.StrictMissingError
 		switch {
@@ -91,53 +89,46 @@ func (p *parsing) values() (Config, bool) {
 		case errors.As(err, &missing):
 			for _, e := range missing.Errors {
 				line, _ := e.Position()
-				p.fail(line, fmt.Sprintf("unknown key %s: %s", shown(strings.Join(e.Key(), ".")), p.at(line)))
+				p.fail(line, fmt.Errorf("unknown key %s: %s", shown(strings.Join(e.Key(), ".")), p.at(line)))
 			}
 			c = DefaultConfig()
 			return c, toml.Unmarshal(doc, &c) == nil
 		}
-		line := p.decodeFault(doc, err)
-		if doc = p.without(line); doc == nil || len(p.found) == maxShownErrors {
+		if !p.leaveOut(left, p.decodeFault(left, err)) || len(p.found) == maxShownErrors {
 			return Config{}, false
 		}
 	}
 }
 
 // decodeFault notes a value that cannot be used, or where a document ends to be TOML.
-func (p *parsing) decodeFault(doc []byte, err error) (line int) {
+func (p *parsing) decodeFault(lines []string, err error) (line int) {
 	var bad *toml.DecodeError
 	if errors.As(err, &bad) {
 		line, _ = bad.Position()
-		p.fail(line, fmt.Sprintf("%s: %s", plainMessage(bad), p.at(line)))
+		p.fail(line, fmt.Errorf("%s: %s", plainMessage(bad), p.at(line)))
 		return line
 	}
-	line = firstFailure(strings.Split(string(doc), "\n"))
-	p.found = append(p.found, fault{line, fmt.Errorf("%s: %w", p.at(line), err)})
+	line = firstFailure(lines)
+	p.fail(line, fmt.Errorf("%s: %w", p.at(line), err))
 	return line
 }
 
-// without is the document without its wrong lines and this one; nil where that is no
-// document, since the line is more or less than a key and its value.
-func (p *parsing) without(line int) []byte {
-	if line < 1 || line > len(p.text) || p.wrong[line] {
-		return nil
+// leaveOut empties a line whose value cannot be used. It fails where that leaves no
+// document, since the line is more or less than a key and its value, or there was none.
+func (p *parsing) leaveOut(left []string, line int) bool {
+	if line < 1 || line > len(left) || p.wrong[line] || strings.HasPrefix(strings.TrimSpace(left[line-1]), "[") {
+		return false
 	}
-	p.wrong[line] = true
-	text := slices.Clone(p.text)
-	for i := range p.wrong {
-		if strings.HasPrefix(strings.TrimSpace(text[i-1]), "[") {
-			return nil
-		}
-		text[i-1] = ""
+	if len(p.wrong) == 0 && !isTOML(left) {
+		return false
 	}
-	doc := []byte(strings.Join(text, "\n"))
-	for _, d := range [][]byte{p.doc, doc} {
-		if toml.Unmarshal(d, &map[string]any{}) != nil {
-			return nil
-		}
-	}
-	return doc
+	p.wrong[line], left[line-1] = true, ""
+	return isTOML(left)
 }
+
+func joined(lines []string) []byte { return []byte(strings.Join(lines, "\n")) }
+
+func isTOML(lines []string) bool { return toml.Unmarshal(joined(lines), &map[string]any{}) == nil }
 
 func decode(doc []byte) (Config, error) {
 	c := DefaultConfig()
@@ -170,7 +161,7 @@ func shown(s string) string {
 // document that fails in the same way.
 func firstFailure(lines []string) int {
 	return 1 + sort.Search(len(lines)-1, func(i int) bool {
-		_, err := decode([]byte(strings.Join(lines[:i+1], "\n")))
+		_, err := decode(joined(lines[:i+1]))
 		var bad *toml.DecodeError
 		var missing *toml.StrictMissingError
 		return err != nil && !errors.As(err, &bad) && !errors.As(err, &missing)

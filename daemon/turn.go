@@ -84,13 +84,8 @@ func (a *adapter) generateTurn(ctx context.Context, req *ipc.Request, emit func(
 		return ipc.Result{}, sessionError(req.Session, err)
 	}
 	res, err := a.answer(ctx, t, r, emit)
-	if errors.Is(err, infer.ErrNoLogits) && t.stored() && req.Recompute && t.answer.Len()+t.thought.Len() == 0 {
-		t.recompute = "no answer came of what was stored"
-		if err = t.demote(t.sess.Key); err == nil {
-			if r, err = a.request(t); err == nil {
-				res, err = a.answer(ctx, t, r, emit)
-			}
-		}
+	if t.useless(err) && req.Recompute && t.answer.Len()+t.thought.Len() == 0 {
+		res, err = a.answerFromText(ctx, t, emit)
 	}
 	if err != nil {
 		return ipc.Result{}, ipcError(t.refusal(err))
@@ -117,16 +112,32 @@ func (a *adapter) answer(ctx context.Context, t *turn, r *infer.Request, emit fu
 	})
 }
 
+// answerFromText is answer without what is stored beside the session's text.
+func (a *adapter) answerFromText(ctx context.Context, t *turn, emit func(ipc.Delta) error) (infer.Result, error) {
+	t.recompute = "no answer came of what was stored"
+	if err := t.demote(t.sess.Key); err != nil {
+		return infer.Result{}, err
+	}
+	r, err := a.request(t)
+	if err != nil {
+		return infer.Result{}, err
+	}
+	return a.answer(ctx, t, r, emit)
+}
+
 // stored says whether the session has any payload.
 func (t *turn) stored() bool { return t.sess.Blocks > 0 || t.sess.Tail }
 
-// refusal is sessionError, but that of a session without messages there is nothing to
-// fork or to sum up.
+// useless says that no answer comes of the session's payload: an import may hold anything.
+func (t *turn) useless(err error) bool { return errors.Is(err, infer.ErrNoLogits) && t.stored() }
+
+// refusal is sessionError, but of a session without messages there is nothing to fork
+// or to sum up, and of a useless one the text can be read again.
 func (t *turn) refusal(err error) error {
 	if t.sess.Messages == 0 && errors.As(err, new(*infer.ContextError)) {
 		return err
 	}
-	if errors.Is(err, infer.ErrNoLogits) && t.stored() { // an import may hold anything
+	if t.useless(err) {
 		return &ipc.Error{Kind: ipc.KindStorage, Code: ipc.CodeSessionDamaged, Param: "session", Err: err,
 			Message: fmt.Sprintf("no answer comes of what is stored of session %s; \"recompute\": true reads its %d tokens again", t.sess.ID, t.sess.Tokens)}
 	}

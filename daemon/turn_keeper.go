@@ -19,7 +19,7 @@ func (t *turn) Open(_ context.Context, key infer.Key, tokens []int32) (infer.Sna
 	if err := t.fit(key); err != nil {
 		return nil, err
 	}
-	if t.sess.Blocks == 0 && !t.sess.Tail {
+	if !t.stored() {
 		return openPrefix(t.user, key, tokens)
 	}
 	snap, err := t.user.Restore(t.sess.ID, storeKey(key))

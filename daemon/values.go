@@ -93,6 +93,14 @@ func (s *Size) UnmarshalText(b []byte) error {
 // String prints the size with three digits.
 func (s Size) String() string { return FormatBytes(int64(s)) }
 
+// Counted is a number of things, such as "1 file" and "2 files".
+func Counted(n int, unit string) string {
+	if n == 1 {
+		return "1 " + unit
+	}
+	return strconv.Itoa(n) + " " + unit + "s"
+}
+
 // FormatBytes prints a number of bytes with a binary unit, such as "26.7 MiB".
 func FormatBytes(n int64) string {
 	if n < 1<<10 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"edged/daemon"
 	"edged/ipc/api"
 	"edged/ipc/client"
 )
@@ -51,7 +52,7 @@ func sessionForQuestions(ctx context.Context, c *client.Client, k asking, docume
 	case !documents && s.Messages == 0:
 		return s, false, fmt.Errorf("session %s has no messages; give the FILE to ask about", s.Title)
 	case documents && s.Messages > 0:
-		return s, false, usageError{fmt.Errorf("session %s has %s already, and would get the documents a second time; leave out FILE to ask about what it has, or name another session", s.Title, counted(s.Messages, "message"))}
+		return s, false, usageError{fmt.Errorf("session %s has %s already, and would get the documents a second time; leave out FILE to ask about what it has, or name another session", s.Title, daemon.Counted(s.Messages, "message"))}
 	}
 	return s, false, mayBeginWith(k.system, s)
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"edged/daemon"
 	"edged/ipc/api"
 	"edged/ipc/client"
 )
@@ -52,21 +52,21 @@ func mayBeginWith(system string, s api.Session) error {
 	if system == "" || s.Messages == 0 {
 		return nil
 	}
-	return usageError{fmt.Errorf("session %s has %s already, and --system would have to come before them", s.Title, counted(s.Messages, "message"))}
+	return usageError{fmt.Errorf("session %s has %s already, and --system would have to come before them", s.Title, daemon.Counted(s.Messages, "message"))}
 }
 
 // describeAll tells sessions of one name apart.
 func describeAll(list []api.Session) string {
 	var parts []string
 	for _, s := range list {
-		parts = append(parts, fmt.Sprintf("%s (%s, %s)", s.ID, counted(s.Messages, "message"), ago(s.Updated)))
+		parts = append(parts, fmt.Sprintf("%s (%s, %s)", s.ID, daemon.Counted(s.Messages, "message"), ago(s.Updated)))
 	}
 	return strings.Join(parts, ", ")
 }
 
 // describeSession is what a person sees before a session goes on.
 func describeSession(s api.Session) string {
-	text := fmt.Sprintf("session %s (%s): %s, %s", s.Title, s.ID, counted(s.Messages, "message"), counted(s.Tokens, "token"))
+	text := fmt.Sprintf("session %s (%s): %s, %s", s.Title, s.ID, daemon.Counted(s.Messages, "message"), daemon.Counted(s.Tokens, "token"))
 	if left := s.Tokens - s.StoredTokens; left > 0 {
 		text += fmt.Sprintf(", %d of them to be read again", left)
 	}
@@ -98,13 +98,6 @@ func recomputeHint(refused *client.Error) string {
 }
 
 const recomputeHelp = "read the session's text again when what is stored of it cannot be used"
-
-func counted(n int, unit string) string {
-	if n == 1 {
-		return "1 " + unit
-	}
-	return strconv.Itoa(n) + " " + unit + "s"
-}
 
 // ago is how long a time in Unix seconds is past.
 func ago(unix int64) string {

@@ -49,7 +49,7 @@ func describeStatus(w io.Writer, s api.Status) {
 	}
 	fmt.Fprintf(w, "daemon\tedged %s, process %d, up %v, backend %s\n", s.Version, s.PID, seconds(s.UptimeSeconds), s.Backend)
 	if m := s.Model; m != nil {
-		fmt.Fprintf(w, "cache\t%s, %d of %d tokens free, %s kept\n", m.Cache, m.FreeTokens, m.CacheTokens, counted(m.IdleKept, "idle conversation"))
+		fmt.Fprintf(w, "cache\t%s, %d of %d tokens free, %s kept\n", m.Cache, m.FreeTokens, m.CacheTokens, daemon.Counted(m.IdleKept, "idle conversation"))
 	}
 	fmt.Fprintf(w, "requests\t%d running, %d of %d waiting\n", s.Requests.Running, s.Requests.Queued, s.Requests.MaxQueued)
 	fmt.Fprintf(w, "tokens\t%d read, %d generated since the start\n", s.Tokens.Read, s.Tokens.Generated)
@@ -58,7 +58,7 @@ func describeStatus(w io.Writer, s api.Status) {
 	}
 	describeMemory(w, s)
 	if st := s.Store; st != nil {
-		fmt.Fprintf(w, "store\t%s, %s%s\n", counted(st.Sessions, "session"), daemon.FormatBytes(st.DiskBytes), ofBudget(st.Budget))
+		fmt.Fprintf(w, "store\t%s, %s%s\n", daemon.Counted(st.Sessions, "session"), daemon.FormatBytes(st.DiskBytes), ofBudget(st.Budget))
 	}
 }
 

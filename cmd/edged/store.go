@@ -75,7 +75,7 @@ func (a *app) storeCheckCommand() *cobra.Command {
 			err = a.printTable(func(w io.Writer) { describeCheck(w, c) })
 		}
 		if err == nil && c.Damaged > 0 {
-			err = fmt.Errorf("%w: %s", daemon.ErrStoreDamaged, counted(c.Damaged, "problem"))
+			err = fmt.Errorf("%w: %s", daemon.ErrStoreDamaged, daemon.Counted(c.Damaged, "problem"))
 		}
 		return err
 	})
@@ -88,8 +88,8 @@ func describeCheck(w io.Writer, c daemon.StoreCheck) {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", p.Fault, p.Where, p.Detail)
 	}
 	harmless := len(c.Problems) - c.Damaged
-	fmt.Fprintf(w, "%s and %s looked at, %s read: ", counted(c.Sessions, "session"), counted(c.Chunks, "file"), daemon.FormatBytes(c.Bytes))
-	fmt.Fprintf(w, "%s, %s that nothing refers to\n", counted(c.Damaged, "problem"), counted(harmless, "file"))
+	fmt.Fprintf(w, "%s and %s looked at, %s read: ", daemon.Counted(c.Sessions, "session"), daemon.Counted(c.Chunks, "file"), daemon.FormatBytes(c.Bytes))
+	fmt.Fprintf(w, "%s, %s that nothing refers to\n", daemon.Counted(c.Damaged, "problem"), daemon.Counted(harmless, "file"))
 }
 
 func (a *app) storeGCCommand() *cobra.Command {
@@ -112,9 +112,9 @@ func (a *app) storeGCCommand() *cobra.Command {
 
 func describeCollected(c daemon.StoreCollected) string {
 	text := fmt.Sprintf("%s that nothing referred to removed (%s), %s rewritten (%s to %s)",
-		counted(c.Orphans, "file"), daemon.FormatBytes(c.OrphanBytes), counted(c.Rewritten, "file"), daemon.FormatBytes(c.Freed), daemon.FormatBytes(c.Written))
+		daemon.Counted(c.Orphans, "file"), daemon.FormatBytes(c.OrphanBytes), daemon.Counted(c.Rewritten, "file"), daemon.FormatBytes(c.Freed), daemon.FormatBytes(c.Written))
 	if c.Foreign > 0 {
-		text += fmt.Sprintf("; %s of another store left (%s)", counted(c.Foreign, "file"), daemon.FormatBytes(c.ForeignBytes))
+		text += fmt.Sprintf("; %s of another store left (%s)", daemon.Counted(c.Foreign, "file"), daemon.FormatBytes(c.ForeignBytes))
 	}
 	return text + "\n"
 }

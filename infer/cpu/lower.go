@@ -233,7 +233,7 @@ func (e *exec) link(l *lowered) {
 			o.w, o.w2 = operand(i.w, graph.NoWeight), operand(i.w2, graph.NoWeight)
 		}
 	}
-	e.c.ops, e.c.n_ops, e.c.op_counters, e.c.layers, e.c.threads = unsafe.SliceData(e.ops), C.int32_t(len(e.ops)), C.int32_t(opCounters(e.ops)), C.int32_t(len(e.prog.KV)), C.int32_t(e.lim.Threads)
+	e.c.ops, e.c.op_counters, e.c.layers, e.c.threads = unsafe.SliceData(e.ops), C.int32_t(opCounters(e.ops)), C.int32_t(len(e.prog.KV)), C.int32_t(e.lim.Threads)
 	e.c.next = unsafe.SliceData(e.next)
 	e.c.later, e.c.later_bytes = unsafe.SliceData(e.later), C.int64_t(ownL2(os.DirFS("/sys"))/2)
 }

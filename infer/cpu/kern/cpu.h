@@ -194,8 +194,8 @@ typedef struct {
 // exec is one compiled program.
 typedef struct {
 	op *ops;
-	int32_t n_ops, layers;
-	int32_t op_counters; // n_ops in whole lines: a counter's line is one thread's
+	int32_t layers;
+	int32_t op_counters; // a thread's, one for each op, in whole lines that no other thread's share
 	int32_t first, end; // ops to run
 	int32_t flushing;   // OP_FLUSH has something to do
 	step st;
